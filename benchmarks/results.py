@@ -1,0 +1,119 @@
+"""Makes docs/results.md: runs what it tells, keeps the records in docs/results.json, writes the page from them.
+
+    python -m benchmarks.results --shared=../shared/data [--only=quickstart,cifar10,flowers,resnet50]
+
+Every run is a fresh process, timed whole (imports, data, training, test), on the machine of the moment.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import results_page
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "docs" / "results.json"
+SEEDS = (0, 1, 2)
+
+
+def run_phases(folder: Path, *flags: str) -> dict:
+    """Runs run.py in a fresh process; returns its wall seconds and, by model, what its records say."""
+    command = [sys.executable, str(ROOT / "run.py"), *flags, f"--run_dir={folder}"]
+    begun = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    seconds = time.perf_counter() - begun
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    models: dict[str, dict] = {}
+    for r in records:
+        if r["kind"] == "phase_end":
+            models.setdefault(r["phase"], {}).update(seconds=r["seconds"], validation=r["validation_accuracy"])
+        elif r["kind"] == "plan":
+            plan = {k: r["plan"][k] for k in ("epochs", "batch_size", "learning_rate", "bn", "augment", "ema")}
+            models.setdefault(r["phase"], {}).update(plan=plan, trained=r["parameters"]["trained"])
+        elif r["kind"] == "evaluation":
+            models.setdefault(r["model"], {}).update(test=r["metrics"]["accuracy"], ece=r["metrics"]["ece"]["value"])
+    start = next(r for r in records if r["kind"] == "start")
+    sizes = [r["splits"] for r in records if r["kind"] == "data"][-1]
+    return {
+        "seconds": seconds,
+        "models": models,
+        "splits": sizes,
+        "device": start["device"],
+        "versions": start["versions"],
+    }
+
+
+def quickstart(shared: Path, work: Path) -> dict:
+    """The embedded default, as `make quickstart` runs it."""
+    return {"runs": [run_phases(work / "quickstart", "--flagfile=flags/quickstart.flags")]}
+
+
+def cifar10(shared: Path, work: Path) -> dict:
+    """CIFAR-10 with MobileNet(0.25): three seeds, and a plain Keras-guide script timed in between."""
+    data = f"--data_dir={shared / 'tfds'}"
+    runs, guide = [], None
+    for seed in SEEDS:
+        flags = ("--flagfile=flags/cifar10_mobilenet.flags", "--phase=head,full,evaluate", data, f"--seed={seed}")
+        runs.append(run_phases(work / f"cifar10-{seed}", *flags))
+        if guide is None:
+            guide = _guide(data, work / "guide.json")
+    return {"runs": runs, "guide": guide}
+
+
+def _guide(data: str, output: Path) -> dict:
+    begun = time.perf_counter()
+    command = [sys.executable, "-m", "benchmarks.keras_guide", data, f"--json={output}"]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    return json.loads(output.read_text()) | {"wall_seconds": time.perf_counter() - begun}
+
+
+def flowers(shared: Path, work: Path) -> dict:
+    """Five kinds of flowers from an image folder."""
+    source = f"--dataset=folder(path={shared / 'flowers'})"
+    flags = ("--flagfile=flags/own_folder.flags", "--phase=head,full,scratch,evaluate", source)
+    return {"runs": [run_phases(work / f"flowers-{seed}", *flags, f"--seed={seed}") for seed in SEEDS]}
+
+
+def bn_policy(shared: Path, work: Path) -> dict:
+    """BatchNorm frozen or trained in the full phase, on the networks with real weights: sets the default."""
+    source = f"--dataset=folder(path={shared / 'flowers'})"
+    found = {}
+    for backbone in ("mobilenet(alpha=0.25)", "mobilenet_v2(alpha=0.35)"):
+        for bn in ("frozen", "train"):
+            flags = (f"--backbone={backbone}", "--image_size=96", source, f"--bn=full:{bn}", "--phase=head,full")
+            name = f"bn-{backbone.split('(')[0]}-{bn}"
+            found[f"{backbone} {bn}"] = run_phases(work / name, *flags)["models"]["full"]
+    return {"policies": found}
+
+
+SECTIONS: dict[str, Callable[[Path, Path], dict]] = {
+    "quickstart": quickstart,
+    "cifar10": cifar10,
+    "flowers": flowers,
+    "bn_policy": bn_policy,
+}
+
+
+def main() -> None:
+    """Runs the sections asked for and writes the page from all records there are."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shared", type=Path, default=ROOT / "../shared/data", help="folder with tfds/ and flowers/")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections to run anew; empty: only write the page")
+    args = parser.parse_args()
+    records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
+    with tempfile.TemporaryDirectory() as work:
+        for name in filter(None, args.only.split(",")):
+            begun = time.time()
+            records[name] = SECTIONS[name](args.shared.resolve(), Path(work)) | {"date": time.strftime("%Y-%m-%d")}
+            print(f"{name}: {time.time() - begun:.0f} s", file=sys.stderr)
+            RECORDS.write_text(json.dumps(records, indent=1) + "\n")
+    (ROOT / "docs" / "results.md").write_text(results_page.render(records))
+
+
+if __name__ == "__main__":
+    main()

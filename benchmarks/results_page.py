@@ -1,0 +1,146 @@
+"""Records of benchmarks.results to Markdown."""
+
+from collections.abc import Sequence
+from statistics import mean
+
+_NAMES = {
+    "source": "source model as it is",
+    "head": "head",
+    "full": "head, then full",
+    "scratch": "from scratch",
+}
+
+
+def render(records: dict) -> str:
+    """Returns the page; a section that has not been run is left out."""
+    parts = [
+        "# Results",
+        "",
+        "Written by `python -m benchmarks.results` from `docs/results.json`; not edited by hand.",
+        "",
+    ]
+    for name, section in (
+        ("quickstart", _quickstart),
+        ("cifar10", _cifar10),
+        ("flowers", _flowers),
+        ("bn_policy", _bn),
+    ):
+        if name in records:
+            parts += [*section(records[name]), ""]
+    return "\n".join(parts)
+
+
+def _quickstart(record: dict) -> list[str]:
+    run = record["runs"][0]
+    return [
+        "## Quickstart: digits drawn from fonts to handwritten digits",
+        "",
+        f"`python run.py --flagfile=flags/quickstart.flags`, one seed, {run['seconds']:.0f} s in all. {_machine(record)}",
+        "",
+        *_table([run], ("source", "head", "full", "scratch")),
+    ]
+
+
+def _cifar10(record: dict) -> list[str]:
+    runs, guide = record["runs"], record["guide"]
+    splits = runs[0]["splits"]
+    head, full = (_mean_test(runs, m) for m in ("head", "full"))
+    ours, theirs = mean(r["seconds"] for r in runs), guide["wall_seconds"]
+    rows = _table(runs, ("head", "full"))
+    guide_rows = [_guide_row(p, guide["test_accuracy"]) for p in guide["phases"]]
+    return [
+        "## CIFAR-10, MobileNet(0.25) at 96 px from ImageNet",
+        "",
+        f"{splits['train']:,} to train, {splits['validation']:,} to validate; test: the first 1,000 official test images. "
+        f"{len(runs)} seeds. {_machine(record)}",
+        "",
+        *rows,
+        *guide_rows,
+        "",
+        f"- Head, mean test accuracy {head:.3f}: {_verdict(head, 0.765)} the target of 0.765.",
+        f"- Full, mean test accuracy {full:.3f}: {_verdict(full, 0.90)} the target of 0.900.",
+        f"- Time from start to tested model, fresh processes in the same session: ours {ours:.0f} s (mean of "
+        f"{len(runs)}, {min(r['seconds'] for r in runs):.0f} to {max(r['seconds'] for r in runs):.0f}), the guide's 8 "
+        f"epochs {theirs:.0f} s; ratio {ours / theirs:.2f}, {'within' if ours <= theirs else 'above'} the target of 1.",
+        "",
+        "The guide's script is `benchmarks/keras_guide.py`: the recipe of the official transfer-learning guide "
+        "(Adam 1e-3 on the head, then Adam 1e-5 on the whole network, RandomFlip, Dropout 0.2).",
+        "",
+        f"Plan of the full phase: {_plan(runs[0]['models']['full']['plan'])}.",
+    ]
+
+
+def _guide_row(phase: dict, test: float) -> str:
+    tested = f"{test:.3f}" if phase["phase"] == "full" else "–"
+    name = f"Keras guide: {phase['phase']}, {phase['epochs']} epochs"
+    return f"| {name} | {phase['validation_accuracy']:.3f} | {tested} | – | {phase['seconds']:.0f} |"
+
+
+def _flowers(record: dict) -> list[str]:
+    runs = record["runs"]
+    splits = runs[0]["splits"]
+    return [
+        "## Flowers, an image folder, MobileNet(0.25) at 96 px from ImageNet",
+        "",
+        f"{splits['train']:,} to train, {splits['validation']:,} to validate, {runs[0]['models']['full']['test']['n']:,} "
+        f"to test. {len(runs)} seeds. {_machine(record)}",
+        "",
+        *_table(runs, ("head", "full", "scratch")),
+        "",
+        f"Plan of the full phase: {_plan(runs[0]['models']['full']['plan'])}.",
+    ]
+
+
+def _bn(record: dict) -> list[str]:
+    rows = [
+        f"| {name.rpartition(' ')[0]} | {name.rpartition(' ')[2]} | {m['plan']['learning_rate']:g} | {m['validation']:.3f} |"
+        for name, m in record["policies"].items()
+    ]
+    return [
+        "## BatchNorm in the full phase",
+        "",
+        "Flowers at 96 px, one seed, each policy at its default rate. The default policy of a backbone follows this table.",
+        "",
+        "| backbone | BatchNorm | rate | validation accuracy |",
+        "|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _table(runs: Sequence[dict], models: Sequence[str]) -> list[str]:
+    lines = [
+        "| model | validation accuracy | test accuracy, mean (range) | 95 % interval, first seed | seconds of the phase |",
+        "|---|---|---|---|---|",
+    ]
+    for model in (m for m in models if m in runs[0]["models"]):
+        found = [r["models"][model] for r in runs]
+        validation = f"{mean(m['validation'] for m in found):.3f}" if found[0].get("validation") is not None else "–"
+        tests = [m["test"]["value"] for m in found]
+        spread = f" ({min(tests):.3f} to {max(tests):.3f})" if len(tests) > 1 else ""
+        first = found[0]["test"]
+        seconds = f"{mean(m['seconds'] for m in found):.0f}" if "seconds" in found[0] else "–"
+        lines.append(
+            f"| {_NAMES[model]} | {validation} | {mean(tests):.3f}{spread} | {first['low']:.3f} to {first['high']:.3f} | {seconds} |"
+        )
+    return lines
+
+
+def _mean_test(runs: Sequence[dict], model: str) -> float:
+    return mean(r["models"][model]["test"]["value"] for r in runs)
+
+
+def _verdict(value: float, target: float) -> str:
+    return "meets" if value >= target else f"misses by {target - value:.3f}"
+
+
+def _plan(plan: dict) -> str:
+    return ", ".join(f"{k} {v:g}" if isinstance(v, int | float) else f"{k} {v}" for k, v in plan.items())
+
+
+def _machine(record: dict) -> str:
+    run = record["runs"][0]
+    versions = run["versions"]
+    return (
+        f"{record['date']}, {run['device']['cores']} CPU cores, {run['device']['precision']}, "
+        f"TensorFlow {versions['tensorflow']}, Keras {versions['keras']}."
+    )

@@ -1,0 +1,57 @@
+"""The ground every test stands on: two logical CPUs, no GPU, no window, nothing written outside tmp_path."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = Path(os.environ.get("TF_TRANSFER_SHARED_DATA", ROOT / "../shared/data")).resolve()
+
+# Libraries read these at import, and child processes inherit them.
+os.environ.update(TF_CPP_MIN_LOG_LEVEL="2", CUDA_VISIBLE_DEVICES="", MPLBACKEND="Agg")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+if (SHARED_DATA / "keras").is_dir():
+    os.environ["KERAS_HOME"] = str(SHARED_DATA / "keras")
+
+
+class _TwoCpus:
+    """Import hook: whoever imports TensorFlow first gets it with two logical CPUs.
+
+    The devices must be set before TensorFlow's first operation. A hook sets them in time without
+    making tests that need no TensorFlow wait for its import.
+    """
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def execute_and_configure(module):
+            execute(module)
+            cpu = module.config.list_physical_devices("CPU")[0]
+            module.config.set_logical_device_configuration(cpu, [module.config.LogicalDeviceConfiguration()] * 2)
+
+        spec.loader.exec_module = execute_and_configure
+        return spec
+
+
+sys.meta_path.insert(0, _TwoCpus())
+
+
+@pytest.fixture(autouse=True)
+def _inside_tmp_path(tmp_path, monkeypatch):
+    """A test that writes to a relative path writes into its own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data; the test is skipped where there is none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data at {SHARED_DATA}; set TF_TRANSFER_SHARED_DATA to its folder")
+    return SHARED_DATA

@@ -1,0 +1,185 @@
+import os
+
+import numpy as np
+import pytest
+
+from tf_transfer.data.folder import open_folder
+from tf_transfer.errors import UserError
+
+
+@pytest.fixture
+def make(tmp_path, write_picture):
+    """Writes pictures at the given relative paths; returns the folder and the pixels by path."""
+
+    root = tmp_path / "pictures"
+    root.mkdir()
+
+    def write(*names):
+        return root, {name: write_picture(str(root / name), i) for i, name in enumerate(names)}
+
+    return write
+
+
+def grid(*classes, count=10, prefix=""):
+    return [f"{prefix}{label}/{i}.png" for label in classes for i in range(count)]
+
+
+def test_split_folders(make):
+    names = [*grid("cat", "ant", count=3, prefix="train/"), "val/cat/a.PNG", "test/ant/x/deep.jpeg", "test/ant/y.gif"]
+    root, pixels = make(*names)
+    source = open_folder(str(root))
+    assert source.class_names == ("ant", "cat")
+    assert source.splits == ("train", "validation", "test")
+    assert source.labels("train").tolist() == [0, 0, 0, 1, 1, 1] and source.labels("train").dtype == np.int32
+    train = source.load("train")
+    assert train.names == sorted(grid("cat", "ant", count=3, prefix="train/"))
+    np.testing.assert_array_equal(train.inputs, [pixels[name] for name in train.names])
+    assert source.load("validation").labels.tolist() == [1]
+    assert source.load("test").names == ["test/ant/x/deep.jpeg", "test/ant/y.gif"]
+    assert source.notes == {}
+
+
+def test_a_test_split_is_carved_stratified_and_stays(make):
+    root, _ = make(*grid("a", "b", count=10), *grid("c", count=5))
+    source = open_folder(str(root))
+    assert source.splits == ("train", "test")
+    np.testing.assert_array_equal(np.bincount(source.labels("test")), [2, 2, 1])
+    train, test = source.load("train"), source.load("test")
+    assert not set(train.names) & set(test.names) and len(train) + len(test) == 25
+    assert open_folder(str(root)).load("test").names == test.names
+    assert "5 of 25 examples" in source.notes["splits"][0]
+    assert len(open_folder(str(root), test_fraction=0.4).labels("test")) == 10
+
+
+def test_the_carved_split_does_not_depend_on_where_the_folder_is(make, tmp_path):
+    root, _ = make(*grid("a", "b", count=10))
+    first = open_folder(str(root)).load("test").names
+    os.rename(root, tmp_path / "moved")
+    assert open_folder(str(tmp_path / "moved")).load("test").names == first
+
+
+def test_without_a_test_folder_validation_is_the_test_split(make):
+    root, _ = make(*grid("a", "b", prefix="train/"), "valid/a/1.png")
+    source = open_folder(str(root))
+    assert source.splits == ("train", "test") and source.load("test").names == ["valid/a/1.png"]
+    assert "validation split serves" in source.notes["splits"][0]
+
+
+def test_train_alone_is_carved(make):
+    root, _ = make(*grid("a", "b", prefix="train/"))
+    assert len(open_folder(str(root)).labels("test")) == 4
+
+
+def test_a_class_may_be_called_train(make):
+    root, _ = make(*grid("train", "tram"))
+    assert open_folder(str(root)).class_names == ("train", "tram")
+
+
+def test_indices_and_size(make):
+    root, pixels = make(*grid("a", "b", prefix="train/"), "test/a/1.png")
+    source = open_folder(str(root))
+    part = source.load("train", np.array([11, 2]))
+    assert part.names == ["train/b/1.png", "train/a/2.png"] and part.labels.tolist() == [1, 0]
+    np.testing.assert_array_equal(part.inputs, [pixels[name] for name in part.names])
+    assert source.load("train", size=4).inputs.shape == (20, 4, 4, 3)
+    assert source.load("train", size=9).inputs.shape == (20, 6, 6, 3)
+
+
+def test_other_files_are_counted(make):
+    root, _ = make(*grid("a", "b"))
+    for name in ("a/notes.txt", "a/._1.png", "b/list.TXT", "b/noextension", "loose.png"):
+        (root / name).write_bytes(b"?")
+    (root / "empty").mkdir()
+    (root / ".cache").mkdir()
+    source = open_folder(str(root))
+    assert source.class_names == ("a", "b")
+    assert source.notes["ignored"] == [
+        "5 files are not taken for pictures of a class: 1 .png, 2 .txt, 1 hidden, 1 without extension."
+    ]
+    assert source.notes["empty"] == ["1 class folders without pictures: empty."]
+
+
+def test_folders_beside_train_are_noted(make):
+    root, _ = make(*grid("a", "b", prefix="train/"), "extra/a/1.png")
+    assert open_folder(str(root)).notes["ignored_folders"] == ["Folders beside train that are no splits: extra."]
+
+
+def test_names_that_are_not_utf8_or_printable(make, write_picture):
+    root, _ = make(*grid("a"))
+    strange = [os.path.join(os.fsencode(root), b"caf\xe9\n", b"%d\xff.png" % i) for i in range(10)]
+    for i, path in enumerate(strange):
+        write_picture(os.fsdecode(path), i)
+    source = open_folder(str(root))
+    assert source.class_names == ("a", r"caf\udce9\n")
+    split = source.load("train")
+    assert len(split) == 16 and all(name.isprintable() for name in split.names)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "expected training pictures of at least 2 classes, found no picture"),
+        (["a/1.txt"], "found no picture"),
+        (grid("a"), "found the one class 'a'"),
+        ([*grid("a", "b", prefix="train/"), "test/zebra/1.png"], r"the class 'zebra' of test picture 'test/zebra/1.png'"),
+        ([*grid("a", "b", prefix="train/"), "val/yak/1.png"], r"the class 'yak' of validation picture"),
+        (grid("a", "b", prefix="test/"), "found test but no folder train"),
+        ([*grid("a", "b", prefix="train/"), "val/a/1.png", "valid/a/1.png"], "train, val, valid name a split twice"),
+    ],
+)
+def test_errors_are_one_line(make, names, message):
+    root, _ = make(*names)
+    with pytest.raises(UserError, match=message) as error:
+        open_folder(str(root))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", ["absent", "afile"])
+def test_no_such_folder(tmp_path, path):
+    (tmp_path / "afile").touch()
+    with pytest.raises(UserError, match=rf"folder\(path={path}\): expected a folder"):
+        open_folder(path)
+
+
+def test_unreadable_pictures_are_skipped_up_to_a_number(make):
+    root, pixels = make(*grid("a", "b", prefix="train/"), *grid("a", prefix="test/"))
+    (root / "train/a/3.png").write_bytes((root / "train/a/3.png").read_bytes()[:-40])
+    (root / "train/b/5.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"--max_unreadable=0, but 1 of the files cannot be read: train/b/5.png \(no J"):
+        open_folder(str(root)).load("train")
+    with pytest.raises(UserError, match=r"--max_unreadable=1, but 2 .*, train/a/3.png \(damaged or cut short\)\. Repair"):
+        open_folder(str(root), max_unreadable=1).load("train")
+    source = open_folder(str(root), max_unreadable=2)
+    for _ in range(2):  # The same files do not count twice.
+        split = source.load("train")
+        assert len(split) == 18 and not {"train/a/3.png", "train/b/5.png"} & set(split.names)
+        np.testing.assert_array_equal(split.inputs, [pixels[name] for name in split.names])
+        np.testing.assert_array_equal(split.labels, [int(name.startswith("train/b")) for name in split.names])
+    assert len(source.notes["unreadable"]) == 2
+    (root / "test/a/0.png").write_bytes(b"")
+    with pytest.raises(UserError, match="but 3 of"):
+        source.load("test")
+
+
+def test_the_error_names_three_files(make):
+    root, _ = make(*grid("a", "b", prefix="train/"), "test/a/1.png")
+    for i in range(5):
+        (root / f"train/a/{i}.png").write_bytes(b"?")
+    with pytest.raises(UserError, match=r"5 of the files .*train/a/0.png \(.*train/a/2.png \([^)]*\) and 2 more") as error:
+        open_folder(str(root)).load("train")
+    assert "train/a/3" not in str(error.value)
+
+
+def test_no_readable_picture_at_all(make):
+    root, _ = make(*grid("a", "b", prefix="train/"), "test/a/1.png")
+    (root / "test/a/1.png").write_bytes(b"?")
+    with pytest.raises(UserError, match="No picture of the test split can be read"):
+        open_folder(str(root), max_unreadable=9).load("test")
+
+
+def test_real_folder(shared_data):
+    source = open_folder(str(shared_data / "usps"))
+    assert source.class_names == tuple("0123456789")
+    assert [len(source.labels(split)) for split in source.splits] == [7291, 2007]
+    few = source.load("test", np.arange(0, 2007, 100), size=32)
+    assert few.inputs.shape == (21, 16, 16, 3) and few.inputs.std() > 50

@@ -1,0 +1,211 @@
+"""The command line: flags to a configuration, phases by name. TensorFlow is imported after the flags are good."""
+
+import contextlib
+import os
+import shlex
+import sys
+import tempfile
+import textwrap
+import traceback
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+
+from tf_transfer import config
+from tf_transfer.console import Console
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.registry import unknown_name
+
+# In the order of the story; phases.py holds the functions and a test that the two agree.
+PHASES = {
+    "source": "train a source model from random weights on --source_dataset",
+    "head": "train a new head on the frozen pretrained backbone",
+    "full": "unfreeze and go on from what head left",
+    "scratch": "the control: the same network from random weights",
+    "lr_find": "propose a learning rate for the next phase, with its curve",
+    "evaluate": "score every trained model on the test split, which is read here only",
+    "export": "write the SavedModel and check it against the model",
+    "predict": "label --images with an exported model",
+    "report": "write report.html",
+}
+ALL = ("head", "full", "evaluate", "export", "report")
+
+# Flags that are no part of a run's configuration, by group of the help.
+_COMMAND_FLAGS = {
+    "phase": (None, "what to do: one of the phases, a comma-separated list, or all"),
+    "restart": (False, "train or evaluate again what this run directory already holds"),
+    "dry_run": (False, "print the configuration, parameters, time and memory expected, and stop"),
+    "debug": (False, "show the traceback of an error"),
+    "saved_model": (None, "predict: the exported model (default: this run's)"),
+    "images": (None, "predict: a file, a folder or a glob"),
+    "predictions": (None, "predict: the .csv or .jsonl file to write (default: in the run directory)"),
+}
+_GROUPS = (
+    ("Command", ("phase", "restart", "dry_run", "debug")),
+    ("Data", "data"),
+    ("Model", "model"),
+    ("Training (a value, or one a phase: --epochs=head:5,full:8)", "training"),
+    ("Run", "run"),
+    ("Predict", ("saved_model", "images", "predictions")),
+)
+
+
+def _define() -> None:
+    for name, (default, text) in _COMMAND_FLAGS.items():
+        define = flags.DEFINE_bool if isinstance(default, bool) else flags.DEFINE_string
+        define(name, default, text)
+    for name, (_, field) in config.option_fields().items():
+        # Strings all: config.parse_option gives every bad value the same kind of message.
+        flags.DEFINE_string(name, None, field.metadata["help"])
+
+
+_define()
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 1 internal error, 2 bad input, 130 interrupted."""
+    app.run(main, argv=argv, flags_parser=_parse)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the phases that the parsed flags name."""
+    try:
+        sys.exit(_dispatch(argv))
+    except UserError as e:
+        _fail(str(e), 2)
+    except KeyboardInterrupt:
+        _fail("interrupted; phases that had ended are kept.", 130)
+    except Exception as e:
+        _fail(f"{type(e).__name__}: {one_line(e, 300)} (an internal error: --debug shows where)", 1)
+
+
+def help_text() -> str:
+    """Returns the text of `--help`: phases, then flags grouped by stage."""
+    lines = [__doc__.split("\n")[0], "", "usage: python run.py --phase=PHASE[,PHASE...] [flags]", "", "Phases"]
+    lines += [f"  {name:<10}{text}" for name, text in PHASES.items()]
+    lines += [f"  {'all':<10}{','.join(ALL)}"]
+    lines[0] = "Fine-tune a pretrained image model on your domain and measure how well it adapted."
+    options = config.option_fields()
+    for title, members in _GROUPS:
+        names = [n for n, (stage, _) in options.items() if stage == members] if isinstance(members, str) else members
+        lines += ["", title]
+        for name in names:
+            lines += _flag_help(name, options)
+    lines += ["", "  --flagfile=FILE reads flags from a file, such as flags/quickstart.flags; flags after it win.", ""]
+    return "\n".join(lines)
+
+
+def _flag_help(name: str, options: dict) -> list[str]:
+    text, default = (
+        (options[name][1].metadata["help"], options[name][1].default)
+        if name in options
+        else (_COMMAND_FLAGS[name][1], None)
+    )
+    choices = options[name][1].metadata["choices"] if name in options else None
+    text += f"; one of {', '.join(choices)}" if choices else ""
+    text += f" [{default}]" if default not in (None, "") else ""
+    return textwrap.wrap(text, 110, initial_indent=f"  --{name:<21}", subsequent_indent=" " * 25)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    if any(a in ("-h", "-help", "--help", "--helpshort", "--helpfull") for a in argv[1:]):
+        print(help_text())
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS(list(argv))
+    except flags.Error as e:
+        _fail(one_line(e, 300), 2)
+    except OSError as e:
+        _fail(f"--flagfile: {one_line(e)}", 2)
+    if len(rest) > 1:
+        _fail(f"unexpected argument {one_line(rest[1])!r}; flags are written --name=value.", 2)
+    return rest
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    values = flags.FLAGS
+    names = _phases(values.phase)
+    given = {
+        name: config.parse_option(name, values[name].value)
+        for name in config.option_fields()
+        if values[name].present and values[name].value is not None
+    }
+    command = one_line(shlex.join(["python", *sys.argv]), 2000)
+    console = Console()
+    if names == ["predict"]:
+        return _predict(console, given)
+    from tf_transfer import api
+
+    complete, run_dir = api.open_run(given, values.restart)
+    with _quiet():
+        from tf_transfer import phases
+        from tf_transfer.session import Session
+    session = Session(complete, frozenset(given), run_dir, console, command, values.restart)
+    if values.dry_run:
+        from tf_transfer import dry_run
+
+        dry_run.show(session, [n for n in names if n in config.TRAINING_PHASES] or ["head", "full"])
+        return 0
+    for name in names:
+        if name == "predict":
+            _predict(console, given | {"run_dir": str(session.run.path)})
+        else:
+            phases.run(session, [name])
+    return 0
+
+
+def _phases(text: str | None) -> list[str]:
+    known = [*PHASES, "all"]
+    if not text:
+        raise UserError(f"--phase: say what to do, one or a list of {', '.join(known)}; --help tells more.")
+    names = []
+    for name in filter(None, map(str.strip, text.split(","))):
+        if name not in known:
+            raise unknown_name("--phase", name, known)
+        names += ALL if name == "all" else [name]
+    return names
+
+
+def _predict(console: Console, given: dict) -> int:
+    with _quiet():
+        import tensorflow  # noqa: F401
+
+        from tf_transfer import predicting
+    values = flags.FLAGS
+    if not values.images:
+        raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER or GLOB.")
+    run_dir = given.get("run_dir")
+    if not (values.saved_model or run_dir):
+        run_dir = config.from_values(given).run_dir
+    output = values.predictions or (os.path.join(run_dir, "predictions.csv") if run_dir else "predictions.csv")
+    return 2 if predicting.predict(values.saved_model or run_dir, values.images, output, console) else 0
+
+
+@contextlib.contextmanager
+def _quiet():
+    """TensorFlow greets with its build options on standard error, whatever its log level; none of it is news.
+
+    What came is shown after all when the import fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.ERROR)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as greeting:
+        os.dup2(greeting.fileno(), 2)
+        try:
+            yield
+        except ImportError:
+            greeting.seek(0)
+            os.write(kept, greeting.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _fail(message: str, code: int) -> None:
+    if code != 130 and flags.FLAGS.is_parsed() and flags.FLAGS.debug:
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

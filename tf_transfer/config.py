@@ -1,0 +1,213 @@
+"""What a run is told: frozen dataclasses, one a stage, each option with its help, type and range."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.registry import split_list, unknown_name
+
+TRAINING_PHASES = ("source", "head", "full", "scratch")
+
+
+def option(default: Any, help: str, kind: type = str, choices=None, low=None, high=None, per_phase=False) -> Any:
+    """A dataclass field that knows how to be a flag.
+
+    Args:
+        default: None where the data decides.
+        help: one line for `--help`.
+        kind: str, int, float or bool.
+        choices: the allowed values.
+        low: lower bound, inclusive.
+        high: upper bound, inclusive.
+        per_phase: also takes a mapping such as `{"head": 5, "full": 8}`, as a flag `head:5,full:8`.
+    """
+    facts = {"help": help, "kind": kind, "choices": choices, "low": low, "high": high, "per_phase": per_phase}
+    return dataclasses.field(default=default, metadata=facts)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which pictures, and how they are cut into splits."""
+
+    dataset: str = option("cifar10", "target: a TFDS name, folder(path=...), csv(path=...), digits, or a path")
+    source_dataset: str = option(None, "what --phase=source trains on, such as rendered_digits")
+    data_dir: str = option(None, "where TFDS keeps its data sets (default ~/tensorflow_datasets)")
+    validation_fraction: float = option(0.1, "share of the training data that validates", float, low=0.01, high=0.9)
+    examples_per_class: int = option(None, "few-shot: labelled examples a class, validation included", int, low=1)
+    class_weights: str = option("none", "balanced: weigh classes against their frequency", choices=("none", "balanced"))
+    max_unreadable: int = option(0, "how many unreadable files may be skipped", int, low=0)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which network, from where."""
+
+    backbone: str = option("resnet50", "a keras.applications network, such as 'mobilenet(alpha=0.25)', or small_resnet")
+    weights: str = option(
+        "imagenet", "imagenet, random, a .weights.h5 or .h5 file, a run directory, or source (this run's)"
+    )
+    image_size: int = option(None, "side in pixels the network sees (default: its native size)", int, low=8, high=2048)
+    dropout: float = option(0.0, "dropout before the head", float, low=0.0, high=0.95)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a phase trains; None lets `defaults.py` decide from the data."""
+
+    epochs: float = option(None, "passes over the training data", float, low=0.001, high=1e6, per_phase=True)
+    batch_size: int = option(None, "examples a step over all replicas", int, low=1, high=1 << 16, per_phase=True)
+    learning_rate: float = option(None, "peak learning rate", float, low=1e-9, high=1e3, per_phase=True)
+    optimizer: str = option("sgd", "sgd(momentum=0.9, nesterov=True) or adamw(weight_decay=0.004)", per_phase=True)
+    schedule: str = option("cosine", "cosine, linear, step(at=(0.3, 0.6, 0.9)) or constant", per_phase=True)
+    warmup: float = option(
+        None, "share of a phase over which the rate rises", float, low=0.0, high=0.99, per_phase=True
+    )
+    layer_decay: float = option(1.0, "factor on the rate from stage to stage downwards", float, low=0.01, high=1.0)
+    unfreeze: str = option("", "full: regular expression over stageN/layer; the rest stays frozen")
+    bn: str = option(None, "BatchNorm statistics: frozen or train", choices=("frozen", "train"), per_phase=True)
+    regularizer: str = option("l2(1e-4)", "lambda*R(theta): l2(1e-4), l2sp(0.01, 1e-4) or none", per_phase=True)
+    label_smoothing: float = option(
+        0.0, "share of the target spread over all classes", float, low=0.0, high=0.9, per_phase=True
+    )
+    augment: str = option(None, "none, or a list of flip, crop, resized_crop, mixup, cutmix")
+    feature_views: int = option(
+        None, "head: features computed once on 1 = pictures, 2 = also mirrored; 0 = each step", int, low=0, high=2
+    )
+    ema: float = option(
+        0.0, "decay of a moving average of the weights, such as 0.999", float, low=0.0, high=0.99999, per_phase=True
+    )
+    patience: int = option(
+        0, "epochs without a better validation before a phase stops; 0 = never", int, low=0, per_phase=True
+    )
+    clip_norm: float = option(None, "largest norm of the gradient; 0 = none", float, low=0.0, per_phase=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where, on what, and how repeatably."""
+
+    run_dir: str = option(None, "where the run is kept (default runs/DATASET-BACKBONE)")
+    seed: int = option(0, "of the splits, the head, the order and the augmentation", int, low=0, high=2**31 - 1)
+    strategy: str = option("auto", "one device, mirrored over all, or auto", choices=("auto", "one", "mirrored"))
+    precision: str = option("auto", "of the computation", choices=("auto", "float32", "bfloat16"))
+
+
+STAGES = {"data": Data, "model": Model, "training": Training, "run": Run}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration of a run."""
+
+    data: Data = Data()
+    model: Model = Model()
+    training: Training = Training()
+    run: Run = Run()
+
+    def __post_init__(self):
+        for stage in STAGES:
+            for f in dataclasses.fields(getattr(self, stage)):
+                _check(f, getattr(getattr(self, stage), f.name))
+        if self.model.weights == "source" and not self.data.source_dataset:
+            raise UserError(
+                "--weights=source means the model that --phase=source trains here: give --source_dataset too."
+            )
+
+    @property
+    def run_dir(self) -> str:
+        """The run's folder, by default named after what is transferred."""
+        if self.run.run_dir:
+            return self.run.run_dir
+        plain = "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{self.data.dataset}-{self.model.backbone}")
+        return f"runs/{plain.strip('-')[:80]}"
+
+    def to_dict(self) -> dict:
+        """Returns nested plain values that `from_values` takes back."""
+        return dataclasses.asdict(self)
+
+
+def option_fields() -> dict[str, tuple[str, dataclasses.Field]]:
+    """Returns every option as `{name: (stage, field)}`, in the order of the stages."""
+    return {f.name: (stage, f) for stage, cls in STAGES.items() for f in dataclasses.fields(cls)}
+
+
+def from_values(values: Mapping[str, Any], base: Config | None = None) -> Config:
+    """Builds a configuration from flat option values over `base`.
+
+    Raises:
+        UserError: an unknown option, or a value outside its range.
+    """
+    known = option_fields()
+    stages: dict[str, dict] = {stage: {} for stage in STAGES}
+    for name, value in values.items():
+        if name not in known:
+            raise unknown_name("option", name, sorted(known))
+        stages[known[name][0]][name] = value
+    base = base or Config()
+    return Config(**{s: dataclasses.replace(getattr(base, s), **v) for s, v in stages.items()})
+
+
+def flatten(nested: Mapping[str, Mapping]) -> dict[str, Any]:
+    """Turns what `Config.to_dict` returned into flat option values, leaving out what is no option any more."""
+    known = option_fields()
+    return {name: v for stage in nested.values() for name, v in stage.items() if name in known}
+
+
+def parse_option(name: str, text: str) -> Any:
+    """Parses the text of a flag into its option's value.
+
+    Raises:
+        UserError: text that is no such value; `head:5,full:8` where one value is taken.
+    """
+    facts = option_fields()[name][1].metadata
+    parts = [p.partition(":") for p in split_list(text)] if facts["per_phase"] else []
+    if parts and any(p[0].strip() in TRAINING_PHASES and p[1] for p in parts):
+        wrong = [p[0] for p in parts if p[0].strip() not in TRAINING_PHASES or not p[1]]
+        if wrong:
+            raise UserError(
+                f"--{name}={one_line(text)!r}: expected PHASE:VALUE,... with PHASE one of {', '.join(TRAINING_PHASES)}."
+            )
+        return {p[0].strip(): _convert(name, facts["kind"], p[2]) for p in parts}
+    return _convert(name, facts["kind"], text)
+
+
+def pick(value: Any, phase: str) -> Any:
+    """Returns the value an option has for one phase."""
+    return value.get(phase) if isinstance(value, Mapping) else value
+
+
+def _convert(name: str, kind: type, text: str) -> Any:
+    try:
+        return kind(text.strip())
+    except ValueError:
+        words = {int: "a whole number", float: "a number"}[kind]
+        raise UserError(f"--{name}: expected {words}, got {one_line(text)!r}.") from None
+
+
+def _check(f: dataclasses.Field, value: Any) -> None:
+    facts = f.metadata
+    if isinstance(value, Mapping):
+        if not facts["per_phase"] or set(value) - set(TRAINING_PHASES):
+            raise UserError(
+                f"--{f.name}: a value for each of {', '.join(TRAINING_PHASES)} is not what {one_line(value)} is."
+            )
+        for each in value.values():
+            _check(f, each)
+        return
+    if value is None and f.default is None:
+        return
+    numeric = facts["kind"] in (int, float) and isinstance(value, int | float) and not isinstance(value, bool)
+    if not (numeric or (facts["kind"] is str and isinstance(value, str))) or (
+        facts["kind"] is int and value != int(value)
+    ):
+        raise UserError(f"--{f.name}: expected a value of type {facts['kind'].__name__}, got {one_line(repr(value))}.")
+    if facts["choices"] and value not in facts["choices"]:
+        raise UserError(f"--{f.name}: expected one of {', '.join(facts['choices'])}, got {one_line(value)!r}.")
+    # Written so that NaN, which compares with nothing, is refused.
+    if numeric and not (
+        (facts["low"] is None or value >= facts["low"]) and (facts["high"] is None or value <= facts["high"])
+    ):
+        upper = f" to {facts['high']}" if facts["high"] is not None else " or more"
+        raise UserError(f"--{f.name}: expected {facts['low']}{upper}, got {value}.")

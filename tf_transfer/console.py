@@ -1,0 +1,77 @@
+"""What a run says while it works: lines, and a bar with the time left on a terminal."""
+
+import sys
+import time
+from collections.abc import Callable
+
+from tf_transfer.errors import one_line
+
+
+class Console:
+    """Writes to a stream; a bar is drawn only where the stream is a terminal.
+
+    Args:
+        stream: where to write, by default standard output.
+    """
+
+    def __init__(self, stream=None):
+        self.stream = stream or sys.stdout
+        self.terminal = self.stream.isatty()
+        self._drawn = 0
+
+    def line(self, text: str = "") -> None:
+        """Prints a line, over a bar that is being drawn."""
+        self._clear()
+        # A file name may hold what the stream's encoding has no sign for.
+        encoding = self.stream.encoding or "utf-8"
+        self.stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        self.stream.flush()
+
+    def epoch(self, phase: str, record: dict) -> None:
+        """Prints one epoch's record."""
+        validation = ""
+        if "validation_accuracy" in record:
+            validation = f"  validation {record['validation_accuracy']:.4f} (loss {record['validation_loss']:.4f})"
+        width = len(str(record["epochs"]))
+        self.line(
+            f"{phase}  epoch {record['epoch']:>{width}}/{record['epochs']}  train {record['train_accuracy']:.4f} "
+            f"(loss {record['train_loss']:.4f}){validation}  rate {record['learning_rate']:.2g}  "
+            f"{record['images_per_second']:,.0f} examples/s  {record['seconds']:.1f} s"
+        )
+
+    def bar(self, label: str) -> Callable[[int, int, str], None]:
+        """Returns a progress function (done, total, text) that redraws at most ten times a second."""
+        begun, last = time.monotonic(), 0.0
+
+        def show(done: int, total: int, text: str = "") -> None:
+            nonlocal last
+            now = time.monotonic()
+            if not self.terminal or (now - last < 0.1 and done < total):
+                return
+            last, seconds = now, now - begun
+            left = seconds / done * (total - done) if done else 0.0
+            gauge = "#" * round(24 * done / total)
+            rate = f"{done / seconds:,.1f}/s" if seconds > 0 else ""
+            text = one_line(text, 40)
+            self._draw(f"{label} [{gauge:.<24}] {done}/{total}  {rate}  {clock(left)} left  {text}")
+            if done >= total:
+                self._clear()
+
+        return show
+
+    def _draw(self, text: str) -> None:
+        self.stream.write("\r" + text.ljust(self._drawn))
+        self._drawn = len(text)
+        self.stream.flush()
+
+    def _clear(self) -> None:
+        if self._drawn:
+            self.stream.write("\r" + " " * self._drawn + "\r")
+            self._drawn = 0
+
+
+def clock(seconds: float) -> str:
+    """Returns `1:02:03` or `2:03`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

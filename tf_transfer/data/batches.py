@@ -1,0 +1,106 @@
+"""Training batches as a pure function of (seed, step), evaluation batches in order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer.data.splits import Split
+
+# Uniform numbers an example gets in each epoch; `augment` says which operation reads which.
+DRAWS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """The endless stream of training batches over one split.
+
+    Epoch e visits every example once, in a permutation drawn from (seed, e); the permutations are
+    laid end to end and cut into batches, so every batch is full, none is dropped, and batch `step`
+    is known without having drawn the ones before it. Everything random about an example (its
+    augmentation, its mixing partner) is a function of (seed, epoch, example).
+
+    Attributes:
+        split: what to draw from.
+        size: examples a batch over all replicas.
+        seed: non-negative.
+        example_weights: float32 `[N]`, the factor on each example's loss.
+        mix_alpha: alpha of the Beta(alpha, alpha) law of mixup and cutmix; 0 for no mixing.
+    """
+
+    split: Split
+    size: int
+    seed: int
+    example_weights: np.ndarray
+    mix_alpha: float = 0.0
+    _epoch: object = field(init=False, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "_epoch", lru_cache(maxsize=3)(self._draw_epoch))
+
+    def steps(self, epochs: float) -> int:
+        """Returns the number of batches in so many epochs, at least 1."""
+        return max(1, round(epochs * len(self.split) / self.size))
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        """Returns batch number `step`, counted from 0.
+
+        Returns:
+            `inputs` (as in the split), `label` int32 `[B]`, `weight` float32 `[B]`, `uniform` float32
+            `[B, DRAWS]` in [0, 1); and when mixing, `inputs2`, `label2` and `mix` float32 `[B]`.
+        """
+        position = np.arange(step * self.size, (step + 1) * self.size)
+        epochs, place = np.divmod(position, len(self.split))
+        parts = [self._part(e, place[epochs == e]) for e in np.unique(epochs)]
+        return parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+    def dataset(self, start: int, stop: int) -> tf.data.Dataset:
+        """Returns batches `start` to `stop - 1` as a tf.data pipeline, made ahead of their use."""
+        first = self.batch(start)
+        keys, types = list(first), [v.dtype for v in first.values()]
+
+        def load(step):
+            values = tf.numpy_function(lambda s: [self.batch(int(s))[k] for k in keys], [step], types)
+            return {k: tf.ensure_shape(v, first[k].shape) for k, v in zip(keys, values, strict=True)}
+
+        steps = tf.data.Dataset.range(start, stop)
+        return steps.map(load).prefetch(4)
+
+    def _draw_epoch(self, epoch: int) -> dict[str, np.ndarray]:
+        random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+        n = len(self.split)
+        drawn = {"order": random.permutation(n), "uniform": random.random((n, DRAWS), dtype=np.float32)}
+        if self.mix_alpha:
+            drawn["partner"] = random.permutation(n)
+            drawn["mix"] = random.beta(self.mix_alpha, self.mix_alpha, n).astype(np.float32)
+        return drawn
+
+    def _part(self, epoch: int, place: np.ndarray) -> dict[str, np.ndarray]:
+        drawn = self._epoch(int(epoch))
+        rows = drawn["order"][place]
+        part = {
+            "inputs": self.split.inputs[rows],
+            "label": self.split.labels[rows].astype(np.int32),
+            "weight": self.example_weights[rows].astype(np.float32),
+            "uniform": drawn["uniform"][rows],
+        }
+        if self.mix_alpha:
+            other = drawn["partner"][rows]
+            part |= {
+                "inputs2": self.split.inputs[other],
+                "label2": self.split.labels[other].astype(np.int32),
+                "mix": drawn["mix"][rows],
+            }
+        return part
+
+
+def in_order(inputs: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields batches of one static shape and how many of each are real; the last is padded by repetition."""
+    for start in range(0, len(inputs), size):
+        chunk = np.asarray(inputs[start : start + size])
+        real = len(chunk)
+        if real < size:
+            chunk = chunk[np.arange(size) % real]
+        yield chunk, real

@@ -1,0 +1,124 @@
+"""A data set whose pictures are files: what folders and manifests share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tf_transfer.data.files import compact, decode_files, printable, read_headers, stored_shape
+from tf_transfer.data.splits import Split, carve_test, carved_note
+from tf_transfer.errors import UserError, one_line
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a list of pictures.
+
+    Attributes:
+        split: one of `train`, `validation`, `test`, or "" where the data set has no splits.
+        label: name of its class, as its owner spells it.
+        path: where the file is.
+        name: how reports call it.
+    """
+
+    split: str
+    label: str
+    path: str
+    name: str
+
+
+class FileSource:
+    """A data set whose pictures are files; see `splits.Source`.
+
+    Class names are those of the training rows, in Unicode order. Where the rows name no splits, or
+    `train` only, a test split is carved; where they name `train` and `validation` only, the latter
+    is the test split.
+    """
+
+    def __init__(
+        self, what: str, rows: list[Row], test_fraction: float, max_unreadable: int, notes: dict[str, list[str]]
+    ):
+        """Sorts the rows into splits; reads no file.
+
+        Args:
+            what: how errors call the data set.
+            rows: every picture, in any order.
+            test_fraction: share of every class that a carved test split takes.
+            max_unreadable: how many files may be skipped, over all splits.
+            notes: facts to report; `unreadable` is added when files are skipped.
+
+        Raises:
+            UserError: there is no training picture, one class only, or a class that `train` lacks.
+        """
+        rows = sorted(rows, key=lambda row: row.name)
+        train = [row for row in rows if row.split in ("", "train")]
+        names = sorted({row.label for row in train})
+        if len(names) < 2:
+            found = f"the one class {one_line(names[0])!r}" if names else "no picture"
+            raise UserError(f"{what}: expected training pictures of at least 2 classes, found {found}.")
+        index = {name: i for i, name in enumerate(names)}
+        for row in rows:
+            if row.label not in index:
+                raise UserError(
+                    f"{what}: the class {one_line(row.label)!r} of {row.split} picture {one_line(row.name)!r} has no "
+                    f"training picture; add some to train or remove it from {row.split}."
+                )
+        self.class_names = tuple(printable(name) for name in names)
+        self.notes = notes
+        self._max_unreadable = max_unreadable
+        self._unreadable: dict[str, str] = {}
+        self._rows = {"train": train} | {s: [row for row in rows if row.split == s] for s in ("validation", "test")}
+        self._labels = {s: np.array([index[row.label] for row in part], np.int32) for s, part in self._rows.items()}
+        self._complete(test_fraction)
+        self.splits = tuple(s for s in ("train", "validation", "test") if self._rows[s])
+
+    def _complete(self, test_fraction: float) -> None:
+        if self._rows["test"]:
+            return
+        if self._rows["validation"]:
+            self._rows["test"], self._labels["test"] = self._rows["validation"], self._labels["validation"]
+            self._rows["validation"], self._labels["validation"] = [], self._labels["test"][:0]
+            self.notes["splits"] = ["There is no test split: the validation split serves as one."]
+            return
+        rows, labels = self._rows["train"], self._labels["train"]
+        carved = carve_test(labels, len(self.class_names), test_fraction)
+        for split, chosen in zip(("train", "test"), carved, strict=True):
+            self._rows[split], self._labels[split] = [rows[i] for i in chosen], labels[chosen]
+        self.notes["splits"] = [carved_note(len(self._rows["test"]), len(rows))]
+
+    def labels(self, split: str) -> np.ndarray:
+        """Returns the int32 `[N]` labels of a split; no file is opened."""
+        return self._labels[split]
+
+    def load(self, split: str, indices: np.ndarray | None = None, size: int | None = None) -> Split:
+        """Decodes a split, or the examples of it at `indices`; see `splits.Source.load`.
+
+        Unreadable files are left out, so the result may be shorter than `indices`.
+
+        Raises:
+            UserError: more files than allowed are unreadable, or the sizes differ and `size` is None.
+        """
+        indices = np.arange(len(self._rows[split])) if indices is None else np.asarray(indices)
+        rows = [self._rows[split][i] for i in indices]
+        sizes, reasons = read_headers([row.path for row in rows])
+        readable = self._readable(split, rows, reasons)
+        shape, native = stored_shape(sizes[readable], size)
+        images, good = decode_files([rows[i].path for i in readable], shape, native)
+        damaged = {int(readable[i]): "damaged or cut short" for i in np.flatnonzero(~good)}
+        kept = self._readable(split, rows, reasons | damaged)
+        return Split(compact(images, good), self._labels[split][indices[kept]], [printable(rows[i].name) for i in kept])
+
+    def _readable(self, split: str, rows: list[Row], reasons: dict[int, str]) -> np.ndarray:
+        """Records the unreadable rows and returns the positions of the others."""
+        self._unreadable |= {rows[i].name: reason for i, reason in reasons.items()}
+        listed = [f"{one_line(name)} ({reason})" for name, reason in self._unreadable.items()]
+        if len(listed) > self._max_unreadable:
+            first = ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
+            raise UserError(
+                f"--max_unreadable={self._max_unreadable}, but {len(listed)} of the files cannot be read: {first}. "
+                "Repair or remove them, or raise --max_unreadable."
+            )
+        if listed:
+            self.notes["unreadable"] = listed
+        if len(reasons) == len(rows):
+            raise UserError(f"No picture of the {split} split can be read ({len(rows)} asked for).")
+        return np.array([i for i in range(len(rows)) if i not in reasons])

@@ -1,0 +1,56 @@
+"""Opens a data set by its spec: the registry of sources, and what a bare path or name means."""
+
+import inspect
+import os
+
+from tf_transfer.data.digits import open_digits
+from tf_transfer.data.folder import open_folder
+from tf_transfer.data.manifest import open_csv
+from tf_transfer.data.rendered_digits import open_rendered_digits
+from tf_transfer.data.splits import Source
+from tf_transfer.data.tfds_source import open_tfds
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.registry import Registry, Spec, parse_spec
+
+# The modules above import TensorFlow inside their functions: names and errors come at once.
+SOURCES = Registry("data set")
+SOURCES.register("folder")(open_folder)
+SOURCES.register("csv")(open_csv)
+SOURCES.register("tfds")(open_tfds)
+SOURCES.register("digits")(open_digits)
+SOURCES.register("rendered_digits")(open_rendered_digits)
+
+
+def open_source(spec: str, data_dir: str | None = None, max_unreadable: int = 0) -> Source:
+    """Opens a data set.
+
+    Args:
+        spec: `name(key=value, ...)` or `name` of a registered source; a folder; a path that ends in
+            `.csv`; or a TFDS name such as `cifar10` or `imagenet_resized/32x32`.
+        data_dir: where TFDS keeps its data sets.
+        max_unreadable: how many pictures may be skipped because they cannot be decoded.
+
+    Raises:
+        UserError: there is no such data set, or it cannot be used; one line says why.
+    """
+    parsed = _meaning(spec.strip())
+    offered = {"data_dir": data_dir, "max_unreadable": max_unreadable, "known": tuple(SOURCES.names())}
+    # A factory asks for what it needs by the names of its parameters; the spec goes first.
+    takes = inspect.signature(SOURCES.factory(parsed.name)).parameters
+    more = {name: value for name, value in offered.items() if name in takes and name not in parsed.kwargs}
+    return SOURCES.create(parsed, **more)
+
+
+def _meaning(text: str) -> Spec:
+    if text in SOURCES:
+        return Spec(text)
+    path = os.path.expanduser(text)
+    if os.path.isdir(path):
+        return Spec("folder", (), {"path": text})
+    if text.lower().endswith(".csv"):
+        return Spec("csv", (), {"path": text})
+    if text.startswith(("/", "./", "../", "~")) or text.endswith("/"):
+        raise UserError(f"--dataset={one_line(text)}: there is no such folder.")
+    if "(" in text or not text:
+        return parse_spec(text)
+    return Spec("tfds", (), {"name": text})

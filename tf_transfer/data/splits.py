@@ -1,0 +1,178 @@
+"""What a data set is to the rest of the package, and how it is cut into train, validation and test."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from tf_transfer.errors import UserError, one_line
+
+SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+TEST_SEED = 0x7E57
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split in memory (or memory-mapped), random access by example.
+
+    Attributes:
+        inputs: uint8 `[N, H, W, 3]` images, or float32 `[N, D]` features.
+        labels: int32 `[N]`, indices into the class names.
+        names: one printable name an example (a path, or `cifar10/train#12`).
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> "Split":
+        """Returns the examples at `indices`, in that order."""
+        return Split(self.inputs[indices], self.labels[indices], [self.names[i] for i in indices])
+
+
+class Source(Protocol):
+    """A data set that can be opened: class names first, labels next, pixels when asked for.
+
+    Attributes:
+        class_names: the classes, in label order.
+        splits: names of the splits it has, out of `train`, `validation`, `test`; `train` always.
+        notes: facts worth reporting, such as unreadable files that were skipped (filled by `load`).
+    """
+
+    class_names: tuple[str, ...]
+    splits: tuple[str, ...]
+    notes: dict[str, list[str]]
+
+    def labels(self, split: str) -> np.ndarray:
+        """Returns the int32 `[N]` labels of a split without decoding its pictures where that can be."""
+
+    def load(self, split: str, indices: np.ndarray | None = None, size: int | None = None) -> Split:
+        """Decodes a split, or the examples of it at `indices`.
+
+        Pictures that share one size no larger than `size` keep it; otherwise every picture is
+        resized to `[size, size]` and rounded to uint8, by the same operation as the model's own
+        preprocessing, so that what is stored here and a raw picture given to the model agree.
+        """
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """Which examples of the source's `train` split train and which validate.
+
+    Attributes:
+        train: indices into the source's `train` split, ascending.
+        validation: the same, or None when the source brings a validation split of its own.
+        facts: what to record: sizes, seed, digest of the indices.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray | None
+    facts: dict = field(default_factory=dict)
+
+
+def plan_splits(
+    labels: np.ndarray,
+    num_classes: int,
+    validation_fraction: float,
+    seed: int,
+    per_class: int | None = None,
+    own_validation: bool = False,
+) -> SplitPlan:
+    """Carves a stratified, seeded validation split from the training labels.
+
+    Args:
+        labels: int `[N]` labels of the source's `train` split.
+        num_classes: number of classes, at least 2.
+        validation_fraction: share of every class that validates, in (0, 0.9]; a class of two or more
+            examples gives at least one and keeps at least one.
+        seed: the choice is a pure function of (labels, fraction, seed, per_class).
+        per_class: few-shot budget: this many labelled examples a class, validation included.
+        own_validation: the source has a validation split; nothing is carved.
+
+    Raises:
+        UserError: fewer than two classes present, or a class with too few examples.
+    """
+    present = np.unique(labels)
+    if num_classes < 2 or len(present) < 2:
+        raise UserError(f"The training data has {len(present)} class; a classifier needs at least 2. Check --dataset.")
+    train, validation = [], []
+    for label in range(num_classes):
+        rows = np.flatnonzero(labels == label)
+        if per_class is not None and 0 < len(rows) < per_class:
+            raise UserError(f"--examples_per_class={per_class}: class {label} has only {len(rows)} training examples.")
+        rows = np.random.default_rng((seed, label, 0x5917)).permutation(rows)[:per_class]
+        held = min(max(1, round(validation_fraction * len(rows))), len(rows) - 1)
+        held = 0 if own_validation else max(held, 0)
+        validation.append(rows[:held])
+        train.append(rows[held:])
+    train, validation = np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
+    digest = hashlib.sha256(np.concatenate([train, [-1], validation]).astype("<i8").tobytes()).hexdigest()[:16]
+    facts = {"train": len(train), "validation": len(validation), "seed": seed, "digest": digest}
+    return SplitPlan(train, None if own_validation else validation, facts)
+
+
+def carve_test(labels: np.ndarray, num_classes: int, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sets a stratified test split aside where a data set brings none.
+
+    The choice is a pure function of (labels, fraction), so that every run tests on the same examples,
+    whatever its seed.
+
+    Returns:
+        The rows that stay for training and those of the test split, both ascending.
+
+    Raises:
+        UserError: the fraction is not in (0, 0.9], or fewer than two classes are present.
+    """
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 0.9:
+        raise UserError(f"test_fraction: expected a number above 0 and up to 0.9, got {one_line(fraction)!r}.")
+    plan = plan_splits(labels, num_classes, fraction, TEST_SEED)
+    return plan.train, plan.validation
+
+
+def carved_note(test: int, total: int) -> str:
+    """Returns what to report about a test split that `carve_test` made."""
+    return f"There is no test split: {test} of {total} examples, the same share of every class, were set aside as one."
+
+
+def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray:
+    """Returns float32 `[num_classes]` weights, averaging 1 over the examples.
+
+    `balanced` weighs class c by N / (C * N_c), as scikit-learn's `class_weight="balanced"`;
+    a class without examples gets 0. `none` weighs every class 1.
+    """
+    if mode == "none":
+        return np.ones(num_classes, np.float32)
+    counts = np.bincount(labels, minlength=num_classes)
+    present = np.count_nonzero(counts)
+    return np.where(counts > 0, len(labels) / (present * np.maximum(counts, 1)), 0).astype(np.float32)
+
+
+def digests(images: np.ndarray, chunk: int = 4096) -> list[bytes]:
+    """Returns a 16-byte digest of every image's pixels."""
+    chunks = (images[start : start + chunk] for start in range(0, len(images), chunk))
+    return [hashlib.blake2b(np.ascontiguousarray(x), digest_size=16).digest() for part in chunks for x in part]
+
+
+def find_duplicates(parts: dict[str, Split], seen: dict[bytes, tuple[str, str]] | None = None) -> list[str]:
+    """Finds pixel-equal images that stand in two different splits.
+
+    Args:
+        parts: splits by name.
+        seen: digest to (split, name) of images already known; the new ones are added to it.
+
+    Returns:
+        One `first = second` a duplicate, each a printable `split: name`.
+    """
+    seen = {} if seen is None else seen
+    pairs = []
+    for part, split in parts.items():
+        for digest, name in zip(digests(split.inputs), split.names, strict=True):
+            first = seen.setdefault(digest, (part, str(name)))
+            if first[0] != part:
+                pairs.append(f"{first[0]}: {one_line(first[1])} = {part}: {one_line(name)}")
+    return pairs

@@ -1,0 +1,224 @@
+"""A prepared TFDS data set as a source: one pass over its records for the labels, one for the pictures."""
+
+import io
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tf_transfer.data.files import MEMORY_LIMIT, allocate, batch_size, header, stored_shape
+from tf_transfer.data.splits import Split, carve_test, carved_note
+from tf_transfer.data.tfds_directory import import_tfds, prepared_directory, quiet
+from tf_transfer.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_READ = 512
+"""Records that are read and parsed at a time."""
+
+
+def open_tfds(
+    name: str,
+    label: str | None = None,
+    image: str | None = None,
+    test_fraction: float = 0.2,
+    *,
+    data_dir: str | None = None,
+    known: Iterable[str] = (),
+) -> "TfdsSource":
+    """Opens a TFDS data set by its name, e.g. `cifar10` or `imagenet_resized/32x32`.
+
+    Args:
+        name: TFDS name, perhaps with a config and a version.
+        label: feature that holds the class, where there are several.
+        image: feature that holds the picture, where there are several.
+        test_fraction: share of every class that becomes the test split where there is none.
+        data_dir: where TFDS keeps its data sets; None is `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
+        known: names to offer beside those of TFDS where `name` is unknown.
+
+    Raises:
+        UserError: it cannot be found or prepared, or is no data set of labelled pictures.
+    """
+    directory = prepared_directory(name, data_dir, known)
+    try:
+        with quiet():
+            builder = import_tfds().builder_from_directory(directory)
+    except Exception as e:  # A damaged description fails in TFDS, protobuf or json, each with its own errors.
+        raise UserError(f"The data set in {one_line(directory)} is damaged, prepare it again: {one_line(e)}") from e
+    return TfdsSource(builder, str(name), label, image, test_fraction)
+
+
+class TfdsSource:
+    """A data set that TFDS prepared; see `splits.Source`.
+
+    A split without labels (all -1) counts as absent. Without a test split the validation split
+    serves as one; without either, one is carved. The whole of a split that fits in memory is kept
+    once it was read, so that training and validation parts cost one pass.
+    """
+
+    def __init__(self, builder: Any, name: str, label: str | None, image: str | None, test_fraction: float):
+        """Finds the features and the splits.
+
+        Raises:
+            UserError: no picture or class feature, or several; no labelled `train` split.
+        """
+        tfds = import_tfds()
+        features, supervised = builder.info.features, builder.info.supervised_keys or ()
+        self._builder, self._name = builder, name
+        self._image = _feature(name, features, tfds.features.Image, "image", image, supervised)
+        self._label = _feature(name, features, tfds.features.ClassLabel, "label", label, supervised)
+        if (written := builder.info.file_format.value) != "tfrecord":
+            raise UserError(f"tfds(name={name}): expected files of format tfrecord, found {written}; prepare it again.")
+        dtype = np.dtype(features[self._image].np_dtype)
+        if dtype != np.uint8:
+            raise UserError(f"tfds(name={name}): expected uint8 images, {self._image!r} is {dtype}.")
+        self.class_names = tuple(one_line(c) for c in features[self._label].names or ())
+        self.notes: dict[str, list[str]] = {}
+        self._all_labels: dict[str, np.ndarray] = {}
+        self._known_sizes: dict[str, np.ndarray] = {}
+        self._whole: dict[tuple[str, tuple[int, int]], np.ndarray] = {}
+        self._parts = self._find_splits(test_fraction)
+        self.splits = tuple(self._parts)
+
+    def _find_splits(self, test_fraction: float) -> dict[str, tuple[str, np.ndarray]]:
+        """Returns for each split which one of TFDS it comes from, and which examples of it."""
+        sizes = {name: info.num_examples for name, info in self._builder.info.splits.items()}
+        usable = [s for s in ("train", "validation", "test") if sizes.get(s) and self._is_labelled(s)]
+        found = {s: np.arange(sizes[s]) for s in usable}
+        if "train" not in found:
+            raise UserError(f"tfds(name={self._name}): expected a labelled split train, found {', '.join(sizes)}.")
+        if "test" not in found and "validation" in found:
+            self.notes["splits"] = ["There is no test split: the validation split serves as one."]
+            return {"train": ("train", found["train"]), "test": ("validation", found["validation"])}
+        if "test" not in found:
+            train, test = carve_test(self._read_labels("train"), len(self.class_names), test_fraction)
+            self.notes["splits"] = [carved_note(len(test), sizes["train"])]
+            return {"train": ("train", train), "test": ("train", test)}
+        return {split: (split, rows) for split, rows in found.items()}
+
+    def labels(self, split: str) -> np.ndarray:
+        """Returns the int32 `[N]` labels of a split; no picture is decoded."""
+        origin, rows = self._parts[split]
+        return self._read_labels(origin)[rows]
+
+    def load(self, split: str, indices: np.ndarray | None = None, size: int | None = None) -> Split:
+        """Decodes a split, or the examples of it at `indices`; see `splits.Source.load`.
+
+        Raises:
+            UserError: a record is damaged, or the sizes differ and `size` is None.
+        """
+        origin, rows = self._parts[split]
+        rows = rows if indices is None else rows[indices]
+        names = [f"{self._name}/{origin}#{row}" for row in rows]
+        return Split(self._pictures(origin, rows, size), self._read_labels(origin)[rows], names)
+
+    def _is_labelled(self, origin: str) -> bool:
+        """Looks at the first examples: some test splits are published without labels, as -1."""
+        return bool((next(self._iterate(origin, self._records(origin, self._label)), np.zeros(0)) >= 0).all())
+
+    def _read_labels(self, origin: str) -> np.ndarray:
+        if origin not in self._all_labels:
+            batches = [np.zeros(0, np.int64), *self._iterate(origin, self._records(origin, self._label))]
+            self._all_labels[origin] = np.concatenate(batches).astype(np.int32)
+            self._check_count(origin, len(self._all_labels[origin]), self._builder.info.splits[origin].num_examples)
+        return self._all_labels[origin]
+
+    def _pictures(self, origin: str, rows: np.ndarray, size: int | None) -> np.ndarray:
+        total = self._builder.info.splits[origin].num_examples
+        shape, native = stored_shape(self._sizes(origin), size)
+        fits = math.prod((total, *shape, 3)) <= MEMORY_LIMIT
+        if fits and len(rows) > total // 2 and (origin, shape) not in self._whole:
+            whole = self._decode(origin, np.arange(total), shape, native)
+            whole.flags.writeable = False  # Shared by every caller.
+            self._whole[origin, shape] = whole
+        if (origin, shape) not in self._whole:
+            once, places = np.unique(rows, return_inverse=True)
+            pictures = self._decode(origin, once, shape, native)
+            return pictures if np.array_equal(once, rows) else pictures[places]
+        whole = self._whole[origin, shape]
+        return whole if np.array_equal(rows, np.arange(total)) else whole[rows]
+
+    def _sizes(self, origin: str) -> np.ndarray:
+        """Returns the picture sizes that occur, `[K, 2]`; at most two where they differ."""
+        declared = self._builder.info.features[self._image].shape[:2]
+        if None not in declared:
+            return np.array([declared])
+        if origin in self._known_sizes:
+            return self._known_sizes[origin]
+        sizes: list = []
+        for content in self._iterate(origin, self._records(origin, self._image).unbatch()):
+            answer = header(io.BytesIO(content))
+            if isinstance(answer, str):
+                raise self._damaged(origin, f"a picture: {answer}")
+            sizes = sizes if answer in sizes else [*sizes, answer]
+            if len(sizes) == 2:
+                break
+        self._known_sizes[origin] = np.array(sizes)
+        return self._known_sizes[origin]
+
+    def _decode(self, origin: str, rows: np.ndarray, shape: tuple[int, int], native: bool) -> np.ndarray:
+        """Decodes the examples at ascending `rows` into one uint8 array, through a few batches at a time."""
+        import tensorflow as tf
+
+        from tf_transfer.data import pixels
+
+        def decode(content: tf.Tensor) -> tf.Tensor:
+            picture = pixels.decode(content)
+            picture = picture if native else tf.cast(pixels.resize(picture, shape[0]), tf.uint8)
+            return tf.ensure_shape(picture, (*shape, 3))
+
+        wanted = np.zeros(self._builder.info.splits[origin].num_examples, bool)
+        wanted[rows] = True
+        flags = tf.data.Dataset.from_tensor_slices(wanted).batch(_READ)
+        contents = tf.data.Dataset.zip(self._records(origin, self._image), flags).map(tf.boolean_mask).unbatch()
+        decoded = contents.map(decode, tf.data.AUTOTUNE).batch(batch_size(shape)).prefetch(2)
+        pictures, filled = allocate((len(rows), *shape, 3)), 0
+        for batch in self._iterate(origin, decoded):
+            pictures[filled : filled + len(batch)] = batch
+            filled += len(batch)
+        self._check_count(origin, filled, len(rows))
+        return pictures
+
+    def _records(self, origin: str, feature: str) -> "tf.data.Dataset":
+        """Returns batches of one feature, in the order of the files; pictures are bytes still.
+
+        TFDS's own reader takes the records one by one, which costs 20 times as much and as long as
+        decoding small pictures.
+        """
+        import tensorflow as tf
+
+        files = [str(path) for path in self._builder.info.splits[origin].filepaths]
+        wanted = {feature: tf.io.FixedLenFeature((), tf.string if feature == self._image else tf.int64)}
+        batches = tf.data.TFRecordDataset(files).batch(_READ)
+        return batches.map(lambda records: tf.io.parse_example(records, wanted)[feature], tf.data.AUTOTUNE)
+
+    def _iterate(self, origin: str, dataset: "tf.data.Dataset") -> Iterator[np.ndarray]:
+        import tensorflow as tf
+
+        try:
+            yield from dataset.as_numpy_iterator()
+        except tf.errors.OpError as e:
+            raise self._damaged(origin, e) from e
+
+    def _check_count(self, origin: str, found: int, expected: int) -> None:
+        if found != expected:
+            raise self._damaged(origin, f"{found} records, expected {expected}")
+
+    def _damaged(self, origin: str, reason: object) -> UserError:
+        where = one_line(self._builder.data_path)
+        return UserError(f"The split {origin} in {where} is damaged, prepare it again: {one_line(reason)}")
+
+
+def _feature(name: str, features: Any, kind: type, argument: str, asked: str | None, supervised: tuple) -> str:
+    """Returns the feature of this kind: the one asked for, the only one, or that of the supervised pair."""
+    fitting = [key for key, feature in features.items() if type(feature) is kind]
+    chosen = [key for key in fitting if key == asked] if asked else fitting
+    if len(chosen) > 1:
+        chosen = [key for key in chosen if key in supervised]
+    if len(chosen) != 1:
+        listed = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in features.items())
+        expected = f"{one_line(asked)!r} to be one" if asked else "one"
+        raise UserError(f"tfds(name={name}): {argument}=... expects {expected} {kind.__name__} feature of: {listed}.")
+    return chosen[0]

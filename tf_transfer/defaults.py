@@ -1,0 +1,136 @@
+"""What to do when nobody says: hyper-parameters from the data's size and resolution, in one pure file.
+
+The model is BiT's hyper-rule (Kolesnikov et al. 2019, arXiv:1912.11370, section 3.3): schedule length
+by data size, augmentation by resolution, and nothing that has to be searched for.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from tf_transfer.config import Training, pick
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rules look at.
+
+    Attributes:
+        examples: training examples, validation taken off.
+        stored_size: side of the stored pictures in pixels.
+        image_size: side that the network sees.
+        class_names: names of the classes.
+        batchnorm: `none`, `train` or `frozen`: what suits the network, see `backbones.Backbone.bn`.
+    """
+
+    examples: int
+    stored_size: int
+    image_size: int
+    class_names: tuple[str, ...]
+    batchnorm: str = "train"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A phase's options with nothing left open; the fields are those of `config.Training`."""
+
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    schedule: str
+    warmup: float
+    layer_decay: float
+    unfreeze: str
+    bn: str
+    regularizer: str
+    label_smoothing: float
+    augment: str
+    feature_views: int
+    ema: float
+    patience: int
+    clip_norm: float
+
+
+def resolve(training: Training, phase: str, facts: Facts) -> Plan:
+    """Returns the plan of a phase: what was asked for, and the rules for what was not."""
+    asked = {f.name: pick(getattr(training, f.name), phase) for f in fields(training)}
+    # An option given for another phase only falls back to its own default here.
+    given = {name: value for name, value in asked.items() if value is not None}
+    plan = {f.name: f.default for f in fields(Training) if f.default is not None} | given
+    for name, rule in _RULES.items():
+        if name not in plan:
+            plan[name] = rule(phase, facts, plan)
+    if phase != "head" or plan["bn"] == "train":
+        plan["feature_views"] = 0
+    return Plan(**plan)
+
+
+def _bn(phase: str, facts: Facts, plan: dict) -> str:
+    if phase == "head":
+        return "frozen"
+    # The statistics of a batch are worth having only over enough examples.
+    if phase == "full" and (facts.batchnorm != "train" or facts.examples < 200):
+        return "frozen"
+    return "train"
+
+
+def _flips(facts: Facts) -> bool:
+    """Single characters (digits, letters) change their meaning in a mirror."""
+    return not all(len(name) == 1 for name in facts.class_names)
+
+
+def _augment(phase: str, facts: Facts, plan: dict) -> str:
+    if phase == "head":
+        return "flip" if _flips(facts) else "none"
+    # Small pictures are shifted as on CIFAR; photographs lose nothing by being cut and scaled.
+    cut = "crop(0.125)" if facts.stored_size <= 64 else "resized_crop(0.35)"
+    return f"flip,{cut}" if _flips(facts) else "crop(0.0625)"
+
+
+def _feature_views(phase: str, facts: Facts, plan: dict) -> int:
+    if phase != "head" or plan["bn"] == "train":
+        return 0
+    return 2 if "flip" in plan["augment"] else 1
+
+
+def _batch_size(phase: str, facts: Facts, plan: dict) -> int:
+    size = 256 if plan["feature_views"] else 128 if facts.image_size <= 112 else 64
+    while size > 16 and size * 8 > facts.examples:
+        size //= 2
+    return size
+
+
+def _epochs(phase: str, facts: Facts, plan: dict) -> float:
+    """So many passes, and enough steps where the data is small."""
+    passes, steps = {"head": (10, 400), "full": (8, 300), "scratch": (20, 600), "source": (8, 300)}[phase]
+    enough = steps * plan["batch_size"] / max(1, facts.examples)
+    return float(min(200, max(passes, round(enough))))
+
+
+def _learning_rate(phase: str, facts: Facts, plan: dict) -> float:
+    adaptive = plan["optimizer"].startswith("adamw")
+    # The square root keeps small batches, which go with small data, from crawling.
+    scale = (plan["batch_size"] / 128) ** 0.5
+    if plan["feature_views"]:
+        return 0.003 if adaptive else 0.03
+    if phase in ("scratch", "source"):
+        return 0.002 * scale if adaptive else 0.1 * scale
+    if phase == "head":
+        return 0.001 * scale if adaptive else 0.05 * scale
+    trained = plan["bn"] == "train" and facts.batchnorm != "none"
+    if adaptive:
+        return (3e-4 if trained else 5e-5) * scale
+    # Frozen statistics do not follow weights that move: ten times this rate diverges at once.
+    return (0.03 if trained else 0.002) * scale
+
+
+_RULES: dict[str, Any] = {
+    "bn": _bn,
+    "augment": _augment,
+    "feature_views": _feature_views,
+    "batch_size": _batch_size,
+    "epochs": _epochs,
+    "learning_rate": _learning_rate,
+    "warmup": lambda phase, facts, plan: 0.0 if plan["feature_views"] else 0.05,
+    "clip_norm": lambda phase, facts, plan: 0.0 if plan["feature_views"] else 5.0,
+}

@@ -1,0 +1,124 @@
+"""What a run would do and cost: configuration, parameters, and time and memory from a few real steps."""
+
+import dataclasses
+import resource
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tf_transfer import fitting, runtime
+from tf_transfer.config import TRAINING_PHASES
+from tf_transfer.console import clock
+from tf_transfer.data.batches import Batches
+from tf_transfer.data.splits import Split, plan_splits
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.session import Session, TrainingData
+from tf_transfer.training import tasks
+from tf_transfer.training.step import Stepper, Task
+
+_PROBED_STEPS = 3
+
+
+def show(session: Session, names: Sequence[str]) -> None:
+    """Prints what the phases `names` would do. Reads labels, but no pictures; trains nothing that is kept.
+
+    Times come from a few steps of each phase on random pictures on this machine, memory from the
+    process that made them; both leave out reading the data.
+    """
+    say = session.console.line
+    for stage, values in session.config.to_dict().items():
+        say(f"{stage:<9}" + "  ".join(f"{k}={one_line(v)}" for k, v in values.items() if v is not None))
+    say(
+        f"{'device':<9}"
+        + "  ".join(f"{k}={v}" for k, v in runtime.facts(session.strategy, session.precision)["device"].items())
+    )
+    for phase in (n for n in names if n in TRAINING_PHASES):
+        _show_phase(session, phase)
+    say(f"memory   peak of this process {_peak_gb():.1f} GB (host)")
+    say(f"run      would be kept in {one_line(session.run.path)}")
+
+
+def _show_phase(session: Session, phase: str) -> None:
+    examples, held, class_names, known = _sizes(session, phase)
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
+    pictures = (
+        np.resize(pictures, (64, session.image_size, session.image_size, 3)) if session.image_size < 32 else pictures
+    )
+    split = Split(pictures, np.arange(64, dtype=np.int32) % len(class_names), [""] * 64)
+    classifier = session.pretrained(len(class_names), source="random")
+    facts = TrainingData(_Sized(split, examples), None, class_names, np.ones(len(class_names), np.float32))
+    plan = session.plan(phase, facts, classifier)
+    groups = fitting.trained_groups(phase, classifier, plan)
+    trained = sum(int(np.prod(v.shape)) for g in groups for v in g.variables)
+    say = session.console.line
+    say(f"{phase:<9}{trained:,} of {classifier.parameters():,} parameters train in {', '.join(g.name for g in groups)}")
+    say(f"{'':<9}" + "  ".join(f"{k}={v}" for k, v in dataclasses.asdict(plan).items() if v != ""))
+    if plan.feature_views:
+        forward = _per_picture(tasks.Predictor(classifier.logits, session.strategy, 32), split)
+        seconds, work = (
+            forward * (examples * plan.feature_views + held),
+            f"{1 / forward:,.0f} pictures/s through the frozen backbone, once",
+        )
+    else:
+        task, batches = fitting.in_steps(session, phase, classifier, dataclasses.replace(facts, train=split), plan)
+        step = _per_step(session, task, batches, plan)
+        seconds, work = step * plan.epochs * examples / plan.batch_size, f"{plan.batch_size / step:,.0f} pictures/s"
+    assumed = "" if known else " (assumed: the data is not here)"
+    say(f"{'':<9}about {clock(seconds)} for {examples:,} training pictures{assumed}, {work}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sized:
+    """A split of another length, for the rules that look at it."""
+
+    split: Split
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    @property
+    def inputs(self) -> np.ndarray:
+        return self.split.inputs
+
+
+def _sizes(session: Session, phase: str) -> tuple[int, int, tuple[str, ...], bool]:
+    """Returns training and validation examples, class names, and whether the data is here to say so."""
+    data = session.config.data
+    dataset = data.source_dataset if phase == "source" and data.source_dataset else data.dataset
+    try:
+        source = session.open(dataset)
+        own = "validation" in source.splits
+        few = None if phase == "source" else data.examples_per_class
+        plan = plan_splits(
+            source.labels("train"), len(source.class_names), data.validation_fraction, session.config.run.seed, few, own
+        )
+        held = len(source.labels("validation")) if own else len(plan.validation)
+        return len(plan.train), held, tuple(source.class_names), True
+    except UserError as e:
+        session.console.line(f"note     {e}")
+        return 45_000, 5_000, tuple(f"class{i}" for i in range(10)), False
+
+
+def _per_picture(predict: Callable, split: Split) -> float:
+    predict(split.inputs)
+    begun = time.perf_counter()
+    predict(split.inputs)
+    return (time.perf_counter() - begun) / len(split)
+
+
+def _per_step(session: Session, task: Task, batches: Batches, plan) -> float:
+    with session.strategy.scope():
+        stepper = Stepper(task, fitting.loop_config(session, plan), batches.size, session.strategy)
+    stream = iter(session.strategy.experimental_distribute_dataset(batches.dataset(0, _PROBED_STEPS + 1)))
+    stepper(next(stream), 0.0, 0)
+    begun = time.perf_counter()
+    for step in range(_PROBED_STEPS):
+        stepper(next(stream), 0.0, step + 1)
+    return (time.perf_counter() - begun) / _PROBED_STEPS
+
+
+def _peak_gb() -> float:
+    # Linux counts kilobytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -1,0 +1,137 @@
+"""One phase of training: from data and a plan to weights that are kept."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from tf_transfer import runtime
+from tf_transfer.console import clock
+from tf_transfer.data import augment
+from tf_transfer.data.batches import Batches
+from tf_transfer.defaults import Plan
+from tf_transfer.errors import UserError
+from tf_transfer.features import extract
+from tf_transfer.models.classifier import Classifier
+from tf_transfer.session import Session, TrainingData
+from tf_transfer.training import loop, step, tasks
+
+# What a phase makes out of date when it trains again.
+_DOWNSTREAM = {
+    "source": ("head", "full", "evaluate", "saved_model"),
+    "head": ("full", "evaluate", "saved_model"),
+    "full": ("evaluate", "saved_model"),
+    "scratch": ("evaluate",),
+}
+
+
+def train(session: Session, phase: str, classifier: Classifier, data: TrainingData) -> None:
+    """Trains one phase from start to end and keeps what it left."""
+    begun = time.perf_counter()
+    plan = session.plan(phase, data, classifier)
+    groups = trained_groups(phase, classifier, plan)
+    counts = {
+        "trained": sum(int(np.prod(v.shape)) for g in groups for v in g.variables),
+        "total": classifier.parameters(),
+    }
+    session.run.record(
+        "start", phase=phase, command=session.command, **runtime.facts(session.strategy, session.precision)
+    )
+    session.run.record("plan", phase=phase, plan=dataclasses.asdict(plan), parameters=counts)
+    session.console.line(
+        f"{phase}  {counts['trained']:,} of {counts['total']:,} parameters train; {plan.epochs:g} epochs, "
+        f"batch {plan.batch_size}, rate {plan.learning_rate:g}, {plan.optimizer}, BatchNorm {plan.bn}"
+    )
+
+    def log(record):
+        session.run.record(**record, phase=phase)
+        session.console.epoch(phase, record)
+
+    train = _train_on_features if plan.feature_views else _train_in_steps
+    result = train(session, phase, classifier, data, plan, log)
+    seconds = time.perf_counter() - begun
+    end = {
+        "seconds": seconds,
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "stopped_early": result.stopped_early,
+        "validation_accuracy": result.best.get("accuracy"),
+        "validation_loss": result.best.get("loss"),
+    }
+    session.run.finish(phase, classifier, {**end, "class_names": data.class_names, "plan": dataclasses.asdict(plan)})
+    for name in _DOWNSTREAM[phase]:
+        session.run.forget(name)
+    session.run.record("phase_end", phase=phase, **end)
+    best = f", validation {result.best['accuracy']:.4f} at epoch {result.best_epoch}" if result.best else ""
+    session.console.line(f"{phase}  done in {clock(seconds)}{best}")
+
+
+def trained_groups(phase: str, classifier: Classifier, plan: Plan) -> list:
+    """Returns the groups of parameters that a phase trains."""
+    if phase == "head":
+        return [classifier.head_group()]
+    return classifier.groups(plan.unfreeze, plan.layer_decay) if phase == "full" else classifier.groups()
+
+
+def _train_in_steps(
+    session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan, log: Callable
+):
+    """Trains with the backbone in every step."""
+    task, batches = in_steps(session, phase, classifier, data, plan)
+    return loop.fit(task, batches, loop_config(session, plan), session.strategy, log, session.progress(phase))
+
+
+def in_steps(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan):
+    """Returns the task and the batches of a phase in which the backbone runs in every step."""
+    augmentation = augment.parse(plan.augment)
+    classifier.set_batchnorm(plan.bn, classifier.unfrozen(plan.unfreeze) if phase == "full" else None)
+    predict = tasks.Predictor(classifier.logits, session.strategy, 2 * plan.batch_size)
+    task = tasks.classification(
+        classifier,
+        trained_groups(phase, classifier, plan),
+        augmentation,
+        plan.label_smoothing,
+        plan.regularizer,
+        through_backbone=phase != "head" or plan.bn == "train",
+        validate=tasks.validator(predict, data.validation),
+    )
+    return task, _batches(session, data.train, data.class_weights, plan, augmentation.mix_alpha)
+
+
+def _train_on_features(
+    session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan, log: Callable
+):
+    """Trains the head on features that the frozen backbone makes once, instead of once an epoch."""
+    size = 2 * plan.batch_size if session.image_size <= 112 else 32
+    made = [
+        extract.extract(
+            classifier, data.train, plan.feature_views, session.strategy, size, session.progress("features")
+        )
+    ]
+    if data.validation is not None:
+        made.append(
+            extract.extract(classifier, data.validation, 1, session.strategy, size, session.progress("features"))
+        )
+    scale = extract.Standardizer(made[0].inputs)
+    train, validation = scale(made[0]), scale(made[1]) if len(made) > 1 else None
+    classifier.head.set_weights(scale.unfold(*classifier.head.get_weights()))
+    predict = tasks.Predictor(classifier.classify, session.strategy, 4096)
+    task = tasks.probe(classifier, plan.label_smoothing, plan.regularizer, tasks.validator(predict, validation))
+    batches = _batches(session, train, data.class_weights, plan)
+    result = loop.fit(task, batches, loop_config(session, plan), session.strategy, log, session.progress(phase))
+    classifier.head.set_weights(scale.fold(*classifier.head.get_weights()))
+    return result
+
+
+def _batches(session: Session, split, class_weights: np.ndarray, plan: Plan, mix_alpha: float = 0.0) -> Batches:
+    replicas = session.strategy.num_replicas_in_sync
+    if plan.batch_size % replicas:
+        raise UserError(f"--batch_size={plan.batch_size} must be a multiple of the {replicas} replicas.")
+    return Batches(split, plan.batch_size, session.config.run.seed, class_weights[split.labels], mix_alpha)
+
+
+def loop_config(session: Session, plan: Plan) -> step.LoopConfig:
+    """Returns the part of a plan that the loop wants."""
+    names = [f.name for f in dataclasses.fields(step.LoopConfig) if f.name != "seed"]
+    return step.LoopConfig(**{name: getattr(plan, name) for name in names}, seed=session.config.run.seed)

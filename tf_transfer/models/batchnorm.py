@@ -1,0 +1,98 @@
+"""Batch normalisation with a policy that holds, computed by one fused kernel."""
+
+import keras
+import tensorflow as tf
+
+
+# Keras names the group of a layer in a `.weights.h5` file after its class: another name here, and
+# the file would no longer load into a plain keras.applications model.
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` over channels last, with two differences.
+
+    * `use_batch_statistics` decides alone whether batch or moving statistics normalise. Keras decides
+      by the `training` argument of a call and by `trainable`, which also freezes gamma and beta, and
+      under `fit` drops `training=False` given to an inner model (keras#20285).
+    * `FusedBatchNormV3` computes it, in float32 statistics whatever the input's precision; Keras runs
+      a chain of elementwise operations. Over several replicas the statistics are those of the global batch.
+
+    Outputs, gradients and moving statistics equal Keras' (Ioffe & Szegedy 2015, arXiv:1502.03167);
+    the variance that enters the moving average is the biased one, as in Keras.
+    """
+
+    use_batch_statistics = False
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalises `[B, H, W, C]` or `[B, C]`; batch statistics need `training` and the policy."""
+        x = inputs if inputs.shape.rank == 4 else inputs[:, None, None, :]
+        if training and self.use_batch_statistics:
+            replicas = tf.distribute.get_replica_context()
+            synchronised = replicas is not None and replicas.num_replicas_in_sync > 1
+            y, mean, variance = self._over_replicas(x, replicas) if synchronised else self._fused(x)
+            self._update(self.moving_mean, mean)
+            self._update(self.moving_variance, variance)
+        else:
+            y = self._normalise(x, self.moving_mean.value, self.moving_variance.value)
+        return y if inputs.shape.rank == 4 else y[:, 0, 0, :]
+
+    def _scale_offset(self):
+        channels = self.moving_mean.shape[0]
+        gamma = self.gamma.value if self.scale else tf.ones(channels)
+        beta = self.beta.value if self.center else tf.zeros(channels)
+        return tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta)
+
+    def _normalise(self, x, mean, variance):
+        gamma, beta = self._scale_offset()
+        mean, variance = tf.convert_to_tensor(mean), tf.convert_to_tensor(variance)
+        y, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=self.epsilon, is_training=False
+        )
+        return y
+
+    def _fused(self, x):
+        gamma, beta = self._scale_offset()
+        none = tf.zeros([0])
+        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=self.epsilon, is_training=True
+        )
+        n = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
+        # The kernel returns the unbiased variance (n - 1); Keras averages the biased one.
+        return y, mean, variance * ((n - 1.0) / n)
+
+    def _over_replicas(self, x, replicas):
+        gamma, beta = self._scale_offset()
+        wide = tf.cast(x, tf.float32)
+        mean = replicas.all_reduce("MEAN", tf.reduce_mean(wide, (0, 1, 2)))
+        variance = replicas.all_reduce("MEAN", tf.reduce_mean(tf.math.squared_difference(wide, mean), (0, 1, 2)))
+        y = tf.nn.batch_normalization(wide, mean, variance, beta, gamma, self.epsilon)
+        return tf.cast(y, x.dtype), mean, variance
+
+    def _update(self, moving, value):
+        value = tf.stop_gradient(value)
+        moving.assign(moving * self.momentum + tf.cast(value, moving.dtype) * (1.0 - self.momentum))
+
+
+def adopt(model: keras.Model) -> list[BatchNormalization]:
+    """Makes every batch normalisation of `model` one of ours, in place, and returns them in order.
+
+    The class is exchanged, not the layer: same variables, names and graph, and no second copy of the
+    network is built. Layers normalised over another axis are refused rather than computed wrongly.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in layers:
+        if layer.axis not in (-1, len(layer.input.shape) - 1):
+            raise ValueError(f"Layer {layer.name!r} normalises axis {layer.axis}; only channels-last is supported.")
+        layer.__class__ = BatchNormalization
+    return layers
+
+
+def already_folded(layers: list[BatchNormalization]) -> bool:
+    """True when no layer carries statistics: their batch statistics went into the convolutions.
+
+    Training such a layer on batch statistics destroys what it was folded from.
+    """
+    import numpy as np
+
+    return bool(layers) and all(
+        np.all(np.asarray(layer.moving_mean) == 0) and np.all(np.asarray(layer.moving_variance) == 1)
+        for layer in layers
+    )

@@ -1,0 +1,169 @@
+"""Preprocessing, backbone and head as one classifier: raw uint8 pictures in, logits out."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer.data import pixels
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.models import backbones, batchnorm, weights
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Variables that train with one learning-rate factor.
+
+    Attributes:
+        name: `head`, or `stage1` ... from the input up.
+        variables: the tf.Variables.
+        factor: multiplies the learning rate.
+    """
+
+    name: str
+    variables: Sequence[tf.Variable]
+    factor: float = 1.0
+
+
+class Classifier:
+    """A backbone under a linear head, with its preprocessing inside.
+
+    Args:
+        backbone: headless network, float `[B, S, S, 3]` to `[B, D]`; its batch normalisations are
+            replaced by ours in place.
+        mode: preprocessing mode of its weights, see `backbones.Backbone`.
+        num_classes: C, the width of the head.
+        dropout: rate between features and head while training, in [0, 1).
+        seed: of the head's initial kernel, normal with deviation 0.01.
+
+    Attributes:
+        stages: `{layer name: stage}`, 1 at the input, one more at each halving of the resolution.
+    """
+
+    def __init__(self, backbone: keras.Model, mode: str, num_classes: int, dropout: float = 0.0, seed: int = 0):
+        self.backbone, self.mode, self.dropout = backbone, mode, dropout
+        self.num_classes, self.size = num_classes, backbone.input_shape[1]
+        self.num_features = backbone.output_shape[-1]
+        self.batchnorms = batchnorm.adopt(backbone)
+        self.stages = _stages(backbone)
+        self.head = keras.layers.Dense(
+            num_classes, dtype="float32", name="head", kernel_initializer=keras.initializers.RandomNormal(0, 0.01, seed)
+        )
+        self.head.build((None, self.num_features))
+
+    def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps uint8 `[B, H, W, 3]` (or float in [0, 255]) of any size to float32 `[B, D]`."""
+        resized = pixels.resize(images, self.size)
+        return tf.cast(self.backbone(backbones.preprocess(resized, self.mode), training=training), tf.float32)
+
+    def logits(self, images: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Maps images to float32 `[B, C]`; `seed`, int32 `[2]`, drives the dropout of a training pass."""
+        return self.classify(self.features(images, training), training, seed)
+
+    def classify(self, features: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Maps float32 `[B, D]` features to float32 `[B, C]` logits."""
+        if training and self.dropout:
+            features = tf.nn.experimental.stateless_dropout(features, self.dropout, seed)
+        return self.head(features)
+
+    def set_batchnorm(self, policy: str, layers: set[str] | None = None) -> None:
+        """`train`: the batch statistics of a training pass normalise and move the averages; `frozen`: never.
+
+        Args:
+            policy: `train` or `frozen`.
+            layers: names of those that follow the policy; the others stay frozen. None: all follow.
+        """
+        for layer in self.batchnorms:
+            layer.use_batch_statistics = policy == "train" and (layers is None or layer.name in layers)
+
+    def unfrozen(self, pattern: str) -> set[str]:
+        """Returns the names of the layers whose `stageN/layer` matches the regular expression `pattern`.
+
+        Raises:
+            UserError: no valid expression, or one that matches no layer that has weights.
+        """
+        try:
+            expression = re.compile(pattern)
+        except re.error as e:
+            raise UserError(f"--unfreeze={one_line(pattern)!r} is not a regular expression: {e}.") from e
+        layers = [layer for layer in self.backbone.layers if layer.weights]
+        names = {layer.name for layer in layers if expression.search(f"stage{self.stages[layer.name]}/{layer.name}")}
+        if not names:
+            last = max(self.stages[layer.name] for layer in layers)
+            raise UserError(
+                f"--unfreeze={one_line(pattern)!r} matches no layer. Layers are called stageN/NAME, from "
+                f"stage1/{layers[0].name} to stage{last}/{layers[-1].name}."
+            )
+        return names
+
+    def head_group(self) -> ParameterGroup:
+        """Returns the head's kernel and bias."""
+        return ParameterGroup("head", [v.value for v in self.head.trainable_variables])
+
+    def groups(self, pattern: str = "", layer_decay: float = 1.0) -> list[ParameterGroup]:
+        """Returns one group a stage that `pattern` unfreezes, and the head's.
+
+        Args:
+            pattern: see `unfrozen`; empty for every layer.
+            layer_decay: the factor falls by it from stage to stage downwards, with 1 at the head
+                (ULMFiT's discriminative rates, Howard & Ruder 2018).
+        """
+        names = self.unfrozen(pattern)
+        stages: dict[int, list[tf.Variable]] = {}
+        for layer in self.backbone.layers:
+            if layer.name in names:
+                stages.setdefault(self.stages[layer.name], []).extend(v.value for v in layer.trainable_variables)
+        top = max(self.stages.values()) + 1
+        below = [ParameterGroup(f"stage{s}", v, layer_decay ** (top - s)) for s, v in sorted(stages.items()) if v]
+        return [*below, self.head_group()]
+
+    @property
+    def state(self) -> list[tf.Variable]:
+        """Every variable that training may change, seeds and statistics included, in a fixed order."""
+        return [v.value for v in [*self.backbone.variables, *self.head.variables]]
+
+    def state_values(self) -> list[np.ndarray]:
+        """Returns copies of `state`."""
+        return [v.numpy() for v in self.state]
+
+    def set_state(self, values: Sequence[np.ndarray]) -> None:
+        """Puts back what `state_values` returned."""
+        for variable, value in zip(self.state, values, strict=True):
+            variable.assign(value)
+
+    def parameters(self) -> int:
+        """Returns the number of parameters, statistics included, as Keras counts them."""
+        return self.backbone.count_params() + self.head.count_params()
+
+    def save(self, folder: Path) -> None:
+        """Writes the backbone, loadable into the plain keras.applications model, and the head."""
+        self.backbone.save_weights(folder / weights.BACKBONE_FILE)
+        self._head_model().save_weights(folder / weights.HEAD_FILE)
+
+    def load(self, folder: Path) -> None:
+        """Reads what `save` wrote.
+
+        Raises:
+            UserError: a file is missing, damaged or of another model.
+        """
+        for model, name in ((self.backbone, weights.BACKBONE_FILE), (self._head_model(), weights.HEAD_FILE)):
+            weights.load_file(model, folder / name, "this model")
+
+    def _head_model(self) -> keras.Model:
+        return keras.Sequential([keras.Input((self.num_features,)), self.head], name="head_model")
+
+
+def _stages(backbone: keras.Model) -> dict[str, int]:
+    """Numbers every layer by how often the resolution was halved since the first layer that has weights."""
+    stages, current = {}, 1
+    full = next(layer.output.shape[1] for layer in backbone.layers if layer.weights and len(layer.output.shape) == 4)
+    for layer in backbone.layers:
+        shape = getattr(layer.output, "shape", ())
+        if len(shape) == 4 and shape[1]:
+            current = 1 + max(0, round(np.log2(full / shape[1])))
+        stages[layer.name] = current
+    return stages

@@ -1,0 +1,121 @@
+"""Where pretrained weights come from: ImageNet, a file, an earlier run, or nowhere."""
+
+import hashlib
+import os
+import socket
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.models import backbones
+
+BACKBONE_FILE = "backbone.weights.h5"
+HEAD_FILE = "head.weights.h5"
+
+# Which phase's weights a run directory lends to another run, the first that is there.
+_LENDERS = ("source", "full", "scratch", "head")
+
+
+def load_backbone(backbone: backbones.Backbone, spec: str, weights: str, size: int):
+    """Builds a backbone and gives it its pretrained weights.
+
+    Args:
+        backbone: the parsed spec.
+        spec: its text, for messages.
+        weights: `imagenet`, `random`, a `.weights.h5` or `.h5` file, or a run directory.
+        size: input side in pixels.
+
+    Raises:
+        UserError: weights that are not there, cannot be fetched, or do not fit.
+    """
+    if weights == "random":
+        return backbones.build(backbone, size)
+    if weights == "imagenet":
+        return _imagenet(backbone, spec, size)
+    model = backbones.build(backbone, size)
+    load_file(model, weights_file(weights), f"--backbone={spec}")
+    return model
+
+
+def weights_file(weights: str) -> Path:
+    """Returns the backbone file that `--weights` means: the file itself, or one inside a run directory.
+
+    Raises:
+        UserError: nothing of the kind is there.
+    """
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        found = [path / phase / BACKBONE_FILE for phase in _LENDERS if (path / phase / BACKBONE_FILE).is_file()]
+        if (path / BACKBONE_FILE).is_file():
+            found.insert(0, path / BACKBONE_FILE)
+        if not found:
+            raise UserError(
+                f"--weights={one_line(weights)!r} is a directory without a trained model: expected a run directory in "
+                f"which a phase has ended, with <phase>/{BACKBONE_FILE}."
+            )
+        return found[0]
+    if not path.is_file() or not path.name.endswith(".h5"):
+        raise UserError(
+            f"--weights={one_line(weights)!r}: expected imagenet, random, an existing .weights.h5 or .h5 file, "
+            "or the run directory of an earlier run."
+        )
+    return path
+
+
+def load_file(model, path: Path, what: str) -> None:
+    """Loads a weights file into `model`.
+
+    Raises:
+        UserError: the file is damaged or was written for another network.
+    """
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as e:
+        raise UserError(
+            f"The weights in {one_line(path)} do not fit {one_line(what)} or are damaged: {one_line(e)}. "
+            "A file must hold the network without its top."
+        ) from e
+
+
+def _imagenet(backbone: backbones.Backbone, spec: str, size: int):
+    if not backbone.imagenet:
+        raise UserError(
+            f"--weights=imagenet: none are published for {one_line(spec)}; use --weights=random or a run directory."
+        )
+    try:
+        with _socket_timeout(8.0), warnings.catch_warnings():
+            # MobileNets have files for some sizes only; that another size starts from the 224 one is as meant.
+            warnings.filterwarnings("ignore", message=".*Weights for input shape")
+            return backbones.build(backbone, size, "imagenet")
+    # Keras raises a bare Exception when a download fails.
+    except Exception as e:
+        if isinstance(e, UserError) or "URL fetch failure" not in str(e):
+            raise
+        home = os.environ.get("KERAS_HOME", "~/.keras")
+        raise UserError(
+            f"--weights=imagenet: the weights of {one_line(spec)} are not in {home}/models and could not be downloaded "
+            f"({one_line(e, 120)}). Run once on a connected machine, copy {home}/models here and set KERAS_HOME, "
+            "or give --weights=FILE.weights.h5 or --weights=random."
+        ) from e
+
+
+@contextmanager
+def _socket_timeout(seconds: float):
+    """A network that drops packets must fail in seconds; urllib by itself waits for minutes."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def digest(model) -> str:
+    """Returns 16 hex digits that identify all weights of a model: equal weights, equal digest."""
+    h = hashlib.sha256()
+    for variable in model.weights:
+        h.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return h.hexdigest()[:16]

@@ -1,0 +1,156 @@
+"""The story of a run: one short function a phase, read from the top down."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+from tf_transfer import export as exporter
+from tf_transfer import fitting, scoring
+from tf_transfer.config import Training, pick
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.registry import Registry
+from tf_transfer.report import page, plots
+from tf_transfer.run_dir import finished_runs
+from tf_transfer.session import Session
+from tf_transfer.training import lr_finder, tasks
+
+# Functions of a Session by the name `--phase` gives them.
+PHASES = Registry("--phase")
+
+
+@PHASES.register("source")
+def source(session: Session) -> None:
+    """Trains a source model from random weights on `--source_dataset`."""
+    dataset = session.config.data.source_dataset
+    if not dataset:
+        raise UserError(
+            "--phase=source trains a source model: say on what with --source_dataset, such as rendered_digits."
+        )
+    if not _already_done(session, "source"):
+        data = session.training_data(dataset)
+        classifier = session.pretrained(len(data.class_names), source="random")
+        fitting.train(session, "source", classifier, data)
+
+
+@PHASES.register("head")
+def head(session: Session) -> None:
+    """Trains a new head on the frozen pretrained backbone."""
+    if not _already_done(session, "head"):
+        data = session.training_data()
+        fitting.train(session, "head", session.pretrained(len(data.class_names)), data)
+
+
+@PHASES.register("full")
+def full(session: Session) -> None:
+    """Unfreezes the network, or the part `--unfreeze` names, and goes on from what `head` left."""
+    if not session.run.done("head"):
+        raise UserError(f"--phase=full {_no_head(session)}")
+    if not _already_done(session, "full"):
+        fitting.train(session, "full", session.trained("head"), session.training_data())
+
+
+@PHASES.register("scratch")
+def scratch(session: Session) -> None:
+    """The control: the same network from random weights on the same labels."""
+    if not _already_done(session, "scratch"):
+        data = session.training_data()
+        fitting.train(session, "scratch", session.pretrained(len(data.class_names), source="random"), data)
+
+
+@PHASES.register("lr_find")
+def lr_find(session: Session) -> None:
+    """Proposes a learning rate for the next phase: full where a head is there, else the head."""
+    phase = "full" if session.run.done("head") else "head"
+    data = session.training_data()
+    classifier = session.trained("head") if phase == "full" else session.pretrained(len(data.class_names))
+    plan = dataclasses.replace(session.plan(phase, data, classifier), feature_views=0)
+    task, batches = fitting.in_steps(session, phase, classifier, data, plan)
+    found = lr_finder.find_learning_rate(
+        task, batches, fitting.loop_config(session, plan), session.strategy, progress=session.progress("lr_find")
+    )
+    session.run.record("lr_find", phase=phase, **found)
+    picture = session.run.write_text(
+        "lr_find.svg", plots.rate_search(found["rates"], found["losses"], found["suggestion"])
+    )
+    session.console.line(
+        f"lr_find  --learning_rate={phase}:{found['suggestion']:.2g} is proposed; the curve: {one_line(picture)}"
+    )
+
+
+@PHASES.register("evaluate")
+def evaluate(session: Session) -> None:
+    """Scores every model of the run on the test split, which is read here and only here."""
+    scoring.evaluate(session)
+
+
+@PHASES.register("export")
+def export(session: Session) -> None:
+    """Writes the SavedModel of the last trained phase and checks it against that model."""
+    phase = next((p for p in ("full", "head") if session.run.done(p)), None)
+    if phase is None:
+        raise UserError(f"--phase=export {_no_head(session)}")
+    classifier, data = session.trained(phase), session.training_data()
+    sample = data.validation or data.train
+    sample = sample.take(np.arange(min(256, len(sample))))
+    logits = tasks.Predictor(classifier.logits, session.strategy, 32)(sample.inputs)
+    with session.run.write_folder("saved_model") as folder:
+        signatures = exporter.write(classifier, data.class_names, folder / "1")
+        parity = exporter.parity(folder / "1", sample.inputs, logits, session.precision)
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    path = session.run.path / "saved_model" / "1"
+    session.run.record(
+        "export", phase="export", model=phase, path="saved_model/1", signatures=signatures, parity=parity, bytes=size
+    )
+    session.console.line(
+        f"export  {one_line(path)} ({size / 1e6:.1f} MB, the {phase} model): equals the trained model on {parity['n']} "
+        f"pictures, probabilities within {parity['max_probability_difference']:.1g}"
+    )
+
+
+@PHASES.register("report")
+def report(session: Session) -> None:
+    """Writes the run's page, `report.html`."""
+    records, config = session.run.records(), session.config
+    if not any(r.get("kind") == "phase_end" for r in records):
+        raise UserError(
+            f"--phase=report: nothing has been trained in {one_line(session.run.path)} yet; run --phase=head first."
+        )
+    html = page.render(records, config.to_dict(), f"{config.data.dataset} \N{EN DASH} {config.model.backbone}")
+    session.console.line(f"report  {one_line(session.run.write_text('report.html', html))}")
+
+
+def run(session: Session, names: Iterable[str]) -> None:
+    """Runs phases in the order given."""
+    for name in names:
+        PHASES.factory(name)(session)
+
+
+def _already_done(session: Session, phase: str) -> bool:
+    """True when the phase has ended here with what is asked for now.
+
+    Raises:
+        UserError: it has ended with other options.
+    """
+    done = session.run.done(phase)
+    if not done or session.restart:
+        return False
+    asked = {f.name: pick(getattr(session.config.training, f.name), phase) for f in dataclasses.fields(Training)}
+    asked = {k: v for k, v in asked.items() if k in session.given and v is not None and v != done["plan"][k]}
+    if asked:
+        differ = one_line(", ".join(f"--{k} was {done['plan'][k]!r}, now {v!r}" for k, v in asked.items()))
+        raise UserError(
+            f"--phase={phase} has already ended in {one_line(session.run.path)} with other options ({differ}). "
+            "Use another --run_dir, or --restart to train it again."
+        )
+    session.console.line(f"{phase}  already done in {one_line(session.run.path)} (--restart trains it again)")
+    return True
+
+
+def _no_head(session: Session) -> str:
+    others = [str(p) for p in finished_runs(session.run.path.parent, "head")][:3]
+    hint = f" Runs with a head: {one_line(', '.join(others))}." if others else ""
+    return (
+        f"goes on from what --phase=head left, and {one_line(session.run.path)} has none. "
+        f"Run --phase=head with the same options first, or give its --run_dir.{hint}"
+    )

@@ -1,0 +1,132 @@
+"""Names to factories: every plug-in of the package is found by a literal `name(key=value)` spec."""
+
+import ast
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tf_transfer.errors import UserError, one_line
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed spec: `coral(weight=0.5)` is `Spec("coral", (), {"weight": 0.5})`."""
+
+    name: str
+    args: tuple = ()
+    kwargs: dict = field(default_factory=dict)
+
+
+def parse_spec(text: str) -> Spec:
+    """Parses `name` or `name(value, key=value, ...)`.
+
+    Values are Python literals; anything else is taken as a bare string, so that
+    `folder(path=/data/my pictures)` needs no second pair of quotes.
+
+    Raises:
+        UserError: the text is not of this form.
+    """
+    text = text.strip()
+    name, bracket, rest = text.partition("(")
+    name = name.strip()
+    if not name or (bracket and not rest.endswith(")")) or (not bracket and ")" in text):
+        raise UserError(f"Expected name or name(key=value, ...), got {one_line(text)!r}.")
+    args, kwargs = [], {}
+    for part in split_list(rest[:-1]) if bracket else []:
+        key, equals, value = part.partition("=")
+        if equals and key.strip().isidentifier():
+            if key.strip() in kwargs:
+                raise UserError(f"{one_line(text)!r} gives {key.strip()!r} twice.")
+            kwargs[key.strip()] = _literal(value)
+        elif kwargs:
+            raise UserError(f"In {one_line(text)!r}, {one_line(part)!r} follows key=value; give it a key too.")
+        else:
+            args.append(_literal(part))
+    return Spec(name, tuple(args), kwargs)
+
+
+def split_list(text: str) -> list[str]:
+    """Splits at the commas that stand outside quotes and brackets; drops empty parts."""
+    parts, depth, quote, start = [], 0, "", 0
+    for i, c in enumerate(text):
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "'\"":
+            quote = c
+        elif c in "([{":
+            depth += 1
+        elif c in ")]}":
+            depth -= 1
+        elif c == "," and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    return [p.strip() for p in [*parts, text[start:]] if p.strip()]
+
+
+def _literal(text: str) -> Any:
+    text = text.strip()
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+def unknown_name(kind: str, name: str, known: list[str]) -> UserError:
+    """Returns the error for an unknown name: all the known ones, the nearest first."""
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    listed = ", ".join(near + [k for k in known if k not in near])
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return UserError(f"Unknown {kind} {one_line(name)!r}.{hint} Known: {listed}.")
+
+
+class Registry:
+    """Factories of one kind by name, e.g. `SOURCES = Registry("data set")`."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._factories: dict[str, Callable] = {}
+
+    def register(self, name: str) -> Callable[[Callable], Callable]:
+        """Decorator that adds a factory under `name`; a name already taken is refused."""
+
+        def add(factory: Callable) -> Callable:
+            if name in self._factories:
+                raise ValueError(f"The {self.kind} {name!r} is already registered.")
+            self._factories[name] = factory
+            return factory
+
+        return add
+
+    def names(self) -> list[str]:
+        """Returns the registered names, sorted."""
+        return sorted(self._factories)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._factories
+
+    def factory(self, name: str) -> Callable:
+        """Returns the factory of `name`.
+
+        Raises:
+            UserError: the name is not registered; the message lists those that are.
+        """
+        if name not in self._factories:
+            raise unknown_name(self.kind, name, self.names())
+        return self._factories[name]
+
+    def create(self, spec: str | Spec, *context: Any, **more: Any) -> Any:
+        """Builds what `spec` names: `factory(*context, *spec.args, **spec.kwargs, **more)`.
+
+        Raises:
+            UserError: unknown name, or arguments that the factory does not take.
+        """
+        spec = parse_spec(spec) if isinstance(spec, str) else spec
+        factory = self.factory(spec.name)
+        try:
+            bound = inspect.signature(factory).bind(*context, *spec.args, **spec.kwargs, **more)
+        except TypeError as e:
+            takes = [p for p in list(inspect.signature(factory).parameters)[len(context) :] if p not in more]
+            raise UserError(f"The {self.kind} {spec.name!r}: {e}. It takes: {', '.join(takes) or 'nothing'}.") from e
+        return factory(*bound.args, **bound.kwargs)

@@ -1,0 +1,88 @@
+"""Numbers as people read them; None, or a number that is not finite, becomes a dash."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+DASH = "\N{EN DASH}"
+_SPACE = "\N{NO-BREAK SPACE}"
+
+
+def number(value: Any) -> float | None:
+    """Returns `value` if it is a finite number, else None."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else None
+
+
+def decimal(value: Any, digits: int = 3) -> str:
+    """Returns e.g. `0.412`."""
+    return DASH if number(value) is None else f"{value:.{digits}f}"
+
+
+def percent(share: Any, digits: int = 1) -> str:
+    """Returns a share in [0, 1] as e.g. `88.0 %`."""
+    return DASH if number(share) is None else f"{100 * share:.{digits}f}{_SPACE}%"
+
+
+def percent_range(estimate: Mapping | None) -> str:
+    """Returns the interval of an estimate of a share as e.g. `87.3-88.6 %`."""
+    low, high = (number((estimate or {}).get(end)) for end in ("low", "high"))
+    return DASH if low is None or high is None else f"{100 * low:.1f}{DASH}{percent(high)}"
+
+
+def decimal_range(estimate: Mapping | None) -> str:
+    """Returns the interval of an estimate as e.g. `0.398-0.426`."""
+    low, high = (number((estimate or {}).get(end)) for end in ("low", "high"))
+    return DASH if low is None or high is None else f"{low:.3f}{DASH}{high:.3f}"
+
+
+def points(difference: Any) -> str:
+    """Returns a difference of shares in percentage points, signed, e.g. `+15.6`."""
+    return DASH if number(difference) is None else f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def count(value: Any) -> str:
+    """Returns e.g. `45,000`."""
+    return DASH if number(value) is None else f"{value:,.0f}"
+
+
+def duration(seconds: Any) -> str:
+    """Returns e.g. `42 s`, `3 min 12 s` or `2 h 05 min`."""
+    if number(seconds) is None:
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f}{_SPACE}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}{_SPACE}s"
+    if whole < 3600:
+        return f"{whole // 60}{_SPACE}min {whole % 60:02d}{_SPACE}s"
+    return f"{whole // 3600}{_SPACE}h {whole % 3600 // 60:02d}{_SPACE}min"
+
+
+def byte_size(size: Any) -> str:
+    """Returns e.g. `13.4 MB`, in powers of ten."""
+    if number(size) is None:
+        return DASH
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f}{_SPACE}B" if unit == "B" else f"{size:.1f}{_SPACE}{unit}"
+        size /= 1000
+    return f"{size:.1f}{_SPACE}GB"
+
+
+def p_value(p: Any) -> str:
+    """Returns e.g. `p = 0.032` or `p < 0.001`."""
+    if number(p) is None:
+        return f"p {DASH}"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def setting(value: Any) -> str:
+    """Returns the value of a setting: text as it is, a dash for None, everything else as JSON."""
+    if value is None:
+        return DASH
+    if isinstance(value, float) and number(value) is not None:
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

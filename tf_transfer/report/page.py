@@ -1,0 +1,91 @@
+"""One self-contained HTML page about a run: what it transferred, how well, at what cost, and how to repeat it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from tf_transfer.errors import one_line
+from tf_transfer.report import formats, sections, summary
+from tf_transfer.report.tables import comparison_table
+
+_FILTERS = (
+    *("percent", "percent_range", "decimal", "decimal_range", "points", "p_value"),
+    *("count", "duration", "byte_size", "setting"),
+)
+
+
+def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str) -> str:
+    """Returns the page as HTML; it needs no network, no script and no other file.
+
+    Args:
+        records: the records of a run, oldest first; any of them may be missing.
+        config: the run's configuration as nested mappings. `dataset`, `backbone` and `weights`,
+            wherever they stand in it, are told in the first lines.
+        title: heading of the page.
+    """
+    held = summary.current(records)
+    evaluated = summary.evaluations(records)
+    model = summary.headline(evaluated)
+    evaluation = evaluated.get(model, {})
+    settings = flatten(config or {})
+    transfer = {key: _find(settings, key) for key in ("backbone", "weights", "dataset")}
+    data = summary.target_data(held, transfer["dataset"])
+    rows = comparison_table(records)
+    context = {
+        "title": one_line(title, 120) or "Transfer report",
+        "transfer": transfer,
+        "date": one_line(records[-1].get("time", ""))[:10] if records else "",
+        "split": summary.main_split(records),
+        "rows": rows,
+        "headline": sections.headline(model, evaluated, held),
+        "comparison": sections.comparison(rows),
+        "learning": sections.learning(held),
+        "errors": sections.errors(evaluation),
+        "confidence": sections.confidence(evaluation),
+        "data": data,
+        "splits": sections.splits(data, held),
+        "notes": sections.notes(data),
+        "export": summary.latest(held, "export"),
+        "phases": sections.phases(held),
+        "start": summary.latest(held, "start"),
+        "commands": _distinct(r.get("command") for r in held if r.get("kind") == "start"),
+        "warnings": _distinct(r.get("text") for r in held if r.get("kind") == "warning"),
+        "settings": settings,
+        "others": [r for r in held if r.get("kind") == "evaluation" and r.get("metrics") and r is not evaluation],
+    }
+    return _environment().get_template("template.html").render(context)
+
+
+def _distinct(texts: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(str(t) for t in texts if t))
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested mappings as one, `{"data": {"seed": 0}}` as `{"data.seed": 0}`."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _find(settings: Mapping[str, Any], key: str) -> str | None:
+    found = next((v for k, v in settings.items() if k.rpartition(".")[2] == key), None)
+    return one_line(found) if found not in (None, "") else None
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {name: getattr(formats, name) for name in _FILTERS}
+    environment.filters["name"] = lambda text, limit=80: one_line(text, limit) or "(no name)"
+    return environment

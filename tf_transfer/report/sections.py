@@ -1,0 +1,199 @@
+"""What each section of the page shows: records to figures, rows and the numbers of its sentences."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from tf_transfer.errors import one_line
+from tf_transfer.report import confusion, plots, summary
+from tf_transfer.report.formats import number, percent
+
+_MOST_CLASSES = 20
+_OVER = {
+    "source": "over the source model as it is",
+    "head": "over the new head alone",
+    "full": "over full fine-tuning",
+    "scratch": "over training from scratch",
+}
+
+
+def figure(svg: str, alt: str, caption: str) -> dict:
+    """Returns a figure of the page; the SVG is made here and goes in as it is."""
+    # Inside HTML the namespace is implied, and the page then names no address at all.
+    return {"svg": Markup(svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")), "alt": alt, "caption": caption}
+
+
+def headline(model: str | None, evaluated: Mapping[str, Mapping], records: Sequence[dict]) -> dict | None:
+    """Returns the result in one number and its gains over the other models; None before any evaluation.
+
+    Args:
+        model: the one whose result it is, of `summary.headline`.
+        evaluated: of `summary.evaluations`.
+        records: those that hold, for the paired tests among them.
+    """
+    evaluation = evaluated.get(model, {})
+    value = _accuracy(evaluation)
+    if value is None:
+        return None
+    gains = []
+    for other in ("head", "scratch", "source", *(m for m in evaluated if m not in summary.MODELS)):
+        base = _accuracy(evaluated.get(other, {}))
+        if other != model and base is not None:
+            over = _OVER.get(other, f"over {one_line(other, 40)}")
+            gains.append({"points": value - base, "over": over} | _evidence(model, other, evaluated, records))
+    facts = {key: evaluation[key] for key in ("split", "metrics")}
+    return {"model": model, "what": summary.MODELS.get(model), "gains": gains} | facts
+
+
+def _accuracy(evaluation: Mapping) -> float | None:
+    return number(evaluation.get("metrics", {}).get("accuracy", {}).get("value"))
+
+
+def _evidence(model: str, other: str, evaluated: Mapping[str, Mapping], records: Sequence[dict]) -> dict:
+    """Returns McNemar's p-value where it was recorded, else whether the two intervals overlap."""
+    split = evaluated[model].get("split")
+    for r in reversed(records):
+        if r.get("kind") == "comparison" and {r.get("a"), r.get("b")} == {model, other} and r.get("split") == split:
+            return {"p_value": r.get("p_value")}
+    a, b = (evaluated[m]["metrics"]["accuracy"] for m in (model, other))
+    ends = [number(x.get(end)) for x in (a, b) for end in ("low", "high")]
+    return {"overlap": None if None in ends else ends[0] <= ends[3] and ends[2] <= ends[1]}
+
+
+def comparison(rows: Sequence[Mapping]) -> dict | None:
+    """Returns the figure of the models' accuracies."""
+    told = [(r["model"], number((r["accuracy"] or {}).get("value"))) for r in rows]
+    told = [f"{one_line(model, 40)} {percent(value)}" for model, value in told if value is not None]
+    if not told:
+        return None
+    caption = f"Accuracy on the {one_line(rows[0]['split'], 40)} split; the whiskers are 95 % intervals."
+    return figure(plots.model_comparison(rows), f"Bar chart of accuracy: {', '.join(told)}.", caption)
+
+
+def learning(records: Sequence[dict]) -> list[dict]:
+    """Returns the learning curves, and the searches for a learning rate where there were some."""
+    epochs = {phase: rows for phase, rows in summary.epochs(records).items() if phase != "source"}
+    best = {phase: end.get("best_epoch") for phase, end in summary.by_phase(records, "phase_end").items()}
+    figures = [_curve(epochs, quantity, best) for quantity in ("accuracy", "loss") if epochs]
+    for phase, r in summary.by_phase(records, "lr_find").items():
+        svg = plots.rate_search(r.get("rates", []), r.get("losses", []), r.get("suggestion"), f"rates-{len(figures)}")
+        alt = f"Line chart of loss over learning rates; suggested: {r.get('suggestion')}."
+        caption = f"Search for the learning rate of {one_line(phase, 20)}; the line marks its suggestion."
+        figures.append(figure(svg, alt, caption))
+    return figures
+
+
+def _curve(epochs: Mapping[str, Sequence[Mapping]], quantity: str, best: Mapping[str, int]) -> dict:
+    ends, ringed = [], False
+    for phase, rows in epochs.items():
+        values = [number(rows[-1].get(f"{part}_{quantity}")) for part in ("validation", "train")]
+        value = next((v for v in values if v is not None), None)
+        ends.append(f"{one_line(phase, 20)} {'unknown' if value is None else f'{value:.3f}'}")
+        ringed |= values[0] is not None and best.get(phase) is not None
+    alt = f"Line chart of {quantity} over epochs; at the end: {', '.join(ends)}."
+    ring = " The ring marks the epoch whose weights were kept." if ringed else ""
+    return figure(plots.learning_curve(epochs, quantity, best), alt, f"{quantity.capitalize()} by epoch.{ring}")
+
+
+def errors(evaluation: Mapping) -> dict | None:
+    """Returns the confusion matrix, the most frequent confusions, the classes and the worst pictures."""
+    metrics = evaluation.get("metrics", {})
+    classes = metrics.get("per_class", [])
+    if not classes or not metrics.get("confusion"):
+        return None
+    counts, names = np.array(metrics["confusion"]), [c["name"] for c in classes]
+    return {
+        "matrices": _matrices(counts, names),
+        "pairs": _pairs(counts, names),
+        "bars": _class_bars(classes),
+        "classes": classes,
+        "top_losses": evaluation.get("top_losses") or [],
+    }
+
+
+def _class_bars(classes: Sequence[Mapping]) -> dict:
+    worst = sorted(classes, key=lambda c: c["f1"])[:_MOST_CLASSES]
+    lowest = ", ".join(f"{one_line(c['name'], 40)} {c['f1']:.2f}" for c in worst[:3])
+    alt = f"Bar chart of F1 and recall; lowest F1: {lowest}."
+    if len(classes) > _MOST_CLASSES:
+        return figure(plots.class_bars(worst), alt, f"The {_MOST_CLASSES} classes with the lowest F1.")
+    return figure(plots.class_bars(classes), alt, "F1 and recall by class.")
+
+
+def _matrices(counts: np.ndarray, names: Sequence[str]) -> list[dict]:
+    alt = f"Confusion matrix of {len(names)} classes: {np.trace(counts)} of {counts.sum()} on the diagonal."
+    shading = "Rows are the true classes; blue is right, orange is wrong, and the shade is the share of the row."
+    if len(names) <= _MOST_CLASSES:
+        return [figure(confusion.matrix(counts, names), alt, f"{shading} The numbers are counts.")]
+    chosen = confusion.most_confused(counts, _MOST_CLASSES)
+    part = confusion.matrix(counts[np.ix_(chosen, chosen)], [names[i] for i in chosen])
+    most = f"The {_MOST_CLASSES} classes that stand in most errors"
+    return [
+        figure(confusion.heat_map(counts), alt, f"All {len(names)} classes. {shading}"),
+        figure(part, f"Confusion matrix. {most}.", f"{most}, with counts."),
+    ]
+
+
+def _pairs(counts: np.ndarray, names: Sequence[str], k: int = 8) -> list[dict]:
+    """Returns the most frequent confusions of one class with another."""
+    wrong = counts * (1 - np.eye(len(counts), dtype=int))
+    pairs = []
+    for cell in np.argsort(-wrong, axis=None, kind="stable")[:k]:
+        label, predicted = divmod(int(cell), len(names))
+        n = int(wrong[label, predicted])
+        if n:
+            share = n / int(counts[label].sum())
+            pairs.append({"label": names[label], "predicted": names[predicted], "count": n, "share": share})
+    return pairs
+
+
+def confidence(evaluation: Mapping) -> dict | None:
+    """Returns the reliability diagram and how far the mean confidence is above the accuracy."""
+    metrics = evaluation.get("metrics", {})
+    bins = metrics.get("reliability")
+    if not bins or not sum(bins["count"]):
+        return None
+    filled = np.flatnonzero(bins["count"])
+    counts, claimed, right = (np.array(bins[k], float)[filled] for k in ("count", "confidence", "accuracy"))
+    claimed, right = float(np.average(claimed, weights=counts)), float(np.average(right, weights=counts))
+    alt = f"Reliability diagram: mean confidence {percent(claimed)}, accuracy {percent(right)}."
+    caption = "Accuracy at each level of confidence; on the dashed line the two agree. Below: the share of predictions."
+    scores = {name: metrics.get(name) for name in ("ece", "nll", "brier")}
+    return {"figure": figure(plots.reliability(bins), alt, caption), "excess": claimed - right} | scores
+
+
+def splits(data: Mapping, records: Sequence[dict]) -> list[dict]:
+    """Returns the size of each split, and how often the test split has been read."""
+    read = summary.latest(records, "test_read")
+    sizes = dict(data.get("splits") or {}) | ({"test": read.get("n")} if read else {})
+    times = read.get("times")
+    often = "" if times is None else "read once" if times == 1 else f"read {times} times"
+    return [{"name": name, "size": n, "note": often if name == "test" else ""} for name, n in sizes.items()]
+
+
+def notes(data: Mapping) -> list[dict]:
+    """Returns what is worth knowing about the data, one entry a kind of note."""
+    found = []
+    for kind, items in (data.get("notes") or {}).items():
+        items = items if isinstance(items, list | tuple) else [items]
+        if items:
+            title = one_line(kind, 40).replace("_", " ")
+            found.append({"kind": title, "count": len(items), "some": [str(i) for i in items[:20]]})
+    return found
+
+
+def phases(records: Sequence[dict]) -> list[dict]:
+    """Returns the plan, cost and outcome of each training phase, and its epochs."""
+    found = {kind: summary.by_phase(records, kind) for kind in ("plan", "phase_end")}
+    epochs = summary.epochs(records)
+    return [
+        {
+            "phase": phase,
+            "plan": found["plan"].get(phase, {}).get("plan") or {},
+            "parameters": found["plan"].get(phase, {}).get("parameters") or {},
+            "end": found["phase_end"].get(phase, {}),
+            "epochs": epochs.get(phase, []),
+        }
+        for phase in dict.fromkeys([*found["plan"], *epochs, *found["phase_end"]])
+    ]

@@ -1,0 +1,91 @@
+"""Which of a run's records still hold, and what they say about each phase and model.
+
+Records are dicts with a `kind`; any of them may be missing, and a phase that was run again
+supersedes what its first run recorded.
+"""
+
+from collections.abc import Sequence
+
+# The four ways to a classifier that a run can compare, in the order in which they are shown.
+MODELS = {
+    "source": "the source model, used as it is",
+    "head": "a new head on the frozen backbone",
+    "full": "the head, then the whole network",
+    "scratch": "the same network from random weights, on the same budget",
+}
+
+
+# A phase begins from what these left; run again, they leave it out of date.
+_BUILT_ON = {"head": ("source",), "full": ("source", "head")}
+_SUPERSEDED_KINDS = ("plan", "epoch", "phase_end", "evaluation", "comparison", "export")
+
+
+def current(records: Sequence[dict]) -> list[dict]:
+    """Returns the records without those that a later run of their phase supersedes.
+
+    The latest `plan` of a phase starts it anew: what was recorded before of the phase and its
+    model, and of the models built on it, no longer holds.
+    """
+    starts = {r.get("phase"): i for i, r in enumerate(records) if r.get("kind") == "plan"}
+
+    def begun(record: dict) -> int:
+        # What tells of models names them; what tells of training names its phase.
+        owners = [record[key] for key in ("model", "a", "b") if key in record] or [record.get("phase")]
+        return max(starts.get(p, 0) for owner in owners for p in (owner, *_BUILT_ON.get(owner, ())))
+
+    return [r for i, r in enumerate(records) if r.get("kind") not in _SUPERSEDED_KINDS or i >= begun(r)]
+
+
+def latest(records: Sequence[dict], kind: str) -> dict:
+    """Returns the last record of a kind, or an empty dict."""
+    return next((r for r in reversed(records) if r.get("kind") == kind), {})
+
+
+def target_data(records: Sequence[dict], dataset: str | None) -> dict:
+    """Returns the last `data` record, of the named data set if one is; a source data set has its own."""
+    found = [r for r in records if r.get("kind") == "data"]
+    named = [r for r in found if r.get("dataset") == dataset]
+    return (named or found or [{}])[-1]
+
+
+def by_phase(records: Sequence[dict], kind: str) -> dict[str, dict]:
+    """Returns the last record of a kind for each phase, in the order in which the phases began."""
+    found = {}
+    for record in records:
+        if record.get("kind") == kind:
+            found[record.get("phase", "")] = record
+    return found
+
+
+def epochs(records: Sequence[dict]) -> dict[str, list[dict]]:
+    """Returns the epoch records of each phase, ascending; of an epoch recorded twice the last."""
+    found: dict[str, dict[int, dict]] = {}
+    for record in current(records):
+        if record.get("kind") == "epoch":
+            found.setdefault(record.get("phase", ""), {})[record.get("epoch", 0)] = record
+    return {phase: [rows[e] for e in sorted(rows)] for phase, rows in found.items()}
+
+
+def main_split(records: Sequence[dict]) -> str:
+    """Returns the split on which models are compared: `test` if any was evaluated on it."""
+    splits = [r.get("split", "") for r in records if r.get("kind") == "evaluation" and r.get("metrics")]
+    return next((s for s in ("test", "validation") if s in splits), splits[-1] if splits else "test")
+
+
+def evaluations(records: Sequence[dict]) -> dict[str, dict]:
+    """Returns the last evaluation of each model on the main split, in the order of `MODELS`, then others."""
+    split = main_split(records)
+    found = {
+        r.get("model", ""): r
+        for r in current(records)
+        if r.get("kind") == "evaluation" and r.get("split", "") == split and r.get("metrics")
+    }
+    order = list(MODELS) + sorted(set(found) - set(MODELS))
+    return {model: found[model] for model in order if model in found}
+
+
+def headline(evaluated: dict[str, dict]) -> str | None:
+    """Returns the model the run was made for: the last stage of adaptation that was evaluated."""
+    others = [m for m in evaluated if m not in MODELS]
+    ranked = [*others[::-1], "scratch", "source"]
+    return next((m for m in ["full", "head", *ranked] if m in evaluated), None)

@@ -1,0 +1,100 @@
+"""Records and metrics as tables for the terminal."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from tf_transfer.errors import one_line
+from tf_transfer.report import summary
+from tf_transfer.report.formats import number
+
+_MOST_CLASSES = 20
+
+
+def comparison_table(records: Sequence[dict]) -> list[dict]:
+    """Compares the evaluated models of a run.
+
+    Args:
+        records: the records of a run, oldest first.
+
+    Returns:
+        A row a model, in the order source, head, full, scratch, others: `model`, `what` (it is),
+        `split`, the estimates `accuracy`, `macro_f1`, `nll` and `ece` as `{"value", "low",
+        "high"}`, and `trained_parameters` and `seconds` of the phase that made the model. Whatever
+        the records do not tell is None.
+    """
+    held = summary.current(records)
+    plans, ends = summary.by_phase(held, "plan"), summary.by_phase(held, "phase_end")
+    rows = []
+    for model, evaluation in summary.evaluations(records).items():
+        metrics = evaluation["metrics"]
+        row = {"model": model, "what": summary.MODELS.get(model), "split": evaluation.get("split")}
+        row |= {name: metrics.get(name) for name in ("accuracy", "macro_f1", "nll", "ece")}
+        row["trained_parameters"] = plans.get(model, {}).get("parameters", {}).get("trained")
+        row["seconds"] = ends.get(model, {}).get("seconds")
+        rows.append(row)
+    return rows
+
+
+def format_table(rows: Sequence[Mapping]) -> str:
+    """Returns the rows of `comparison_table` as an aligned text table."""
+    split = rows[0]["split"] if rows else "test"
+    header = ["model", "what it is", f"{one_line(split)} accuracy (95 % interval)", "macro-F1", "NLL", "ECE"]
+    lines = [[*header, "trained parameters", "seconds"]]
+    for row in rows:
+        accuracy = row["accuracy"] or {}
+        cells = [one_line(row["model"], 40), row["what"] or "-", f"{_percent(accuracy)} {_interval(accuracy)}".strip()]
+        cells += [_number((row[name] or {}).get("value"), ".3f") for name in ("macro_f1", "nll", "ece")]
+        lines.append([*cells, _number(row["trained_parameters"], ",.0f"), _number(row["seconds"], ".1f")])
+    return _aligned(lines, left=2)
+
+
+def metrics_table(metrics: Mapping) -> str:
+    """Returns the classes of a `score` record as an aligned text table.
+
+    In label order; where there are more than 20 classes, the 20 with the lowest F1, the worst first.
+    """
+    classes = list(metrics["per_class"])
+    left_out = max(0, len(classes) - _MOST_CLASSES)
+    if left_out:
+        classes = sorted(classes, key=lambda c: c["f1"])[:_MOST_CLASSES]
+    lines = [["class", "precision", "recall", "F1", "support"]]
+    for c in classes:
+        shares = [_number(c[name], ".3f") for name in ("precision", "recall", "f1")]
+        lines.append([one_line(c["name"], 40), *shares, _number(c["support"], ",.0f")])
+    note = f"\n({left_out} more classes with a higher F1)" if left_out else ""
+    return _aligned(lines, left=1) + note
+
+
+def _percent(estimate: Mapping) -> str:
+    value = number(estimate.get("value"))
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _interval(estimate: Mapping) -> str:
+    low, high = number(estimate.get("low")), number(estimate.get("high"))
+    return "" if low is None or high is None else f"({100 * low:.1f} - {100 * high:.1f})"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if number(value) is None else format(value, form)
+
+
+def _aligned(lines: Sequence[Sequence[str]], left: int) -> str:
+    """Joins cells into lines; the first `left` columns align left, the others right."""
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    lines = [lines[0], ["-" * w for w in widths], *lines[1:]]
+    return "\n".join(
+        "  ".join(_padded(cell, w, i < left) for i, (cell, w) in enumerate(zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    )
+
+
+def _padded(cell: str, width: int, left: bool) -> str:
+    space = " " * (width - _width(cell))
+    return cell + space if left else space + cell
+
+
+def _width(text: str) -> int:
+    """Returns the columns a text takes on a terminal: two for a wide character, none for a combining one."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)

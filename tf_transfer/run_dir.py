@@ -1,0 +1,142 @@
+"""The run directory: the API between the phases, and the only place where a run is written."""
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tf_transfer.errors import UserError, one_line
+
+CONFIG, RECORDS, DONE = "config.json", "records.jsonl", "done.json"
+
+
+class RunDir:
+    """One run's folder.
+
+        config.json        the options of the run
+        records.jsonl      everything that was measured, one JSON object a line
+        PHASE/             weights, plan.json, and done.json when the phase has ended
+        evaluate/          predictions and metrics        samples/    some test pictures
+        saved_model/1      the export                     report.html
+
+    Every file is written beside its place and renamed, so that a reader finds it whole or not at all.
+
+    Args:
+        path: the folder; made by the first write.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).expanduser()
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--run_dir={one_line(path)!r} is a file; expected a folder.")
+
+    def config(self) -> dict | None:
+        """Returns the recorded configuration, or None in a new run."""
+        return self.read_json(CONFIG)
+
+    def read_json(self, name: str) -> Any:
+        """Returns the content of a JSON file of the run, or None where there is none.
+
+        Raises:
+            UserError: the file is no JSON.
+        """
+        path = self.path / name
+        if not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except (ValueError, OSError) as e:
+            raise UserError(f"{one_line(path)} is damaged ({one_line(e)}); use another --run_dir or mend it.") from e
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """Writes a JSON file of the run."""
+        return self.write_text(name, json.dumps(value, indent=1, ensure_ascii=False, default=_plain) + "\n")
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Writes a text file of the run; lone surrogates of undecodable file names are escaped."""
+        return self.write_bytes(name, text.encode("utf-8", "backslashreplace"))
+
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """Writes a file of the run."""
+        target = self._inside(name)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".new-", delete=False) as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(f.name, 0o644)
+        os.replace(f.name, target)
+        return target
+
+    @contextlib.contextmanager
+    def write_folder(self, name: str) -> Iterator[Path]:
+        """Gives a new empty folder to fill; at the end it takes the place of `name`, on an error it goes."""
+        target = self._inside(name)
+        new = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
+        os.chmod(new, 0o755)
+        try:
+            yield new
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(new, target)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def record(self, kind: str, **values: Any) -> dict:
+        """Appends one record and returns it."""
+        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        record = {"kind": kind, "time": now, **values}
+        path = self._inside(RECORDS)
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as f:
+            f.write(json.dumps(record, ensure_ascii=False, default=_plain) + "\n")
+        return record
+
+    def records(self, kind: str | None = None) -> list[dict]:
+        """Returns the records in order, of one kind or all; a line cut off by a crash is passed over."""
+        path = self.path / RECORDS
+        if not path.is_file():
+            return []
+        found = []
+        for line in path.read_text("utf-8", "replace").splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return [r for r in found if kind is None or r.get("kind") == kind]
+
+    def done(self, phase: str) -> dict | None:
+        """Returns what a phase left when it ended, or None when it did not."""
+        return self.read_json(f"{phase}/{DONE}")
+
+    def finish(self, phase: str, classifier: Any, facts: Mapping[str, Any]) -> None:
+        """Keeps a phase's trained model and marks the phase as done, in one move."""
+        with self.write_folder(phase) as folder:
+            classifier.save(folder)
+            text = json.dumps(facts, indent=1, ensure_ascii=False, default=_plain)
+            (folder / DONE).write_bytes(text.encode("utf-8", "backslashreplace"))
+
+    def forget(self, name: str) -> None:
+        """Removes what a phase left."""
+        shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def _inside(self, name: str) -> Path:
+        target = self.path / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise UserError(f"--run_dir={one_line(self.path)!r} cannot be written: {e.strerror}.") from e
+        return target
+
+
+def finished_runs(parent: Path, phase: str) -> list[Path]:
+    """Returns the folders in `parent` in which `phase` has ended, for messages."""
+    return sorted(p.parent.parent for p in parent.glob(f"*/{phase}/{DONE}"))
+
+
+def _plain(value: Any) -> Any:
+    """JSON for NumPy numbers and arrays, and for paths."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)

@@ -1,0 +1,101 @@
+"""The machine: devices, tf.distribute strategy, precision, seeds."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tf_transfer.errors import UserError
+
+STRATEGIES = ("auto", "one", "mirrored")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """Returns the strategy `--strategy` names.
+
+    `one`: the first GPU, else the CPU. `mirrored`: all GPUs, or all logical CPUs when there is no GPU
+    (how a mirrored run is tested). `auto`: mirrored with two GPUs or more, else one.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    if name not in STRATEGIES:
+        raise UserError(f"--strategy={name!r}: expected one of {', '.join(STRATEGIES)}.")
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+        return tf.distribute.MirroredStrategy([d.name for d in gpus or tf.config.list_logical_devices("CPU")])
+    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+
+
+def resolve_precision(name: str) -> str:
+    """Returns `float32` or `bfloat16`.
+
+    `auto` takes bfloat16 where it was measured to pay: GPUs of compute capability 8 or more, CPUs with
+    AMX. Elsewhere, avx512_bf16 alone included, float32 is faster on depthwise networks.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    if name not in PRECISIONS:
+        raise UserError(f"--precision={name!r}: expected one of {', '.join(PRECISIONS)}.")
+    if name != "auto":
+        return name
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capable = [tf.config.experimental.get_device_details(g).get("compute_capability", (0, 0))[0] >= 8 for g in gpus]
+        return "bfloat16" if all(capable) else "float32"
+    return "bfloat16" if "amx_bf16" in _cpu_flags() else "float32"
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith("flags") for flag in line.split(":", 1)[1].split()}
+
+
+def set_up(seed: int) -> None:
+    """Seeds everything and makes every operation deterministic (no measurable cost on CPU)."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+class precision_policy:  # noqa: N801
+    """Context in which Keras layers are built to compute in `precision`, with float32 variables."""
+
+    def __init__(self, precision: str):
+        self.policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+
+    def __enter__(self):
+        self.before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.policy)
+
+    def __exit__(self, *error):
+        keras.config.set_dtype_policy(self.before)
+
+
+def facts(strategy: tf.distribute.Strategy, precision: str) -> dict:
+    """Returns versions and devices, for the records."""
+    from tf_transfer import __version__
+
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return {
+        "versions": {
+            "tf_transfer": __version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+        },
+        "device": {
+            "devices": [d.device_type for d in devices],
+            "replicas": strategy.num_replicas_in_sync,
+            "precision": precision,
+            "cores": os.cpu_count(),
+            "platform": sys.platform,
+        },
+    }

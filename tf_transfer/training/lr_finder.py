@@ -1,0 +1,56 @@
+"""A learning rate from the data: raise it until the loss bursts, and look where it fell fastest."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer.data.batches import Batches
+from tf_transfer.training.step import LoopConfig, Stepper, Task
+
+
+def find_learning_rate(
+    task: Task,
+    batches: Batches,
+    config: LoopConfig,
+    strategy: tf.distribute.Strategy,
+    steps: int = 100,
+    low: float = 1e-5,
+    high: float = 3.0,
+    progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> dict:
+    """Raises the rate geometrically from `low` to `high` and watches the loss (Smith 2017, arXiv:1506.01186).
+
+    Returns:
+        `rates` and bias-corrected smoothed `losses` until the loss passed four times its minimum, and
+        the `suggestion`: the rate a third of the way (geometrically) below the loss's minimum back to
+        where the fall was steepest. The task's state is put back.
+    """
+    with strategy.scope():
+        stepper = Stepper(task, config, batches.size, strategy)
+    before = [v.numpy() for v in task.state]
+    stream = iter(strategy.experimental_distribute_dataset(batches.dataset(0, steps)))
+    rates, losses, smooth = [], [], 0.0
+    for step in range(steps):
+        rate = low * (high / low) ** (step / (steps - 1))
+        loss, _ = stepper(next(stream), rate, step)
+        smooth = 0.9 * smooth + 0.1 * loss
+        corrected = smooth / (1 - 0.9 ** (step + 1))
+        progress(step + 1, steps, f"rate {rate:.1e} loss {loss:.3f}")
+        if not math.isfinite(loss) or (losses and corrected > 4 * min(losses)):
+            break
+        rates.append(rate)
+        losses.append(corrected)
+    for variable, value in zip(task.state, before, strict=True):
+        variable.assign(value)
+    return {"rates": rates, "losses": losses, "suggestion": _suggest(np.array(rates), np.array(losses))}
+
+
+def _suggest(rates: np.ndarray, losses: np.ndarray) -> float:
+    lowest = int(np.argmin(losses))
+    if lowest < 3:
+        return float(rates[0])
+    slope = np.gradient(losses[: lowest + 1], np.log(rates[: lowest + 1]))
+    steepest = int(np.argmin(slope))
+    return float(rates[steepest] ** (2 / 3) * rates[lowest] ** (1 / 3))

@@ -1,0 +1,59 @@
+"""R(theta) of the objective loss + lambda * R(theta)."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from tf_transfer.errors import UserError
+from tf_transfer.registry import Registry
+
+# Factories of (backbone variables, head variables) -> function that returns the penalty.
+REGULARIZERS = Registry("--regularizer")
+
+
+def _kernels(variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+    """Biases and the gains of normalisation are not shrunk: they do not multiply features."""
+    return [v for v in variables if v.shape.rank > 1]
+
+
+def _half_squares(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    return 0.5 * tf.add_n([tf.reduce_sum(tf.square(t)) for t in tensors]) if tensors else tf.zeros(())
+
+
+@REGULARIZERS.register("none")
+def none(backbone, head) -> None:
+    """No penalty."""
+    return None
+
+
+@REGULARIZERS.register("l2")
+def l2(backbone: Sequence[tf.Variable], head: Sequence[tf.Variable], strength: float = 1e-4) -> Callable[[], tf.Tensor]:
+    """Weight decay as a penalty: strength / 2 * ||w||^2 over the kernels that train."""
+    _check("l2(strength)", strength)
+    kernels = _kernels([*backbone, *head])
+    return lambda: strength * _half_squares([tf.convert_to_tensor(v) for v in kernels])
+
+
+@REGULARIZERS.register("l2sp")
+def l2sp(
+    backbone: Sequence[tf.Variable], head: Sequence[tf.Variable], alpha: float = 1e-2, beta: float = 1e-4
+) -> Callable[[], tf.Tensor]:
+    """Towards the starting point: alpha / 2 * ||w - w0||^2 on the backbone, beta / 2 * ||w||^2 on the head.
+
+    Li, Grandvalet & Davoine 2018, arXiv:1802.01483. w0 are the values at the time of this call.
+    """
+    _check("l2sp(alpha)", alpha)
+    _check("l2sp(beta)", beta)
+    kernels, new = _kernels(backbone), _kernels(head)
+    anchors = [tf.Variable(v.read_value(), trainable=False) for v in kernels]
+
+    def penalty():
+        drift = [v - a for v, a in zip(kernels, anchors, strict=True)]
+        return alpha * _half_squares(drift) + beta * _half_squares([tf.convert_to_tensor(v) for v in new])
+
+    return penalty
+
+
+def _check(name: str, value: float) -> None:
+    if not isinstance(value, int | float) or value < 0:
+        raise UserError(f"--regularizer: {name} must be a number of 0 or more, got {value!r}.")

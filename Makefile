@@ -17,8 +17,9 @@ export PIP_ROOT_USER_ACTION := ignore
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
-quickstart: $(VENV)/.installed ## install into .venv and run flags/quickstart.flags
+quickstart: $(VENV)/.installed ## install into .venv, run flags/quickstart.flags, predict from the export
 	$(PY) run.py --flagfile=flags/quickstart.flags $(ARGS)
+	$(PY) run.py --phase=predict --run_dir=runs/quickstart --images=runs/quickstart/samples
 
 test: $(VENV)/.installed-dev ## run the tests
 	$(PY) -m pytest -q $(ARGS)

@@ -7,6 +7,7 @@ Every run is a fresh process, timed whole (imports, data, training, test), on th
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,11 +22,15 @@ RECORDS = ROOT / "docs" / "results.json"
 SEEDS = (0, 1, 2)
 
 
+def _environment() -> dict[str, str]:
+    return os.environ | {"KERAS_HOME": os.environ.get("KERAS_HOME", str(ROOT / "../shared/data/keras"))}
+
+
 def run_phases(folder: Path, *flags: str) -> dict:
     """Runs run.py in a fresh process; returns its wall seconds and, by model, what its records say."""
     command = [sys.executable, str(ROOT / "run.py"), *flags, f"--run_dir={folder}"]
     begun = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    subprocess.run(command, cwd=ROOT, env=_environment(), check=True, stdout=sys.stderr)
     seconds = time.perf_counter() - begun
     records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     models: dict[str, dict] = {}
@@ -68,7 +73,7 @@ def cifar10(shared: Path, work: Path) -> dict:
 def _guide(data: str, output: Path) -> dict:
     begun = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.keras_guide", data, f"--json={output}"]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    subprocess.run(command, cwd=ROOT, env=_environment(), check=True, stdout=sys.stderr)
     return json.loads(output.read_text()) | {"wall_seconds": time.perf_counter() - begun}
 
 

@@ -1,6 +1,8 @@
 """The Python way in: what `run.py` does, as one function."""
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,10 @@ from tf_transfer.run_dir import CONFIG, RunDir
 
 # Options of a run that later commands may change: they do not touch what was trained.
 _FREE = {"run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset"}
+# Phases that go on from nothing that this run has trained.
+_FIRST = {"source", "head", "scratch"}
+# The folders of a run: its phases replace them, and starting over removes them, whole.
+_PARTS = (*configs.TRAINING_PHASES, "evaluate", "saved_model", "samples", "data")
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,10 @@ def fine_tune(
         UserError: bad input, in one line.
     """
     console = Console(_Nowhere()) if quiet else Console()
+    phases = [phases] if isinstance(phases, str) else list(phases)
     given = {"dataset": dataset, "backbone": backbone, **options}
-    config, run = open_run(given, restart)
+    given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in given.items()}
+    config, run = open_run(given, phases, restart)
     # Only now, as importing TensorFlow takes seconds and a wrong option should not.
     from tf_transfer import phases as stories
     from tf_transfer.session import Session
@@ -72,47 +80,88 @@ def fine_tune(
     return Result(folder, metrics, *(p if p.exists() else None for p in places))
 
 
-def open_run(given: Mapping[str, Any], restart: bool = False) -> tuple[Config, RunDir]:
+def open_run(
+    given: Mapping[str, Any], phases: Iterable[str], restart: bool = False, write: bool = True
+) -> tuple[Config, RunDir]:
     """Opens the run directory that the options name and completes them with what it records.
 
     Args:
         given: options by name.
-        restart: start a run over whose options differ.
+        phases: names of what is to be done.
+        restart: start a run over whose options differ, where the phases train it from the beginning.
+        write: record the options; False leaves the folder as it is.
 
     Returns:
-        The complete configuration, which is recorded, and the run directory.
+        The complete configuration and the run directory.
 
     Raises:
-        UserError: an option contradicts the one the run was made with.
+        UserError: an option contradicts the one the run was made with; a wrong name; a folder that cannot be used.
     """
     asked = configs.from_values(given)
-    run = RunDir(asked.run_dir)
-    recorded = run.config()
-    complete = asked
-    if recorded is not None:
-        shared = {k: v for k, v in configs.flatten(recorded).items() if k not in _training_options()}
-        differ = _differences(given, shared)
-        if differ and not restart:
-            raise UserError(
-                f"--run_dir={one_line(run.path)!r} was made with other options: {one_line('; '.join(differ), 400)}. "
-                "Use another --run_dir, or --restart to start it over."
-            )
-        if differ:
-            for name in (*configs.TRAINING_PHASES, "evaluate", "saved_model", "samples", "data"):
-                run.forget(name)
-        else:
-            complete = configs.from_values(given, configs.from_values(shared))
-    _check_names(complete)
-    if recorded != complete.to_dict():
-        run.write_json(CONFIG, complete.to_dict())
+    try:
+        return _open(RunDir(asked.run_dir), asked, given, set(phases), restart, write)
+    except OSError as e:
+        raise UserError(f"--run_dir={one_line(asked.run_dir)!r} cannot be used: {e.strerror}.") from e
+
+
+def _open(
+    run: RunDir, asked: Config, given: Mapping[str, Any], phases: Set[str], restart: bool, write: bool
+) -> tuple[Config, RunDir]:
+    recorded = _recorded(run)
+    shared = {k: v for k, v in recorded.items() if k not in _training_options()}
+    # Options that nothing was trained with yet may still change.
+    trained = any(run.done(phase) for phase in configs.TRAINING_PHASES)
+    differ = _differences(given, shared) if trained else []
+    if differ and not (restart and phases & _FIRST):
+        raise UserError(
+            f"--run_dir={one_line(run.path)!r} was made with other options: {one_line('; '.join(differ), 400)}. "
+            "Use another --run_dir, or --restart with --phase=head to start it over."
+        )
+    complete = asked if differ else configs.from_values(given, configs.from_values(shared))
+    _check_names(complete, phases)
+    # Training options count for one command; the last value of each is recorded, for the report.
+    record = asked if differ else configs.from_values(given, configs.from_values(recorded))
+    if write:
+        for name in _PARTS if differ else ():
+            run.forget(name)
+        run.write_json(CONFIG, record.to_dict())
     return complete, run
 
 
-def _check_names(config: Config) -> None:
-    """Finds a wrong name before anything heavy is imported or any data is read."""
-    from tf_transfer.models import backbones
+def _recorded(run: RunDir) -> dict[str, Any]:
+    """Returns the options that a run was made with, none in a new folder.
 
-    backbones.find_backbone(config.model.backbone)
+    Raises:
+        UserError: the folder is no run's, and a run would replace some of what it holds.
+    """
+    recorded = run.config()
+    if recorded is None and (strange := [name for name in _PARTS if (run.path / name).exists()]):
+        raise UserError(
+            f"--run_dir={one_line(run.path)!r} is not the folder of a run, but holds {', '.join(strange)}, which a run "
+            "would replace; give a new folder."
+        )
+    recorded = {} if recorded is None else recorded
+    if not isinstance(recorded, dict) or not all(isinstance(stage, dict) for stage in recorded.values()):
+        raise UserError(f"{one_line(run.path / CONFIG)} is not the configuration of a run; use another --run_dir.")
+    return configs.flatten(recorded)
+
+
+def _check_names(config: Config, phases: Set[str]) -> None:
+    """Finds a wrong name before anything heavy is imported or any data is read."""
+    from tf_transfer.models import backbones, weights
+
+    model, pattern = config.model, config.training.unfreeze
+    backbone = backbones.find_backbone(model.backbone)
+    if model.image_size and model.image_size < backbone.smallest:
+        raise UserError(f"--image_size={model.image_size}: this backbone takes {backbone.smallest} px or more.")
+    try:
+        re.compile(pattern)
+    except re.error as e:
+        raise UserError(f"--unfreeze={one_line(pattern)!r} is not a regular expression: {e}.") from e
+    if "head" in phases and model.weights == "imagenet" and not backbone.imagenet:
+        raise UserError(f"--weights=imagenet: none are published for {one_line(model.backbone)}; use --weights=random.")
+    if "head" in phases and model.weights not in ("imagenet", "random", "source"):
+        weights.weights_file(model.weights)
 
 
 def _training_options() -> set[str]:

@@ -113,10 +113,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
         sys.exit(0)
     try:
         rest = flags.FLAGS(list(argv))
+    except (flags.CantOpenFlagFileError, UnicodeDecodeError) as e:
+        _fail(f"--flagfile: {one_line(str(e).removeprefix('ERROR:: '))}", 2)
     except flags.Error as e:
         _fail(one_line(e, 300), 2)
-    except OSError as e:
-        _fail(f"--flagfile: {one_line(e)}", 2)
     if len(rest) > 1:
         _fail(f"unexpected argument {one_line(rest[1])!r}; flags are written --name=value.", 2)
     return rest
@@ -132,11 +132,13 @@ def _dispatch(argv: Sequence[str]) -> int:
     }
     command = one_line(shlex.join(["python", *sys.argv]), 2000)
     console = Console()
+    if "predict" in names and not values.images:
+        raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER or GLOB.")
     if names == ["predict"]:
         return _predict(console, given)
     from tf_transfer import api
 
-    complete, run_dir = api.open_run(given, values.restart)
+    complete, run_dir = api.open_run(given, names, values.restart, write=not values.dry_run)
     with _quiet():
         from tf_transfer import phases
         from tf_transfer.session import Session
@@ -144,19 +146,15 @@ def _dispatch(argv: Sequence[str]) -> int:
     if values.dry_run:
         from tf_transfer import dry_run
 
-        dry_run.show(session, [n for n in names if n in config.TRAINING_PHASES] or ["head", "full"])
+        dry_run.show(session, names)
         return 0
-    for name in names:
-        if name == "predict":
-            _predict(console, given | {"run_dir": str(session.run.path)})
-        else:
-            phases.run(session, [name])
-    return 0
+    phases.run(session, [name for name in names if name != "predict"])
+    return _predict(console, {"run_dir": str(session.run.path)}) if "predict" in names else 0
 
 
 def _phases(text: str | None) -> list[str]:
     known = [*PHASES, "all"]
-    if not text:
+    if not (text or "").strip(" ,"):
         raise UserError(f"--phase: say what to do, one or a list of {', '.join(known)}; --help tells more.")
     names = []
     for name in filter(None, map(str.strip, text.split(","))):
@@ -169,11 +167,9 @@ def _phases(text: str | None) -> list[str]:
 def _predict(console: Console, given: dict) -> int:
     with _quiet():
         import tensorflow  # noqa: F401
+    from tf_transfer import predicting
 
-        from tf_transfer import predicting
     values = flags.FLAGS
-    if not values.images:
-        raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER or GLOB.")
     run_dir = given.get("run_dir")
     if not (values.saved_model or run_dir):
         run_dir = config.from_values(given).run_dir

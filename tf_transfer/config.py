@@ -17,7 +17,7 @@ def option(default: Any, help: str, kind: type = str, choices=None, low=None, hi
     Args:
         default: None where the data decides.
         help: one line for `--help`.
-        kind: str, int, float or bool.
+        kind: str, int or float.
         choices: the allowed values.
         low: lower bound, inclusive.
         high: upper bound, inclusive.
@@ -67,7 +67,7 @@ class Training:
     layer_decay: float = option(1.0, "factor on the rate from stage to stage downwards", float, low=0.01, high=1.0)
     unfreeze: str = option("", "full: regular expression over stageN/layer; the rest stays frozen")
     bn: str = option(None, "BatchNorm statistics: frozen or train", choices=("frozen", "train"), per_phase=True)
-    regularizer: str = option("l2(1e-4)", "lambda*R(theta): l2(1e-4), l2sp(0.01, 1e-4) or none", per_phase=True)
+    regularizer: str = option(None, "lambda*R(theta): l2(1e-4), l2sp(0.01, 1e-4) or none", per_phase=True)
     label_smoothing: float = option(
         0.0, "share of the target spread over all classes", float, low=0.0, high=0.9, per_phase=True
     )
@@ -76,12 +76,12 @@ class Training:
         None, "head: features computed once on 1 = pictures, 2 = also mirrored; 0 = each step", int, low=0, high=2
     )
     ema: float = option(
-        0.0, "decay of a moving average of the weights, such as 0.999", float, low=0.0, high=0.99999, per_phase=True
+        None, "decay of a moving average of the weights, such as 0.999", float, low=0.0, high=0.99999, per_phase=True
     )
     patience: int = option(
         0, "epochs without a better validation before a phase stops; 0 = never", int, low=0, per_phase=True
     )
-    clip_norm: float = option(None, "largest norm of the gradient; 0 = none", float, low=0.0, per_phase=True)
+    clip_norm: float = option(None, "largest norm of the gradient; 0 = none", float, low=0.0, high=1e9, per_phase=True)
 
 
 @dataclass(frozen=True)
@@ -198,10 +198,8 @@ def _check(f: dataclasses.Field, value: Any) -> None:
         return
     if value is None and f.default is None:
         return
-    numeric = facts["kind"] in (int, float) and isinstance(value, int | float) and not isinstance(value, bool)
-    if not (numeric or (facts["kind"] is str and isinstance(value, str))) or (
-        facts["kind"] is int and value != int(value)
-    ):
+    numeric = facts["kind"] in (int, float) and isinstance(value, (int, facts["kind"])) and not isinstance(value, bool)
+    if not (numeric or (facts["kind"] is str and isinstance(value, str))):
         raise UserError(f"--{f.name}: expected a value of type {facts['kind'].__name__}, got {one_line(repr(value))}.")
     if facts["choices"] and value not in facts["choices"]:
         raise UserError(f"--{f.name}: expected one of {', '.join(facts['choices'])}, got {one_line(value)!r}.")

@@ -68,10 +68,7 @@ def resolve(training: Training, phase: str, facts: Facts) -> Plan:
 def _bn(phase: str, facts: Facts, plan: dict) -> str:
     if phase == "head":
         return "frozen"
-    # The statistics of a batch are worth having only over enough examples.
-    if phase == "full" and (facts.batchnorm != "train" or facts.examples < 200):
-        return "frozen"
-    return "train"
+    return "frozen" if phase == "full" and facts.batchnorm != "train" else "train"
 
 
 def _flips(facts: Facts) -> bool:
@@ -82,9 +79,7 @@ def _flips(facts: Facts) -> bool:
 def _augment(phase: str, facts: Facts, plan: dict) -> str:
     if phase == "head":
         return "flip" if _flips(facts) else "none"
-    # Small pictures are shifted as on CIFAR; photographs lose nothing by being cut and scaled.
-    cut = "crop(0.125)" if facts.stored_size <= 64 else "resized_crop(0.35)"
-    return f"flip,{cut}" if _flips(facts) else "crop(0.0625)"
+    return "flip,crop(0.125)" if _flips(facts) else "crop(0.0625)"
 
 
 def _feature_views(phase: str, facts: Facts, plan: dict) -> int:
@@ -124,6 +119,21 @@ def _learning_rate(phase: str, facts: Facts, plan: dict) -> float:
     return (0.03 if trained else 0.002) * scale
 
 
+def _regularizer(phase: str, facts: Facts, plan: dict) -> str:
+    """A head on few features of scaled size overfits first; its decay falls with the number of examples."""
+    if not plan["feature_views"]:
+        return "l2(1e-4)"
+    return f"l2({min(0.03, 50 / facts.examples):.2g})"
+
+
+def _ema(phase: str, facts: Facts, plan: dict) -> float:
+    """Averages the weights of the full phase over a twentieth of its steps."""
+    if phase != "full":
+        return 0.0
+    steps = plan["epochs"] * facts.examples / plan["batch_size"]
+    return round(1.0 - 1.0 / min(1000, max(10, steps / 20)), 4)
+
+
 _RULES: dict[str, Any] = {
     "bn": _bn,
     "augment": _augment,
@@ -131,6 +141,8 @@ _RULES: dict[str, Any] = {
     "batch_size": _batch_size,
     "epochs": _epochs,
     "learning_rate": _learning_rate,
+    "regularizer": _regularizer,
+    "ema": _ema,
     "warmup": lambda phase, facts, plan: 0.0 if plan["feature_views"] else 0.05,
     "clip_norm": lambda phase, facts, plan: 0.0 if plan["feature_views"] else 5.0,
 }

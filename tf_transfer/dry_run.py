@@ -21,7 +21,7 @@ _PROBED_STEPS = 3
 
 
 def show(session: Session, names: Sequence[str]) -> None:
-    """Prints what the phases `names` would do. Reads labels, but no pictures; trains nothing that is kept.
+    """Prints what the training phases among `names` would do, head and full where there are none. Reads labels, but no pictures; trains nothing that is kept.
 
     Times come from a few steps of each phase on random pictures on this machine, memory from the
     process that made them; both leave out reading the data.
@@ -33,7 +33,7 @@ def show(session: Session, names: Sequence[str]) -> None:
         f"{'device':<9}"
         + "  ".join(f"{k}={v}" for k, v in runtime.facts(session.strategy, session.precision)["device"].items())
     )
-    for phase in (n for n in names if n in TRAINING_PHASES):
+    for phase in [n for n in names if n in TRAINING_PHASES] or ["head", "full"]:
         _show_phase(session, phase)
     say(f"memory   peak of this process {_peak_gb():.1f} GB (host)")
     say(f"run      would be kept in {one_line(session.run.path)}")

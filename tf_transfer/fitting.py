@@ -2,11 +2,12 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from tf_transfer import runtime
+from tf_transfer.config import Training
 from tf_transfer.console import clock
 from tf_transfer.data import augment
 from tf_transfer.data.batches import Batches
@@ -16,6 +17,9 @@ from tf_transfer.features import extract
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.session import Session, TrainingData
 from tf_transfer.training import loop, step, tasks
+from tf_transfer.training.optimizers import OPTIMIZERS
+from tf_transfer.training.regularizers import REGULARIZERS
+from tf_transfer.training.schedules import SCHEDULES
 
 # What a phase makes out of date when it trains again.
 _DOWNSTREAM = {
@@ -24,6 +28,25 @@ _DOWNSTREAM = {
     "full": ("evaluate", "saved_model"),
     "scratch": ("evaluate",),
 }
+
+
+def check_specs(training: Training) -> None:
+    """Finds a wrong name in the options that are specs, before any data is read.
+
+    Raises:
+        UserError: an unknown name, or arguments that it does not take.
+    """
+    checks = {
+        "optimizer": OPTIMIZERS.create,
+        "schedule": SCHEDULES.create,
+        "regularizer": lambda spec: REGULARIZERS.create(spec, [], []),
+        "augment": augment.parse,
+    }
+    for option, check in checks.items():
+        value = getattr(training, option)
+        for spec in value.values() if isinstance(value, Mapping) else [value]:
+            if spec is not None:
+                check(spec)
 
 
 def train(session: Session, phase: str, classifier: Classifier, data: TrainingData) -> None:
@@ -85,7 +108,9 @@ def _train_in_steps(
 def in_steps(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan):
     """Returns the task and the batches of a phase in which the backbone runs in every step."""
     augmentation = augment.parse(plan.augment)
-    classifier.set_batchnorm(plan.bn, classifier.unfrozen(plan.unfreeze) if phase == "full" else None)
+    batches = _batches(session, data.train, data.class_weights, plan, augmentation.mix_alpha)
+    following = classifier.unfrozen(plan.unfreeze) if phase == "full" else None
+    classifier.set_batchnorm(plan.bn, following, batches.steps(plan.epochs))
     predict = tasks.Predictor(classifier.logits, session.strategy, 2 * plan.batch_size)
     task = tasks.classification(
         classifier,
@@ -96,7 +121,7 @@ def in_steps(session: Session, phase: str, classifier: Classifier, data: Trainin
         through_backbone=phase != "head" or plan.bn == "train",
         validate=tasks.validator(predict, data.validation),
     )
-    return task, _batches(session, data.train, data.class_weights, plan, augmentation.mix_alpha)
+    return task, batches
 
 
 def _train_on_features(

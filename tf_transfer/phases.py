@@ -1,7 +1,7 @@
 """The story of a run: one short function a phase, read from the top down."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -120,10 +120,19 @@ def report(session: Session) -> None:
     session.console.line(f"report  {one_line(session.run.write_text('report.html', html))}")
 
 
-def run(session: Session, names: Iterable[str]) -> None:
-    """Runs phases in the order given."""
-    for name in names:
-        PHASES.factory(name)(session)
+def run(session: Session, names: Sequence[str]) -> None:
+    """Runs phases in the order given.
+
+    Raises:
+        UserError: a wrong name, before anything is read or trained; what each phase finds wrong.
+    """
+    stories = [PHASES.factory(name) for name in names]
+    fitting.check_specs(session.config.training)
+    if names[:1] == ["source"] and names[1:]:
+        # A wrong target is told now, not when the source model has been trained.
+        session.open(session.config.data.dataset)
+    for story in stories:
+        story(session)
 
 
 def _already_done(session: Session, phase: str) -> bool:

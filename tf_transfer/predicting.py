@@ -1,8 +1,10 @@
 """The predict phase: files in, labels out, with an exported model alone."""
 
-import io
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from tf_transfer import serving
 from tf_transfer.console import Console
@@ -31,10 +33,10 @@ def predict(saved_model: str, images: str, output: str, console: Console) -> int
         raise UserError(f"--predictions={one_line(output)!r}: expected a name that ends in .csv or .jsonl.")
     files = serving.find_images(images)
     model = serving.load(saved_model)
-    predictions = list(model.predict_files(files, progress=console.bar("predict")))
-    text = io.StringIO(newline="")
-    serving.write_predictions(predictions, text, form)
-    _replace(Path(output), text.getvalue())
+    # Opened first: hours of predictions must not end at a file that cannot be written.
+    with _replacing(Path(output)) as stream:
+        predictions = list(model.predict_files(files, progress=console.bar("predict")))
+        serving.write_predictions(predictions, stream, form)
     for p in predictions[:_SHOWN]:
         answer = f"not read: {p.error}" if p.error else f"{one_line(p.label, 60)}  {p.probability:.4f}"
         console.line(f"{one_line(p.file, 100)}  {answer}")
@@ -45,11 +47,17 @@ def predict(saved_model: str, images: str, output: str, console: Console) -> int
     return bad
 
 
-def _replace(path: Path, text: str) -> None:
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """Gives a stream whose content takes the place of `path` at the end, and is dropped on an error."""
     new = path.with_name(f".new-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_bytes(text.encode("utf-8", "backslashreplace"))
+        with new.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            yield stream
         os.replace(new, path)
     except OSError as e:
         raise UserError(f"--predictions={one_line(path)!r} cannot be written: {e.strerror}.") from e
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink()

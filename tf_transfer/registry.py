@@ -10,6 +10,15 @@ from typing import Any
 from tf_transfer.errors import UserError, one_line
 
 
+# What may be given for a parameter of this annotation, in words and as types; a boolean is no number here.
+_ACCEPTED = {
+    float: ("a number", (int, float)),
+    int: ("a whole number", (int,)),
+    bool: ("True or False", (bool,)),
+    tuple: ("a tuple or a number", (tuple, list, int, float)),
+}
+
+
 @dataclass(frozen=True)
 class Spec:
     """A parsed spec: `coral(weight=0.5)` is `Spec("coral", (), {"weight": 0.5})`."""
@@ -120,13 +129,18 @@ class Registry:
         """Builds what `spec` names: `factory(*context, *spec.args, **spec.kwargs, **more)`.
 
         Raises:
-            UserError: unknown name, or arguments that the factory does not take.
+            UserError: unknown name, or arguments that the factory does not take by their name or type.
         """
         spec = parse_spec(spec) if isinstance(spec, str) else spec
         factory = self.factory(spec.name)
+        parameters = inspect.signature(factory).parameters
         try:
             bound = inspect.signature(factory).bind(*context, *spec.args, **spec.kwargs, **more)
         except TypeError as e:
-            takes = [p for p in list(inspect.signature(factory).parameters)[len(context) :] if p not in more]
+            takes = [p for p in list(parameters)[len(context) :] if p not in more]
             raise UserError(f"The {self.kind} {spec.name!r}: {e}. It takes: {', '.join(takes) or 'nothing'}.") from e
+        for name, value in bound.arguments.items():
+            words, types = _ACCEPTED.get(parameters[name].annotation, ("", (object,)))
+            if not isinstance(value, types) or (isinstance(value, bool) and float in types):
+                raise UserError(f"The {self.kind} {spec.name!r}: expected {words} for {name}, got {one_line(value)!r}.")
         return factory(*bound.args, **bound.kwargs)

@@ -13,6 +13,8 @@ from typing import Any
 from tf_transfer.errors import UserError, one_line
 
 CONFIG, RECORDS, DONE = "config.json", "records.jsonl", "done.json"
+# The folders of a run: they are replaced and removed whole.
+PARTS = ("source", "head", "full", "scratch", "evaluate", "saved_model", "samples", "data")
 
 
 class RunDir:
@@ -32,12 +34,26 @@ class RunDir:
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
-        if self.path.exists() and not self.path.is_dir():
+        # os.path, as Path.exists raises where a folder above must not be read or a name is too long.
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise UserError(f"--run_dir={one_line(path)!r} is a file; expected a folder.")
 
     def config(self) -> dict | None:
-        """Returns the recorded configuration, or None in a new run."""
-        return self.read_json(CONFIG)
+        """Returns the recorded configuration, or None in a new run.
+
+        Raises:
+            UserError: the folder is somebody else's: it has no configuration, but folders that a run would replace.
+        """
+        recorded = self.read_json(CONFIG)
+        if recorded is None:
+            if strange := [name for name in PARTS if os.path.exists(self.path / name)]:
+                raise UserError(
+                    f"--run_dir={one_line(self.path)!r} is not the folder of a run, but holds {', '.join(strange)}, "
+                    "which a run would replace; give a new folder."
+                )
+        elif not isinstance(recorded, dict) or not all(isinstance(stage, dict) for stage in recorded.values()):
+            raise UserError(f"{one_line(self.path / CONFIG)} is not the configuration of a run; use another --run_dir.")
+        return recorded
 
     def read_json(self, name: str) -> Any:
         """Returns the content of a JSON file of the run, or None where there is none.
@@ -46,7 +62,7 @@ class RunDir:
             UserError: the file is no JSON.
         """
         path = self.path / name
-        if not path.is_file():
+        if not os.path.isfile(path):
             return None
         try:
             return json.loads(path.read_text("utf-8"))
@@ -63,21 +79,21 @@ class RunDir:
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Writes a file of the run."""
-        target = self._inside(name)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".new-", delete=False) as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.chmod(f.name, 0o644)
-        os.replace(f.name, target)
+        with self._writing(name) as target:
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".new-", delete=False) as f:
+                f.write(content)
+                f.flush()
+                os.fsync(f.fileno())
+            os.chmod(f.name, 0o644)
+            os.replace(f.name, target)
         return target
 
     @contextlib.contextmanager
     def write_folder(self, name: str) -> Iterator[Path]:
         """Gives a new empty folder to fill; at the end it takes the place of `name`, on an error it goes."""
-        target = self._inside(name)
-        new = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
-        os.chmod(new, 0o755)
+        with self._writing(name) as target:
+            new = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
+            os.chmod(new, 0o755)
         try:
             yield new
             if target.exists():
@@ -90,18 +106,22 @@ class RunDir:
         """Appends one record and returns it."""
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         record = {"kind": kind, "time": now, **values}
-        path = self._inside(RECORDS)
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as f:
-            f.write(json.dumps(record, ensure_ascii=False, default=_plain) + "\n")
+        line = json.dumps(record, ensure_ascii=False, default=_plain).encode("utf-8", "backslashreplace") + b"\n"
+        with self._writing(RECORDS) as path, path.open("ab+") as f:
+            if f.seek(0, os.SEEK_END):
+                f.seek(-1, os.SEEK_END)
+                # What a crash cut off stays a line of its own.
+                line = line if f.read() == b"\n" else b"\n" + line
+            f.write(line)
         return record
 
     def records(self, kind: str | None = None) -> list[dict]:
         """Returns the records in order, of one kind or all; a line cut off by a crash is passed over."""
         path = self.path / RECORDS
-        if not path.is_file():
+        if not os.path.isfile(path):
             return []
         found = []
-        for line in path.read_text("utf-8", "replace").splitlines():
+        for line in path.read_text("utf-8", "replace").split("\n"):
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
         return [r for r in found if kind is None or r.get("kind") == kind]
@@ -121,13 +141,20 @@ class RunDir:
         """Removes what a phase left."""
         shutil.rmtree(self.path / name, ignore_errors=True)
 
-    def _inside(self, name: str) -> Path:
+    def start_over(self) -> None:
+        """Removes what every phase left; the records stay."""
+        for name in PARTS:
+            self.forget(name)
+
+    @contextlib.contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
+        """Gives the path of a file of the run, in a folder that is there."""
         target = self.path / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
+            yield target
         except OSError as e:
             raise UserError(f"--run_dir={one_line(self.path)!r} cannot be written: {e.strerror}.") from e
-        return target
 
 
 def finished_runs(parent: Path, phase: str) -> list[Path]:

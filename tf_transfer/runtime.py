@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -27,8 +28,14 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         raise UserError(f"--strategy={name!r}: expected one of {', '.join(STRATEGIES)}.")
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        return tf.distribute.MirroredStrategy([d.name for d in gpus or tf.config.list_logical_devices("CPU")])
+        return _mirrored(tuple(d.name for d in gpus or tf.config.list_logical_devices("CPU")))
     return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+
+
+@cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
+    """One a process: two would give different collective operations the same keys, and the second would fail."""
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def resolve_precision(name: str) -> str:

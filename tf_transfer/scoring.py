@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import score, top_losses
+from tf_transfer.evaluation import mcnemar_exact, score, top_losses
 from tf_transfer.report import tables
 from tf_transfer.session import Session
 from tf_transfer.training.tasks import Predictor
@@ -50,24 +50,26 @@ def _evaluate(session: Session, models: list[str]) -> None:
         logits["source"] = source
     for phase in models:
         logits[phase] = _logits(session, phase, split)
+    # Measured before anything is kept: outputs that cannot be scored leave no finished evaluation behind.
+    measured = {phase: _measure(values, split, class_names) for phase, values in logits.items()}
+    _write_samples(session, split, class_names)
     with session.run.write_folder("evaluate") as folder:
         np.savez(folder / "predictions.npz", labels=split.labels, **logits)
         (folder / "done.json").write_text(json.dumps({"models": list(logits)}))
-    for phase, values in logits.items():
-        begun = time.perf_counter()
-        metrics = score(values, split.labels, class_names)
-        worst = _top_losses(values, split, class_names)
-        seconds = time.perf_counter() - begun
-        session.run.record(
-            "evaluation",
-            phase="evaluate",
-            model=phase,
-            split="test",
-            metrics=metrics,
-            top_losses=worst,
-            seconds=seconds,
-        )
-    _write_samples(session, split, class_names)
+    for phase, found in measured.items():
+        session.run.record("evaluation", phase="evaluate", model=phase, split="test", **found)
+    for other in (m for m in logits if "full" in logits and m != "full"):
+        right = [logits[m].argmax(axis=1) == split.labels for m in ("full", other)]
+        session.run.record("comparison", phase="evaluate", split="test", a="full", b=other, **mcnemar_exact(*right))
+
+
+def _measure(logits: np.ndarray, split: Split, class_names: tuple[str, ...]) -> dict:
+    begun = time.perf_counter()
+    found = {
+        "metrics": score(logits, split.labels, class_names),
+        "top_losses": _top_losses(logits, split, class_names),
+    }
+    return {**found, "seconds": time.perf_counter() - begun}
 
 
 def _logits(session: Session, phase: str, split: Split) -> np.ndarray:
@@ -90,12 +92,12 @@ def _top_losses(logits: np.ndarray, split: Split, class_names: tuple[str, ...]) 
     """The test examples the model was most wrong about, with their pictures."""
     return [
         {
-            "name": one_line(split.names[worst["index"]]),
-            "label": class_names[split.labels[worst["index"]]],
-            "predicted": class_names[worst["predicted"]],
-            "probability": worst["probability"],
-            "loss": worst["loss"],
-            "png": base64.b64encode(_png(split.inputs[worst["index"]])).decode(),
+            "name": one_line(split.names[worst.index]),
+            "label": class_names[worst.label],
+            "predicted": class_names[worst.predicted],
+            "probability": worst.probability,
+            "loss": worst.loss,
+            "png": base64.b64encode(_png(split.inputs[worst.index])).decode(),
         }
         for worst in top_losses(logits, split.labels, _TOP_LOSSES)
     ]

@@ -64,9 +64,9 @@ class Model:
             UserError: another type or shape.
         """
         images = np.asarray(images)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not images.size:
             raise UserError(
-                f"images: expected uint8 of shape [N, H, W, 3], got {images.dtype} of shape {list(images.shape)}."
+                f"images: expected uint8 of shape [N, H, W, 3] with no side 0, got {images.dtype} of shape {list(images.shape)}."
             )
         return self._plain(self._images(images=self._tf.constant(images)))
 
@@ -84,13 +84,13 @@ class Model:
     def _files(self, files: Sequence[str]) -> list[Prediction]:
         try:
             return self._answer(files, [Path(f).read_bytes() for f in files])
-        except (OSError, self._tf.errors.OpError) as e:
+        # TensorFlow quotes bytes of the file in some messages, which then fail to decode.
+        except (OSError, self._tf.errors.InvalidArgumentError, UnicodeDecodeError) as e:
             if len(files) > 1:
                 # One junk file fails its batch: ask for each alone.
                 return [p for f in files for p in self._files([f])]
-            return [
-                Prediction(files[0], "", 0.0, {}, one_line(getattr(e, "strerror", None) or getattr(e, "message", e)))
-            ]
+            reason = e.strerror if isinstance(e, OSError) else "no JPEG, PNG, GIF or BMP picture, or damaged"
+            return [Prediction(files[0], "", 0.0, {}, str(reason))]
 
     def _answer(self, files: Sequence[str], contents: Sequence[bytes]) -> list[Prediction]:
         out = self._plain(self._bytes(contents=self._tf.constant(contents)))

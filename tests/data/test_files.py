@@ -93,7 +93,9 @@ def test_large_arrays_live_in_a_temporary_file(tmp_path, write_picture, monkeypa
         files.allocate((10_000_000, 10_000, 10_000, 3))
 
 
-@pytest.mark.parametrize(("name", "expected"), [("Größe", "Größe"), ("a\nb\x1b", r"a\nb\x1b"), ("caf\udce9", r"caf\udce9")])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("Größe", "Größe"), ("a\nb\x1b", r"a\nb\x1b"), ("caf\udce9", r"caf\udce9")]
+)
 def test_printable(name, expected):
     assert files.printable(name) == expected
     files.printable(name).encode()

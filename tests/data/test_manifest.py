@@ -73,7 +73,9 @@ def test_root_and_absolute_paths_inside_it(make, tmp_path):
     assert len(source.load("train")) == 10
 
 
-@pytest.mark.parametrize("name", ["../outside.png", "images/../../outside.png", "{tmp}/outside.png", "link.png", "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["../outside.png", "images/../../outside.png", "{tmp}/outside.png", "link.png", "a\0b"]
+)
 def test_a_path_may_not_leave_the_root(make, tmp_path, write_picture, name):
     write_picture(str(tmp_path / "outside.png"))
     os.symlink(tmp_path / "outside.png", tmp_path / "data" / "link.png")

@@ -157,6 +157,11 @@ def test_reliability_bins_hold_every_prediction_and_give_ece():
     assert metrics.ece(logits, labels) == pytest.approx(bins["count"][filled] @ gaps / 500)
 
 
+def test_a_bin_holds_its_upper_edge():
+    # Two equal logits have confidence 1/2 exactly: in (0, 1/2], not in (1/2, 1].
+    assert metrics.reliability_bins(np.zeros((3, 2)), np.zeros(3, int), n_bins=2)["count"].tolist() == [3, 0]
+
+
 def test_the_chance_level_of_ece():
     # One bin, n fair coins at confidence 1/2: the mean of |heads / n - 1/2| is sqrt(1 / (2 pi n)) for large n.
     n = 1000

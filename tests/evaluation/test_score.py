@@ -8,7 +8,7 @@ import pytest
 import sklearn.metrics as sk
 
 from tf_transfer.errors import UserError
-from tf_transfer.evaluation import METRIC, metrics, score
+from tf_transfer.evaluation import METRIC, metrics, score, wilson_interval
 
 
 def calibrated(n, num_classes, seed=0, sharpen=1.0):
@@ -50,6 +50,14 @@ def test_every_registered_metric_is_there_within_its_interval(num_classes):
         else:
             assert record[name]["low"] <= record[name]["value"] <= record[name]["high"]
             assert record[name]["low"] < record[name]["high"]
+
+
+def test_shares_have_wilson_intervals():
+    logits, labels = calibrated(150, 11)
+    record = score(logits, labels, names(11))
+    for name, k in (("accuracy", 1), ("top5", 5)):
+        hits = round(150 * metrics.top_k_accuracy(logits, labels, k))
+        assert (record[name]["low"], record[name]["high"]) == wilson_interval(hits, 150)
 
 
 def test_a_new_metric_is_one_decorated_function(monkeypatch):

@@ -169,3 +169,9 @@ def hostile_names():
 def full_records():
     """Records of a complete run; not to be changed."""
     return build()
+
+
+@pytest.fixture(scope="session")
+def small_records():
+    """The same of three classes, which draws faster."""
+    return build(["cat", "dog", "fox"], n=60)

@@ -126,9 +126,10 @@ def resized_crop(smallest: float = 0.35, ratio: float = 4 / 3):
     """Cuts out a rectangle and scales it back to the full size. Reads columns 1 to 4.
 
     Its area is uniform in [smallest, 1] of the picture, its aspect ratio log-uniform in
-    [1/ratio, ratio] (Szegedy et al. 2015, arXiv:1409.4842).
+    [1/ratio, ratio] (Szegedy et al. 2015, arXiv:1409.4842); a side longer than the picture is cut to it.
     """
     _check_range("resized_crop(smallest)", smallest, 0.01, 1.0)
+    _check_range("resized_crop(ratio)", ratio, 1.0, 10.0)
 
     def apply(images, uniform):
         area = smallest + (1.0 - smallest) * uniform[:, 3]

@@ -112,7 +112,7 @@ def _recipe(name: str, data_dir: str) -> str:
     return f'python -c "import tensorflow_datasets as tfds; {prepare}"'
 
 
-def network_answers(urls: list[str], seconds: float = 5.0) -> bool:
+def network_answers(urls: list[str], seconds: float = 4.0) -> bool:
     """Returns whether one of the URLs' hosts answers over HTTPS, through the proxies of the environment.
 
     Each is asked by a daemon thread, since neither a name look-up nor a TLS handshake heeds a

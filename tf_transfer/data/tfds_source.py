@@ -200,7 +200,7 @@ class TfdsSource:
         try:
             yield from dataset.as_numpy_iterator()
         except tf.errors.OpError as e:
-            raise self._damaged(origin, e) from e
+            raise self._damaged(origin, str(e).rpartition("}}")[2]) from e
 
     def _check_count(self, origin: str, found: int, expected: int) -> None:
         if found != expected:
@@ -218,7 +218,7 @@ def _feature(name: str, features: Any, kind: type, argument: str, asked: str | N
     if len(chosen) > 1:
         chosen = [key for key in chosen if key in supervised]
     if len(chosen) != 1:
-        listed = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in features.items())
+        listed = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in sorted(features.items()))
         expected = f"{one_line(asked)!r} to be one" if asked else "one"
         raise UserError(f"tfds(name={name}): {argument}=... expects {expected} {kind.__name__} feature of: {listed}.")
     return chosen[0]

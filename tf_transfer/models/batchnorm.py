@@ -90,9 +90,7 @@ def already_folded(layers: list[BatchNormalization]) -> bool:
 
     Training such a layer on batch statistics destroys what it was folded from.
     """
-    import numpy as np
-
     return bool(layers) and all(
-        np.all(np.asarray(layer.moving_mean) == 0) and np.all(np.asarray(layer.moving_variance) == 1)
+        (layer.moving_mean.value.numpy() == 0).all() and (layer.moving_variance.value.numpy() == 1).all()
         for layer in layers
     )

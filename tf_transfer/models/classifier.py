@@ -70,14 +70,19 @@ class Classifier:
             features = tf.nn.experimental.stateless_dropout(features, self.dropout, seed)
         return self.head(features)
 
-    def set_batchnorm(self, policy: str, layers: set[str] | None = None) -> None:
+    def set_batchnorm(self, policy: str, layers: set[str] | None = None, steps: int | None = None) -> None:
         """`train`: the batch statistics of a training pass normalise and move the averages; `frozen`: never.
 
         Args:
             policy: `train` or `frozen`.
             layers: names of those that follow the policy; the others stay frozen. None: all follow.
+            steps: length of the training to come. The moving averages then look back over a fiftieth of it,
+                between 10 and 100 steps: the usual 0.99 comes from long pretraining, and in a few hundred steps
+                leaves statistics of weights long gone. None: as the layers say.
         """
+        momentum = None if steps is None else 1.0 - 1.0 / min(100, max(10, steps / 50))
         for layer in self.batchnorms:
+            layer.momentum = layer.momentum if momentum is None else min(layer.momentum, momentum)
             layer.use_batch_statistics = policy == "train" and (layers is None or layer.name in layers)
 
     def unfrozen(self, pattern: str) -> set[str]:
@@ -117,7 +122,7 @@ class Classifier:
         for layer in self.backbone.layers:
             if layer.name in names:
                 stages.setdefault(self.stages[layer.name], []).extend(v.value for v in layer.trainable_variables)
-        top = max(self.stages.values()) + 1
+        top = 1 + max(self.stages[layer.name] for layer in self.backbone.layers if layer.weights)
         below = [ParameterGroup(f"stage{s}", v, layer_decay ** (top - s)) for s, v in sorted(stages.items()) if v]
         return [*below, self.head_group()]
 
@@ -158,9 +163,10 @@ class Classifier:
 
 
 def _stages(backbone: keras.Model) -> dict[str, int]:
-    """Numbers every layer by how often the resolution was halved since the first layer that has weights."""
+    """Numbers every layer by how often the resolution was halved since the first layer that learns."""
     stages, current = {}, 1
-    full = next(layer.output.shape[1] for layer in backbone.layers if layer.weights and len(layer.output.shape) == 4)
+    learning = (layer for layer in backbone.layers if layer.trainable_weights)
+    full = next(layer.output.shape[1] for layer in learning if len(layer.output.shape) == 4)
     for layer in backbone.layers:
         shape = getattr(layer.output, "shape", ())
         if len(shape) == 4 and shape[1]:

@@ -72,10 +72,13 @@ def load_file(model, path: Path, what: str) -> None:
         UserError: the file is damaged or was written for another network.
     """
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            # Keras warns of some of what it cannot load, and then raises for all of it.
+            warnings.filterwarnings("ignore", message="Skipping nested container")
+            model.load_weights(path)
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as e:
         raise UserError(
-            f"The weights in {one_line(path)} do not fit {one_line(what)} or are damaged: {one_line(e)}. "
+            f"The weights in {one_line(path)} do not fit {one_line(what)} or are damaged: {one_line(e).rstrip('.')}. "
             "A file must hold the network without its top."
         ) from e
 

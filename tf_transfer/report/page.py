@@ -1,5 +1,6 @@
 """One self-contained HTML page about a run: what it transferred, how well, at what cost, and how to repeat it."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ def _find(settings: Mapping[str, Any], key: str) -> str | None:
     return one_line(found) if found not in (None, "") else None
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -13,7 +13,6 @@ _MOST_CLASSES = 20
 _OVER = {
     "source": "over the source model as it is",
     "head": "over the new head alone",
-    "full": "over full fine-tuning",
     "scratch": "over training from scratch",
 }
 
@@ -42,7 +41,7 @@ def headline(model: str | None, evaluated: Mapping[str, Mapping], records: Seque
         if other != model and base is not None:
             over = _OVER.get(other, f"over {one_line(other, 40)}")
             gains.append({"points": value - base, "over": over} | _evidence(model, other, evaluated, records))
-    facts = {key: evaluation[key] for key in ("split", "metrics")}
+    facts = {"split": evaluation.get("split", ""), "metrics": evaluation["metrics"]}
     return {"model": model, "what": summary.MODELS.get(model), "gains": gains} | facts
 
 

@@ -27,7 +27,7 @@ def comparison_table(records: Sequence[dict]) -> list[dict]:
     rows = []
     for model, evaluation in summary.evaluations(records).items():
         metrics = evaluation["metrics"]
-        row = {"model": model, "what": summary.MODELS.get(model), "split": evaluation.get("split")}
+        row = {"model": model, "what": summary.MODELS.get(model), "split": evaluation.get("split", "")}
         row |= {name: metrics.get(name) for name in ("accuracy", "macro_f1", "nll", "ece")}
         row["trained_parameters"] = plans.get(model, {}).get("parameters", {}).get("trained")
         row["seconds"] = ends.get(model, {}).get("seconds")

@@ -87,7 +87,9 @@ def _epoch_ends(epochs: float, steps: Callable[[float], int], most: int = 20) ->
     """Maps the epochs after which to validate to their last step; of many short epochs, every k-th and the last."""
     last = max(1, math.ceil(epochs))
     stride = math.ceil(last / most)
-    return {e: steps(min(e, epochs)) for e in range(1, last + 1) if e % stride == 0 or e == last}
+    epoch_at = {steps(min(e, epochs)): e for e in range(1, last + 1) if e % stride == 0 or e == last}
+    # Keyed by step, as epochs of less than a batch may end at the same one: the last of them stands for all.
+    return {epoch: step for step, epoch in epoch_at.items()}
 
 
 def _rank(measured: dict) -> tuple[float, float]:

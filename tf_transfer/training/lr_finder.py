@@ -7,7 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from tf_transfer.data.batches import Batches
+from tf_transfer.errors import UserError
 from tf_transfer.training.step import LoopConfig, Stepper, Task
+
+# Half the number of steps over which the steepest fall is looked for.
+_SPAN = 15
 
 
 def find_learning_rate(
@@ -24,8 +28,11 @@ def find_learning_rate(
 
     Returns:
         `rates` and bias-corrected smoothed `losses` until the loss passed four times its minimum, and
-        the `suggestion`: the rate a third of the way (geometrically) below the loss's minimum back to
-        where the fall was steepest. The task's state is put back.
+        the `suggestion`: the rate a third of the way (geometrically) from where the fall was steepest
+        to the loss's minimum. The task's state is put back.
+
+    Raises:
+        UserError: the loss is not finite even before the first step.
     """
     with strategy.scope():
         stepper = Stepper(task, config, batches.size, strategy)
@@ -44,6 +51,8 @@ def find_learning_rate(
         losses.append(corrected)
     for variable, value in zip(task.state, before, strict=True):
         variable.assign(value)
+    if not rates:
+        raise UserError(f"--phase=lr_find: the loss is {loss} before the first step; the weights are unusable.")
     return {"rates": rates, "losses": losses, "suggestion": _suggest(np.array(rates), np.array(losses))}
 
 
@@ -51,6 +60,8 @@ def _suggest(rates: np.ndarray, losses: np.ndarray) -> float:
     lowest = int(np.argmin(losses))
     if lowest < 3:
         return float(rates[0])
-    slope = np.gradient(losses[: lowest + 1], np.log(rates[: lowest + 1]))
-    steepest = int(np.argmin(slope))
+    # The fall over many steps: from one to the next, early batches differ more than the loss falls.
+    span = min(_SPAN, lowest // 2)
+    fall = losses[2 * span : lowest + 1] - losses[: lowest + 1 - 2 * span]
+    steepest = span + int(np.argmin(fall))
     return float(rates[steepest] ** (2 / 3) * rates[lowest] ** (1 / 3))

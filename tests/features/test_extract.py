@@ -1,0 +1,83 @@
+import keras
+import numpy as np
+import pytest
+
+from tf_transfer import runtime
+from tf_transfer.data.splits import Split
+from tf_transfer.features.extract import Standardizer, extract
+from tf_transfer.models.classifier import Classifier
+from tf_transfer.models.small_resnet import SmallResNet
+
+RANDOM = np.random.default_rng(0)
+SPLIT = Split(
+    RANDOM.integers(0, 256, (11, 16, 16, 3), np.uint8),
+    RANDOM.integers(0, 3, 11, np.int32),
+    [f"picture {i}" for i in range(11)],
+)
+
+
+def small(strategy):
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        return Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), "tf", 3)
+
+
+@pytest.mark.parametrize("strategy", ["one", "mirrored"])
+def test_features_are_those_of_the_backbone(strategy):
+    strategy = runtime.make_strategy(strategy)
+    classifier = small(strategy)
+    classifier.set_batchnorm("train")  # inference all the same
+    before, shown = classifier.state_values(), []
+    made = extract(classifier, SPLIT, 1, strategy, 4, lambda *a: shown.append(a))
+    assert made.inputs.shape == (11, 16) and made.inputs.dtype == np.float32
+    np.testing.assert_allclose(made.inputs, classifier.features(SPLIT.inputs), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(made.labels, SPLIT.labels)
+    assert list(made.names) == list(SPLIT.names)
+    assert [(done, total) for done, total, _ in shown] == [(4, 11), (8, 11), (11, 11)]
+    for now, then in zip(classifier.state_values(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_the_second_view_is_the_mirror_image():
+    strategy, shown = runtime.make_strategy("one"), []
+    classifier = small(strategy)
+    made = extract(classifier, SPLIT, 2, strategy, 8, lambda *a: shown.append(a))
+    both = np.concatenate([SPLIT.inputs, SPLIT.inputs[:, :, ::-1]])
+    np.testing.assert_allclose(made.inputs, classifier.features(both), rtol=1e-4, atol=1e-5)
+    assert np.abs(made.inputs[:11] - made.inputs[11:]).max() > 1e-3
+    np.testing.assert_array_equal(made.labels, np.tile(SPLIT.labels, 2))
+    assert list(made.names) == [*SPLIT.names, *SPLIT.names]
+    assert [(done, total) for done, total, _ in shown] == [(8, 22), (11, 22), (19, 22), (22, 22)]
+
+
+# Features of very different size, and two that do not vary.
+FEATURES = (RANDOM.normal(size=(200, 6)) * [100, 1, 0.01, 1, 0, 0] + [0, 50, 0, 1, 3, 0]).astype(np.float32)
+KERNEL, BIAS = RANDOM.normal(size=(6, 4)).astype(np.float32), RANDOM.normal(size=4).astype(np.float32)
+
+
+def scaled():
+    return Standardizer(FEATURES)(Split(FEATURES, np.zeros(200, np.int32), [""] * 200)).inputs
+
+
+def test_scaled_features_have_mean_zero_and_deviation_one():
+    found = scaled()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(found.std(0), [1, 1, 1, 1, 0, 0], atol=1e-4)
+
+
+def test_a_head_on_scaled_features_is_folded_into_one_on_plain_features():
+    kernel, bias = Standardizer(FEATURES).fold(KERNEL, BIAS)
+    np.testing.assert_allclose(FEATURES @ kernel + bias, scaled() @ KERNEL + BIAS, atol=1e-4)
+    assert np.isfinite(kernel).all() and kernel.dtype == bias.dtype == np.float32
+
+
+def test_a_head_on_plain_features_is_unfolded_into_one_on_scaled_features():
+    kernel, bias = Standardizer(FEATURES).unfold(KERNEL, BIAS)
+    np.testing.assert_allclose(scaled() @ kernel + bias, FEATURES @ KERNEL + BIAS, rtol=1e-5, atol=1e-3)
+
+
+def test_unfolding_and_folding_is_the_same_head():
+    scale = Standardizer(FEATURES)
+    for found, expected in zip(scale.fold(*scale.unfold(KERNEL, BIAS)), (KERNEL, BIAS), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

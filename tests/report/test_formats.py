@@ -1,0 +1,52 @@
+"""Numbers as people read them."""
+
+import math
+
+import pytest
+
+from tf_transfer.report import formats
+
+
+def plain(text):
+    return text.replace("\N{NO-BREAK SPACE}", " ").replace("\N{EN DASH}", "-").replace("\N{MINUS SIGN}", "-")
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "expected"),
+    [
+        (formats.percent, 0.8804, "88.0 %"),
+        (formats.percent, 0, "0.0 %"),
+        (formats.percent_range, {"low": 0.8733, "high": 0.8861}, "87.3-88.6 %"),
+        (formats.decimal_range, {"low": 0.1, "high": 0.25}, "0.100-0.250"),
+        (formats.points, 0.156, "+15.6"),
+        (formats.points, -0.02, "-2.0"),
+        (formats.count, 45_000, "45,000"),
+        (formats.duration, 4.23, "4.2 s"),
+        (formats.duration, 59.7, "1 min 00 s"),
+        (formats.duration, 192, "3 min 12 s"),
+        (formats.duration, 3599.8, "1 h 00 min"),
+        (formats.duration, 7500, "2 h 05 min"),
+        (formats.byte_size, 999, "999 B"),
+        (formats.byte_size, 13_400_000, "13.4 MB"),
+        (formats.byte_size, 2_500_000_000_000, "2500.0 GB"),
+        (formats.p_value, 0.0319, "p = 0.032"),
+        (formats.p_value, 1e-30, "p < 0.001"),
+        (formats.setting, 0.1 + 0.2, "0.3"),
+        (formats.setting, "sgd", "sgd"),
+        (formats.setting, [1, "ü", None], '[1, "ü", null]'),
+    ],
+)
+def test_value(function, value, expected):
+    assert plain(function(value)) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["percent", "percent_range", "decimal", "decimal_range", "points", "count", "duration"]
+)
+def test_nothing_is_a_dash(name):
+    function = getattr(formats, name)
+    assert function(None) == formats.DASH
+    if name.endswith("range"):
+        assert function({"low": math.nan, "high": 1.0}) == formats.DASH
+    else:
+        assert function(math.nan) == function(math.inf) == function("text") == function(True) == formats.DASH

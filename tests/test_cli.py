@@ -1,0 +1,179 @@
+"""The command line: help, flags, exit codes, and one line for every mistake."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tools
+from absl import flags
+
+from tf_transfer import api, cli, config
+
+# Runs run.py and tells at its end whether TensorFlow was imported.
+WATCHED = """
+import atexit, runpy, sys
+atexit.register(lambda: print("tensorflow" in sys.modules))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def watched(*arguments, cwd):
+    return tools.python("-c", WATCHED, str(tools.ROOT / "run.py"), *arguments, cwd=cwd)
+
+
+def test_help_is_quick_grouped_and_short(tmp_path):
+    seconds = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        done = watched("--help", cwd=tmp_path)
+        seconds.append(time.perf_counter() - begun)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert min(seconds) < 1.5
+    text, _, imported = done.stdout.rstrip().rpartition("\n")
+    assert imported == "False"
+    assert max(map(len, text.splitlines())) <= 120
+    titles = re.findall(r"^(\w+)", text, re.MULTILINE)
+    assert titles == ["Fine", "usage", "Phases", "Command", "Data", "Model", "Training", "Run", "Predict"]
+    listed = re.findall(r"^  --(\w+) ", text, re.MULTILINE)
+    assert len(listed) == len(set(listed)) <= 45
+    ours = {f.name for f in flags.FLAGS.flags_by_module_dict()[cli.__name__]}
+    assert set(listed) == ours
+    for phase in [*cli.PHASES, "all"]:
+        assert re.search(rf"^  {phase} ", text, re.MULTILINE)
+
+
+def test_every_phase_of_the_command_line_has_its_function():
+    from tf_transfer import phases
+
+    assert {*phases.PHASES.names(), "predict"} == set(cli.PHASES)
+    assert set(cli.ALL) <= set(cli.PHASES)
+    assert list(config.TRAINING_PHASES) == [p for p in cli.PHASES if p in config.TRAINING_PHASES]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--phase: say what to do"),
+        (["--phase=,"], "--phase: say what to do"),
+        (["--phase=haed"], r"Unknown --phase 'haed'\. Did you mean 'head'\? Known: head, "),
+        (["--phase=head,ful"], "Did you mean 'full'"),
+        (["--lerning_rate=1"], r"Unknown command line flag 'lerning_rate'\. Did you mean: learning_rate"),
+        (["--phase=head", "--backbone=resnet5"], r"Unknown --backbone 'resnet5'\. Did you mean 'resnet50'\? .*vgg16"),
+        (["--phase=head", "--backbone=mobilenet(0.25)"], "name the arguments, as in mobilenet"),
+        (["--phase=head", "--backbone=mobilenet(alpha=0.25"], "Expected name or name"),
+        (["--phase=head", "--backbone=small_resnet"], "none are published for small_resnet; use --weights=random"),
+        (["--phase=head", "--weights=imagnet"], "--weights='imagnet': expected imagenet, random, an existing"),
+        (["--phase=head", "--weights=."], "--weights='.' is a directory without a trained model"),
+        (["--phase=head", "--weights=source"], "give --source_dataset too"),
+        (["--phase=head", "--image_size=31"], "--image_size=31: this backbone takes 32 px or more"),
+        (["--phase=full", "--unfreeze=stage[4"], r"--unfreeze='stage\[4' is not a regular expression"),
+        (["--phase=head", "--bn=froze"], "--bn: expected one of frozen, train, got 'froze'"),
+        (["--phase=head", "--epochs=many"], "--epochs: expected a number, got 'many'"),
+        (["--phase=head", "--epochs=nan"], "--epochs: expected 0.001 to 1000000.0, got nan"),
+        (["--phase=head", "--epochs=head:1,ful:2"], "--epochs='head:1,ful:2': expected PHASE:VALUE"),
+        (["--phase=head", "--seed=-1"], "--seed: expected 0 to 2147483647, got -1"),
+        (["--phase=head", "--batch_size=1.5"], "--batch_size: expected a whole number, got '1.5'"),
+        (["--phase=head", "resnet50"], "unexpected argument 'resnet50'"),
+        (["--flagfile=none.flags"], "--flagfile: .*none.flags"),
+        ([f"--flagfile={sys.executable}"], "--flagfile: .*decode"),
+        (["--phase=head", "--debug=maybe"], "debug"),
+        (["--phase=predict"], "say which pictures with --images"),
+        (["--phase=head\x1b[31m\nx"], r"Unknown --phase 'head.\[31m x'"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_before_tensorflow(tmp_path, arguments, message):
+    done = watched(*arguments, cwd=tmp_path)
+    tools.assert_refused(done, message)
+    assert done.stdout == "False\n"
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"optimizer": "sgdd"}, r"Unknown --optimizer 'sgdd'\. Did you mean 'sgd'\? Known: sgd, adamw"),
+        ({"optimizer": {"full": "adam"}}, r"Unknown --optimizer 'adam'\. Did you mean 'adamw'"),
+        ({"optimizer": "sgd(speed=1)"}, r"'speed'.*It takes: momentum, nesterov, weight_decay"),
+        ({"schedule": "cosin"}, r"Unknown --schedule 'cosin'\. Did you mean 'cosine'"),
+        ({"augment": "flip,crpo"}, r"Unknown --augment operation 'crpo'\. Did you mean 'crop'"),
+        ({"augment": "mixup,cutmix"}, "one of mixup and cutmix, not both"),
+        ({"augment": "crop(pad=2)"}, r"crop\(pad\) must lie in \[0.0, 0.5\], got 2"),
+        ({"regularizer": "l3"}, r"Unknown --regularizer 'l3'\. Did you mean 'l2'"),
+        ({"regularizer": "l2(-1)"}, "must be a number of 0 or more, got -1"),
+        ({"phases": ["head", "ful"]}, r"Unknown --phase 'ful'\. Did you mean 'full'"),
+        ({"backbon": "resnet50"}, r"Unknown option 'backbon'\. Did you mean 'backbone'"),
+    ],
+)
+def test_a_wrong_name_is_told_before_data_is_opened(tmp_path, monkeypatch, option, message):
+    from tf_transfer import session
+
+    def opened(*_, **__):
+        raise AssertionError("data was opened")
+
+    monkeypatch.setattr(session, "open_source", opened)
+    with pytest.raises(api.UserError, match=message) as error:
+        api.fine_tune(**{**tools.TINY, "phases": ["head"], "quiet": True, "run_dir": str(tmp_path / "run")} | option)
+    assert "\n" not in str(error.value)
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = tools.run_py("--phase=head", "--backbone=resnet5", "--debug", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert "Did you mean 'resnet50'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (KeyError("a\nb"), 1, r"error: KeyError: 'a\\nb' \(an internal error: --debug shows where\)"),
+        (KeyboardInterrupt(), 130, "error: interrupted; phases that had ended are kept."),
+        (api.UserError("--x: no."), 2, "error: --x: no."),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, raised, code, line):
+    def fail(_):
+        raise raised
+
+    monkeypatch.setattr(cli, "_dispatch", fail)
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["run.py"])
+    assert exit.value.code == code
+    assert re.fullmatch(line + "\n", capsys.readouterr().err)
+
+
+def test_flags_after_a_flagfile_win(tmp_path):
+    (tmp_path / "preset.flags").write_text("# A preset.\n--phase=head\n--backbone=resnet5\n--image_size=8\n")
+    done = tools.run_py("--flagfile=preset.flags", "--backbone=vgg16", cwd=tmp_path)
+    tools.assert_refused(done, "--image_size=8: this backbone takes 32 px or more")
+
+
+def test_presets_are_valid(tmp_path):
+    presets = sorted((tools.ROOT / "flags").glob("*.flags"))
+    assert presets
+    for preset in presets:
+        # The last flag is wrong: everything before it has been parsed, nothing runs.
+        done = tools.run_py(f"--flagfile={preset}", "--phase=head", "--seed=-1", cwd=tmp_path)
+        tools.assert_refused(done, "--seed")
+
+
+def test_control_c_ends_with_one_line_and_the_phase_can_be_run_again(tmp_path):
+    options = tools.flags(**tools.TINY | {"epochs": 10_000, "run_dir": "run"})
+    arguments = [sys.executable, str(tools.ROOT / "run.py"), "--phase=head", *options]
+    with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while "epoch" not in running.stdout.readline():
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        _, error = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert error == "error: interrupted; phases that had ended are kept.\n"
+    assert (tmp_path / "run/config.json").is_file()
+    assert not (tmp_path / "run/head").exists()
+    assert not list((tmp_path / "run").rglob(".new*"))
+    # Nothing was trained: the options may still change.
+    config, _ = api.open_run({"run_dir": str(tmp_path / "run"), "seed": 3, "epochs": 1.0}, ["head"], write=False)
+    assert (config.run.seed, config.model.backbone, config.training.epochs) == (3, "small_resnet", 1.0)

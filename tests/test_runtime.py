@@ -1,0 +1,71 @@
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_transfer import runtime
+from tf_transfer.errors import UserError
+
+
+@pytest.mark.parametrize(("name", "replicas"), [("one", 1), ("auto", 1), ("mirrored", 2)])
+def test_strategies(name, replicas):
+    strategy = runtime.make_strategy(name)
+    assert strategy.num_replicas_in_sync == replicas
+    devices = runtime.facts(strategy, "float32")["device"]
+    assert (devices["replicas"], devices["precision"], devices["devices"]) == (replicas, "float32", ["CPU", "CPU"])
+
+
+def test_runs_of_one_process_reduce_different_shapes():
+    """Two mirrored strategies would give their reductions the same keys; the second shape would be refused."""
+    for size in (3, 5):
+        strategy = runtime.make_strategy("mirrored")
+        reduce = tf.function(
+            lambda size: tf.distribute.get_replica_context().all_reduce("SUM", tf.ones(size)), autograph=False
+        )
+        run = tf.function(lambda size=size, s=strategy, r=reduce: s.run(r, args=(size,)), autograph=False)
+        for part in strategy.experimental_local_results(run()):
+            np.testing.assert_array_equal(part, np.full(size, 2.0))
+
+
+@pytest.mark.parametrize(("flags", "precision"), [("fpu amx_bf16 amx_tile", "bfloat16"), ("fpu avx512_bf16", "float32")])
+def test_auto_precision_is_half_where_the_processor_gains_by_it(monkeypatch, flags, precision):
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: f"processor: 0\nflags\t\t: {flags}\n")
+    assert runtime.resolve_precision("auto") == precision
+    assert runtime.resolve_precision("float32") == "float32" and runtime.resolve_precision("bfloat16") == "bfloat16"
+
+
+def test_without_a_list_of_processor_features_precision_is_single(monkeypatch):
+    def missing(self):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(pathlib.Path, "read_text", missing)
+    assert runtime.resolve_precision("auto") == "float32"
+
+
+def test_unknown_names_are_told():
+    with pytest.raises(UserError, match="--strategy='two': expected one of auto, one, mirrored"):
+        runtime.make_strategy("two")
+    with pytest.raises(UserError, match="--precision='float16': expected one of auto, float32, bfloat16"):
+        runtime.resolve_precision("float16")
+
+
+def test_precision_policy_holds_inside_only():
+    before = keras.config.dtype_policy().name
+    with pytest.raises(RuntimeError), runtime.precision_policy("bfloat16"):
+        layer = keras.layers.Dense(1)
+        layer.build((None, 2))
+        raise RuntimeError
+    assert (layer.compute_dtype, layer.variable_dtype) == ("bfloat16", "float32")
+    assert keras.config.dtype_policy().name == before
+    with runtime.precision_policy("float32"):
+        assert keras.layers.Dense(1).compute_dtype == "float32"
+
+
+def test_seeds_are_set():
+    draws = []
+    for seed in (1, 1, 2):
+        runtime.set_up(seed)
+        draws.append((keras.random.normal((2,)).numpy().tolist(), np.random.random(), tf.random.normal(()).numpy()))
+    assert draws[0] == draws[1] != draws[2]

@@ -1,0 +1,108 @@
+"""What the tests of the command line share: fresh processes, a small run, pictures to draw."""
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A run of seconds: 30 digits to train on, 10 to validate.
+TINY = {
+    "dataset": "digits",
+    "backbone": "small_resnet",
+    "weights": "random",
+    "examples_per_class": 4,
+    "validation_fraction": 0.25,
+    "epochs": 2,
+    "precision": "float32",
+}
+
+# An environment in which no download can succeed, and none is waited for.
+OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+
+# First lines of a program in which the packages of the set HIDDEN are as if not installed. (TensorFlow looks for
+# Keras at its own import, and does without.)
+HIDE = """
+import sys
+
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in HIDDEN else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
+"""
+
+
+def flags(**options) -> list[str]:
+    return [f"--{name}={value}" for name, value in options.items()]
+
+
+def run_py(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    """Runs `python run.py ...` as a process of its own."""
+    return python(str(ROOT / "run.py"), *arguments, cwd=cwd, **environment)
+
+
+def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def assert_refused(done: subprocess.CompletedProcess, *patterns: str) -> None:
+    """Bad input: exit code 2 and one line on standard error that matches the patterns."""
+    assert done.returncode == 2, done
+    assert re.fullmatch(r"error: [^\n]+\n", done.stderr), done.stderr
+    for pattern in patterns:
+        assert re.search(pattern, done.stderr), done.stderr
+
+
+def tiny_run(tmp_path_factory) -> Path:
+    """A run directory with everything in it, made once a session in one fresh process; not to be changed."""
+    return _tiny_run(tmp_path_factory.getbasetemp())
+
+
+@functools.cache
+def _tiny_run(base: Path) -> Path:
+    folder = base / "tiny"
+    folder.mkdir()
+    done = run_py("--phase=all", "--run_dir=run", *flags(**TINY), cwd=folder)
+    assert done.returncode == 0, done
+    return folder / "run"
+
+
+def draw_shapes(folder: Path, per_class: int, size: int = 64, names=("circle", "square", "triangle")) -> Path:
+    """Draws a folder data set: one shape a class, its place and colour at random."""
+    random = np.random.default_rng(0)
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for i in range(per_class):
+            shape_picture(random, number, size).save(folder / name / f"{i}.png")
+    return folder
+
+
+def shape_picture(random: np.random.Generator, kind: int, size: int) -> Image.Image:
+    picture = Image.new("RGB", (size, size), tuple(random.integers(0, 80, 3).tolist()))
+    x, y = random.integers(0, size // 3, 2).tolist()
+    side, colour = size // 2, tuple(random.integers(120, 256, 3).tolist())
+    draw = ImageDraw.Draw(picture)
+    if kind % 3 == 0:
+        draw.ellipse((x, y, x + side, y + side), fill=colour)
+    elif kind % 3 == 1:
+        draw.rectangle((x, y, x + side, y + side), fill=colour)
+    else:
+        draw.polygon(((x, y + side), (x + side, y + side), (x + side // 2, y)), fill=colour)
+    return picture

@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_transfer import runtime
+from tf_transfer.data import augment
+from tf_transfer.data.batches import Batches
+from tf_transfer.data.splits import Split
+from tf_transfer.models.classifier import Classifier
+from tf_transfer.models.small_resnet import SmallResNet
+from tf_transfer.training import tasks
+from tf_transfer.training.step import LoopConfig, Stepper, Task
+
+STEPS = 6
+RATES = [0.5, 1.0, 0.8, 0.6, 0.4, 0.2]
+
+
+def run(task, batches, config, strategy, rates=RATES):
+    """Takes steps as `fit` does; returns what each gave, and the stepper."""
+    with strategy.scope():
+        stepper = Stepper(task, config, batches.size, strategy)
+    stream = iter(strategy.experimental_distribute_dataset(batches.dataset(0, len(rates))))
+    return [stepper(next(stream), rate, step) for step, rate in enumerate(rates)], stepper
+
+
+def by_hand(task, batches, config, decay):
+    """Softmax regression with weighted examples, L2, clipping, Nesterov momentum and averages, in float64."""
+    bias, kernel = (v.numpy().astype(float) for v in task.state)
+    values, factors = [bias, kernel], [0.5, 1.0]
+    velocity, averages = [0 * v for v in values], [v.copy() for v in values]
+    measured = []
+    for step, rate in enumerate(RATES):
+        batch = batches.batch(step)
+        logits = batch["inputs"] @ values[1] + values[0]
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        rows = np.arange(len(p))
+        losses = -np.log(p[rows, batch["label"]]) * batch["weight"]
+        measured.append((losses.mean(), (logits.argmax(1) == batch["label"]).mean()))
+        error = (p - np.eye(3)[batch["label"]]) * batch["weight"][:, None] / len(p)
+        gradients = [error.sum(0), batch["inputs"].T @ error + decay * values[1]]
+        norm = np.sqrt(sum((g**2).sum() for g in gradients))
+        if config.clip_norm:
+            gradients = [g * min(1, config.clip_norm / norm) for g in gradients]
+        for i, g in enumerate(gradients):
+            velocity[i] = 0.9 * velocity[i] - rate * factors[i] * g
+            values[i] = values[i] + 0.9 * velocity[i] - rate * factors[i] * g
+            share = min(config.ema, (1 + step) / (10 + step))
+            averages[i] = share * averages[i] + (1 - share) * values[i]
+    return measured, values, averages
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.2])
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_a_step_is_what_the_formulas_say(softmax_regression, make_batches, strategy, clip_norm, decay):
+    l2 = (lambda kernel: lambda: decay / 2 * tf.reduce_sum(kernel**2)) if decay else None
+    task, batches = softmax_regression(strategy, l2), make_batches()
+    config = LoopConfig(1, 1.0, clip_norm=clip_norm, ema=0.3)
+    expected, values, averages = by_hand(task, batches, config, decay)
+    found, stepper = run(task, batches, config, strategy)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for variable, value in zip(task.state, values, strict=True):
+        np.testing.assert_allclose(variable.numpy(), value, rtol=1e-5, atol=1e-6)
+    with stepper.averaged():
+        for variable, value in zip(task.state, averages, strict=True):
+            np.testing.assert_allclose(variable.numpy(), value, rtol=1e-5, atol=1e-6)
+    for variable, value in zip(task.state, values, strict=True):
+        np.testing.assert_allclose(variable.numpy(), value, rtol=1e-5, atol=1e-6)
+
+
+def test_replicas_hold_equal_copies(softmax_regression, make_batches):
+    strategy = runtime.make_strategy("mirrored")
+    task = softmax_regression(strategy)
+    _, stepper = run(task, make_batches(), LoopConfig(1, 1.0, ema=0.9), strategy)
+    for variable in [*task.state, *stepper.averages, *(s for slots in stepper.slots for s in slots)]:
+        first, second = (v.numpy() for v in variable.values)
+        np.testing.assert_array_equal(first, second)
+        assert first.any()
+
+
+def test_without_an_average_nothing_is_exchanged(softmax_regression, make_batches, one_device):
+    task = softmax_regression(one_device)
+    _, stepper = run(task, make_batches(), LoopConfig(1, 1.0), one_device)
+    before = [v.numpy() for v in task.state]
+    with stepper.averaged():
+        for variable, value in zip(task.state, before, strict=True):
+            np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_weights_come_back_when_validation_fails(softmax_regression, make_batches, one_device):
+    task = softmax_regression(one_device)
+    _, stepper = run(task, make_batches(), LoopConfig(1, 1.0, ema=0.9), one_device)
+    before = [v.numpy() for v in task.state]
+    with pytest.raises(RuntimeError), stepper.averaged():
+        raise RuntimeError
+    for variable, value in zip(task.state, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_every_step_and_replica_has_a_seed_of_its_own(softmax_regression, make_batches, strategy):
+    task, batches = softmax_regression(strategy), make_batches()
+
+    def loss(batch, seed):
+        ones = tf.ones_like(batch["weight"]) / batch["weight"]
+        return ones * tf.cast(seed[1], tf.float32), ones * batch["weight"] * tf.cast(seed[0], tf.float32)
+
+    found, _ = run(Task(loss, task.groups, task.state), batches, LoopConfig(1, 1.0, seed=42), strategy)
+    replicas = strategy.num_replicas_in_sync
+    # The mean over replicas r of step * replicas + r: all different, none twice.
+    np.testing.assert_allclose([f[0] for f in found], [s * replicas + (replicas - 1) / 2 for s in range(STEPS)])
+    assert {f[1] for f in found} == {42.0}
+
+
+def test_variables_without_a_gradient_only_decay(make_batches, softmax_regression, one_device):
+    task = softmax_regression(one_device)
+    idle = Task(lambda batch, seed: (0 * batch["weight"], 0 * batch["weight"]), task.groups, task.state)
+    before = [v.numpy() for v in task.state]
+    run(idle, make_batches(), LoopConfig(1, 1.0, optimizer="sgd(weight_decay=0.1)"), one_device, [0.5])
+    np.testing.assert_array_equal(task.state[0].numpy(), before[0])
+    np.testing.assert_allclose(task.state[1].numpy(), before[1] * (1 - 0.1 * 0.5), rtol=1e-6)
+
+
+def small_resnet_steps(strategy):
+    """Everything at once that must not depend on the replicas; dropout alone is left out, as it should differ."""
+    random = np.random.default_rng(0)
+    inputs = random.integers(0, 256, (24, 16, 16, 3), np.uint8)
+    labels = random.integers(0, 3, 24, np.int32)
+    class_weights = np.array([0.5, 1.0, 2.0], np.float32)
+    augmentation = augment.parse("flip,crop(0.125),mixup(0.3)")
+    batches = Batches(Split(inputs, labels, [""] * 24), 8, 1, class_weights[labels], augmentation.mix_alpha)
+    tf.keras.utils.set_random_seed(5)
+    with strategy.scope():
+        classifier = Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), "tf", 3)
+    classifier.set_batchnorm("train")
+    groups = classifier.groups(layer_decay=0.5)
+    task = tasks.classification(classifier, groups, augmentation, 0.1, "l2sp(0.1, 0.01)", True, None)
+    found, stepper = run(task, batches, LoopConfig(1, 1.0, clip_norm=0.5, ema=0.9), strategy, [0.1, 0.08, 0.06, 0.04])
+    return found, classifier.state_values(), [v.numpy() for v in stepper.averages]
+
+
+def test_two_replicas_train_a_network_like_one_device(one_device):
+    two = small_resnet_steps(runtime.make_strategy("mirrored"))
+    one = small_resnet_steps(one_device)
+    np.testing.assert_allclose(two[0], one[0], rtol=1e-5)
+    for mirrored, single in zip([*two[1], *two[2]], [*one[1], *one[2]], strict=True):
+        np.testing.assert_allclose(mirrored, single, rtol=1e-5, atol=1e-6)

@@ -164,7 +164,8 @@ def test_presets_are_valid(tmp_path):
 def test_control_c_ends_with_one_line_and_the_phase_can_be_run_again(tmp_path):
     options = tools.flags(**tools.TINY | {"epochs": 10_000, "run_dir": "run"})
     arguments = [sys.executable, str(tools.ROOT / "run.py"), "--phase=head", *options]
-    with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(arguments, cwd=tmp_path, **pipes) as running:
         while "epoch" not in running.stdout.readline():
             assert running.poll() is None
         running.send_signal(signal.SIGINT)

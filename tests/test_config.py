@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from tf_transfer.config import TRAINING_PHASES, Config, Training, flatten, from_values, option_fields, parse_option, pick
+from tf_transfer.config import (
+    TRAINING_PHASES,
+    Config,
+    Training,
+    flatten,
+    from_values,
+    option_fields,
+    parse_option,
+    pick,
+)
 from tf_transfer.errors import UserError
 
 OPTIONS = {name: field.metadata for name, (_, field) in option_fields().items()}
@@ -53,7 +62,9 @@ def test_values_go_over_a_base():
 
 
 def test_option_names_are_unique_and_explained():
-    stages = [f.name for stage in ("data", "model", "training", "run") for f in dataclasses.fields(getattr(Config(), stage))]
+    stages = [
+        f.name for stage in ("data", "model", "training", "run") for f in dataclasses.fields(getattr(Config(), stage))
+    ]
     assert len(stages) == len(set(stages)) == len(OPTIONS)
     assert all(len(facts["help"]) > 5 for facts in OPTIONS.values())
 
@@ -89,7 +100,9 @@ def test_every_number_refuses_what_is_out_of_its_range(name):
 def test_every_choice_lists_what_there_is(name):
     for value in OPTIONS[name]["choices"]:
         from_values({name: value})
-    with pytest.raises(UserError, match=f"^--{name}: expected one of {', '.join(OPTIONS[name]['choices'])}, got 'else'"):
+    with pytest.raises(
+        UserError, match=f"^--{name}: expected one of {', '.join(OPTIONS[name]['choices'])}, got 'else'"
+    ):
         from_values({name: "else"})
 
 
@@ -105,7 +118,7 @@ def test_an_unknown_option_is_told_with_the_nearest():
 
 
 def test_source_weights_need_a_source():
-    with pytest.raises(UserError, match="--weights=source .* give --source_dataset too"):
+    with pytest.raises(UserError, match=r"--weights=source .* give --source_dataset too"):
         from_values({"weights": "source"})
     from_values({"weights": "source", "source_dataset": "rendered_digits"})
 

@@ -125,7 +125,8 @@ def screen(written):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (125, "2:05"), (3599.7, "1:00:00"), (3723, "1:02:03")]
+    ("seconds", "text"),
+    [(0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (125, "2:05"), (3599.7, "1:00:00"), (3723, "1:02:03")],
 )
 def test_clock(seconds, text):
     assert clock(seconds) == text

@@ -118,7 +118,7 @@ def test_a_data_set_that_is_not_here_without_a_network(tmp_path):
         cwd=tmp_path, **tools.OFFLINE,
     )  # fmt: skip
     assert time.perf_counter() - begun < 10
-    tools.assert_refused(done, "'mnist' is not in .*/data and the network does not answer", "download_and_prepare", "digits")
+    tools.assert_refused(done, "'mnist' is not in .*/data and the network does not answer", "download_and_prepare")
     assert not (tmp_path / "data").exists()
 
 
@@ -153,10 +153,10 @@ def test_a_damaged_model_of_the_run_itself(trained):
         place = []
         file.visititems(lambda name, item: place.append(name) if isinstance(item, h5py.Dataset) else None)
         del file[place[0]]
-    with pytest.raises(UserError, match="full/head.weights.h5 do not fit this model or are damaged"):
+    with pytest.raises(UserError, match=r"full/head\.weights\.h5 do not fit this model or are damaged"):
         api.fine_tune("digits", "small_resnet", phases=["export"], run_dir="run", quiet=True)
     Path("run/head/done.json").write_text("{")
-    with pytest.raises(UserError, match="run/head/done.json is damaged"):
+    with pytest.raises(UserError, match=r"run/head/done\.json is damaged"):
         api.fine_tune("digits", "small_resnet", phases=["export"], run_dir="run", quiet=True)
 
 
@@ -171,7 +171,7 @@ def test_run_directories_that_cannot_be():
     Path("file").write_text("mine")
     refused("--run_dir='file' is a file; expected a folder", dataset="digits", run_dir="file")
     for run, reason in (("file/deeper", "Not a directory"), ("x" * 300, "File name too long")):
-        with pytest.raises(UserError, match=rf"--run_dir='.*cannot be (written|used): {reason}"):
+        with pytest.raises(UserError, match=rf"--run_dir='.*cannot be written: {reason}"):
             api.open_run({"run_dir": run, "dataset": "digits"}, ["full"])
     assert Path("file").read_text() == "mine"
 
@@ -186,26 +186,31 @@ def test_a_folder_of_somebody_else_is_not_touched():
 
 
 @pytest.fixture
-def nobody(tmp_path):
-    """Permissions that hold, also where the tests run as root."""
-    tmp_path.chmod(0o755)
-    if os.geteuid():
-        yield
-        return
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
+def closed(tmp_path):
+    """Makes a folder of a mode that holds, also where the tests run as root."""
+    effective = os.geteuid()
+
+    def close(folder, mode):
+        folder.mkdir()
+        for above in (tmp_path, *tmp_path.parents[:2]):
+            above.chmod(0o755)
+        folder.chmod(mode)
+        if not effective:
+            os.chown(folder, 65534, -1)
+            os.seteuid(65534)
+        return folder
+
+    yield close
+    os.seteuid(effective)
+    for folder in tmp_path.iterdir():
         folder.chmod(0o755)
-    os.seteuid(65534)
-    yield
-    os.seteuid(0)
 
 
 @pytest.mark.parametrize("mode", [0o555, 0o000])
-def test_a_run_directory_without_permission(tmp_path, nobody, mode):
-    run = tmp_path / "run"
-    run.mkdir(mode=0o755)
-    run.chmod(mode)
+def test_a_run_directory_without_permission(tmp_path, closed, mode):
+    run = closed(tmp_path / "run", mode)
     for folder in (run, run / "deeper"):
-        with pytest.raises(UserError, match="cannot be (written|used): Permission denied"):
+        with pytest.raises(UserError, match="cannot be written: Permission denied"):
             api.open_run({"run_dir": str(folder), "dataset": "digits"}, ["full"])
 
 
@@ -213,18 +218,26 @@ def test_starting_over_needs_a_first_phase_and_right_names(trained):
     """Nothing is removed by a command that does not train anew, is mistaken, or only looks."""
     shutil.copytree(trained, "run")
     kept = {str(p) for p in Path("run").rglob("*")}
-    refused_without_loss = [
+    mistakes = [
         ({"seed": 9, "phases": ["evaluate"]}, "--seed was 0, now 9"),
         ({"backbone": "resnet5", "phases": ["head"]}, "Unknown --backbone"),
     ]
-    for options, message in refused_without_loss:
+    for options, message in mistakes:
         with pytest.raises(UserError, match=message):
-            api.fine_tune(**{"dataset": "digits", "backbone": "small_resnet", "run_dir": "run", "restart": True} | options)
+            api.fine_tune(**FEW | {"dataset": "digits", "restart": True} | options)
     api.open_run({"run_dir": "run", "seed": 9}, ["head"], restart=True, write=False)
     assert {str(p) for p in Path("run").rglob("*")} == kept
 
 
-HOSTILE = ["<script>alert(1)</script>", "x" * 300, "../../escape", "new\nline", "\N{GRINNING FACE}", "\x1b[31m=1+1", "'\"`"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "x" * 300,
+    "../../escape",
+    "new\nline",
+    "\N{GRINNING FACE}",
+    "\x1b[31m=1+1",
+    "'\"`",
+]
 
 
 def test_hostile_class_names(tmp_path, capsys):
@@ -266,7 +279,10 @@ def test_hostile_class_names(tmp_path, capsys):
     [
         (["--saved_model=none", "--images=1.png"], "--saved_model='none': no saved_model.pb there; run --phase=export"),
         (["--saved_model={run}", "--images=*.gif"], r"--images='\*\.gif': no picture found"),
-        (["--saved_model={run}", "--images=1.png", "--predictions=out.txt"], "expected a name that ends in .csv or .jsonl"),
+        (
+            ["--saved_model={run}", "--images=1.png", "--predictions=out.txt"],
+            "expected a name that ends in .csv or .jsonl",
+        ),
         (["--saved_model={run}", "--images=1.png", "--predictions=1.png/out.csv"], "cannot be written: (Not|File)"),
         (["--saved_model={run}", "--images=1.png", "--predictions=folder.csv"], "cannot be written: Is a directory"),
     ],

@@ -54,7 +54,7 @@ def test_other_texts_are_refused_in_one_line(text, message):
         ("a", ["a"]),
         ("a, b,,c ,", ["a", "b", "c"]),
         ("a(1,2),b[3,4],{5,6}", ["a(1,2)", "b[3,4]", "{5,6}"]),
-        ("'a,b',\"c,'d\"", ["'a,b'", "\"c,'d\""]),
+        ("'a,b',\"c,'d\"", ["'a,b'", '"c,\'d"']),
         ("'(',b", ["'('", "b"]),
     ],
 )
@@ -74,7 +74,9 @@ def colours():
     registry = Registry("colour")
 
     @registry.register("red")
-    def red(context, depth: int = 1, share: float = 0.5, bright: bool = False, at: tuple = (), name: str = "", *, ink=0):
+    def red(
+        context, depth: int = 1, share: float = 0.5, bright: bool = False, at: tuple = (), name: str = "", *, ink=0
+    ):
         return context, depth, share, bright, at, name, ink
 
     registry.register("blue")(lambda: "blue")

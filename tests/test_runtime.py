@@ -29,7 +29,9 @@ def test_runs_of_one_process_reduce_different_shapes():
             np.testing.assert_array_equal(part, np.full(size, 2.0))
 
 
-@pytest.mark.parametrize(("flags", "precision"), [("fpu amx_bf16 amx_tile", "bfloat16"), ("fpu avx512_bf16", "float32")])
+@pytest.mark.parametrize(
+    ("flags", "precision"), [("fpu amx_bf16 amx_tile", "bfloat16"), ("fpu avx512_bf16", "float32")]
+)
 def test_auto_precision_is_half_where_the_processor_gains_by_it(monkeypatch, flags, precision):
     monkeypatch.setattr(pathlib.Path, "read_text", lambda self: f"processor: 0\nflags\t\t: {flags}\n")
     assert runtime.resolve_precision("auto") == precision

@@ -84,7 +84,7 @@ def test_load_refuses_what_is_no_model(run, tmp_path):
     ],
 )
 def test_predict_refuses_other_types_and_shapes(model, images):
-    with pytest.raises(UserError, match=r"images: expected uint8 of shape \[N, H, W, 3\] with no side 0, got \w+ of shape \["):
+    with pytest.raises(UserError, match=r"images: expected uint8 of shape .*, got \w+ of shape \["):
         model.predict(images)
 
 

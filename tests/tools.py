@@ -58,7 +58,7 @@ def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=120,
     )
 
 

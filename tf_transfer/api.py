@@ -17,8 +17,6 @@ from tf_transfer.run_dir import CONFIG, RunDir
 _FREE = {"run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset"}
 # Phases that go on from nothing that this run has trained.
 _FIRST = {"source", "head", "scratch"}
-# The folders of a run: its phases replace them, and starting over removes them, whole.
-_PARTS = (*configs.TRAINING_PHASES, "evaluate", "saved_model", "samples", "data")
 
 
 @dataclass(frozen=True)
@@ -97,17 +95,10 @@ def open_run(
     Raises:
         UserError: an option contradicts the one the run was made with; a wrong name; a folder that cannot be used.
     """
+    phases = set(phases)
     asked = configs.from_values(given)
-    try:
-        return _open(RunDir(asked.run_dir), asked, given, set(phases), restart, write)
-    except OSError as e:
-        raise UserError(f"--run_dir={one_line(asked.run_dir)!r} cannot be used: {e.strerror}.") from e
-
-
-def _open(
-    run: RunDir, asked: Config, given: Mapping[str, Any], phases: Set[str], restart: bool, write: bool
-) -> tuple[Config, RunDir]:
-    recorded = _recorded(run)
+    run = RunDir(asked.run_dir)
+    recorded = configs.flatten(run.config() or {})
     shared = {k: v for k, v in recorded.items() if k not in _training_options()}
     # Options that nothing was trained with yet may still change.
     trained = any(run.done(phase) for phase in configs.TRAINING_PHASES)
@@ -121,29 +112,11 @@ def _open(
     _check_names(complete, phases)
     # Training options count for one command; the last value of each is recorded, for the report.
     record = asked if differ else configs.from_values(given, configs.from_values(recorded))
+    if write and differ:
+        run.start_over()
     if write:
-        for name in _PARTS if differ else ():
-            run.forget(name)
         run.write_json(CONFIG, record.to_dict())
     return complete, run
-
-
-def _recorded(run: RunDir) -> dict[str, Any]:
-    """Returns the options that a run was made with, none in a new folder.
-
-    Raises:
-        UserError: the folder is no run's, and a run would replace some of what it holds.
-    """
-    recorded = run.config()
-    if recorded is None and (strange := [name for name in _PARTS if (run.path / name).exists()]):
-        raise UserError(
-            f"--run_dir={one_line(run.path)!r} is not the folder of a run, but holds {', '.join(strange)}, which a run "
-            "would replace; give a new folder."
-        )
-    recorded = {} if recorded is None else recorded
-    if not isinstance(recorded, dict) or not all(isinstance(stage, dict) for stage in recorded.values()):
-        raise UserError(f"{one_line(run.path / CONFIG)} is not the configuration of a run; use another --run_dir.")
-    return configs.flatten(recorded)
 
 
 def _check_names(config: Config, phases: Set[str]) -> None:

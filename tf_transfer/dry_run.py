@@ -21,7 +21,9 @@ _PROBED_STEPS = 3
 
 
 def show(session: Session, names: Sequence[str]) -> None:
-    """Prints what the training phases among `names` would do, head and full where there are none. Reads labels, but no pictures; trains nothing that is kept.
+    """Prints what the training phases among `names` would do; head and full where there are none.
+
+    Reads labels, but no pictures, and trains nothing that is kept.
 
     Times come from a few steps of each phase on random pictures on this machine, memory from the
     process that made them; both leave out reading the data.

@@ -66,7 +66,8 @@ class Model:
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not images.size:
             raise UserError(
-                f"images: expected uint8 of shape [N, H, W, 3] with no side 0, got {images.dtype} of shape {list(images.shape)}."
+                "images: expected uint8 of shape [N, H, W, 3] with no side 0, "
+                f"got {images.dtype} of shape {list(images.shape)}."
             )
         return self._plain(self._images(images=self._tf.constant(images)))
 

@@ -155,7 +155,7 @@ class Session:
         before = len(self.run.records("test_read"))
         self.run.record("test_read", n=len(split), times=before + 1)
         if before:
-            self.console.line(f"note  the test split is read again, {before + 1} times in this run; the records say so.")
+            self.console.line(f"note  the test split is read again, {before + 1} times in this run, as recorded.")
         return split, tuple(source.class_names), duplicates
 
     def pretrained(self, num_classes: int, source: str | None = None) -> Classifier:

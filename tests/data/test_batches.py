@@ -91,8 +91,10 @@ def test_mixing_shares_follow_their_beta_law():
     assert (mix >= 0).all() and (mix <= 1).all()
 
 
-@pytest.mark.parametrize(("n", "size", "epochs", "steps"), [(100, 10, 3, 30), (100, 8, 1, 12), (100, 8, 0.5, 6),
-                                                            (100, 8, 2.5, 31), (10, 256, 1, 1), (10, 16, 3, 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "size", "epochs", "steps"),
+    [(100, 10, 3, 30), (100, 8, 1, 12), (100, 8, 0.5, 6), (100, 8, 2.5, 31), (10, 256, 1, 1), (10, 16, 3, 2)],
+)
 def test_steps_are_the_nearest_number_of_batches(n, size, epochs, steps):
     assert stream(n, size).steps(epochs) == steps
 

@@ -79,7 +79,7 @@ def test_weights_of_another_network_are_refused(tmp_path, spec):
 @pytest.mark.parametrize("name", ["junk.weights.h5", "junk.h5"])
 def test_damaged_files_are_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\nthen nothing of the kind")
-    with pytest.raises(UserError, match="do not fit .* or are damaged"):
+    with pytest.raises(UserError, match=r"do not fit .* or are damaged"):
         load(tmp_path / name)
 
 

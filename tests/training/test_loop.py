@@ -152,7 +152,7 @@ def test_many_short_epochs_are_validated_every_few(make_batches):
 
 
 def test_less_data_than_a_batch_trains(make_batches, one_device):
-    task, variable, seen = counter(one_device, [0.1] * 3)
+    task, _, seen = counter(one_device, [0.1] * 3)
     _, records, _ = run(task, make_batches(n=10, size=16), one_device, 3)
     assert [(r["epoch"], r["step"]) for r in records] == [(2, 1), (3, 2)]
     np.testing.assert_allclose(seen, [RATE, 2 * RATE], rtol=1e-6)

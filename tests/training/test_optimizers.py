@@ -50,7 +50,9 @@ def test_biases_and_gains_do_not_decay(name):
     ends = []
     for optimizer in (decayed, plain):
         variables = [tf.Variable(tf.ones(3)), tf.Variable(tf.ones((3, 1)))]
-        for variable, slots in zip(variables, make_slots(optimizer, variables, tf.distribute.get_strategy()), strict=True):
+        for variable, slots in zip(
+            variables, make_slots(optimizer, variables, tf.distribute.get_strategy()), strict=True
+        ):
             optimizer.update(variable, tf.fill(variable.shape, 0.1), tf.constant(0.1), tf.constant(0), *slots)
         ends.append([v.numpy() for v in variables])
     np.testing.assert_array_equal(ends[0][0], ends[1][0])

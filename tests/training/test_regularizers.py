@@ -24,7 +24,9 @@ def test_l2_is_half_the_squared_kernels(spec, strength):
     value, gradients = value_and_gradients(REGULARIZERS.create(spec, backbone, head), [*backbone, *head])
     kernels = [backbone[0].numpy(), head[0].numpy()]
     np.testing.assert_allclose(value, strength / 2 * sum((k.astype(float) ** 2).sum() for k in kernels), rtol=1e-5)
-    for gradient, expected in zip(gradients, [strength * kernels[0], [0] * 4, strength * kernels[1], [0] * 5], strict=True):
+    for gradient, expected in zip(
+        gradients, [strength * kernels[0], [0] * 4, strength * kernels[1], [0] * 5], strict=True
+    ):
         np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-8)
 
 

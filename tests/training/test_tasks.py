@@ -26,9 +26,7 @@ def small(dropout=0.0):
 
 def classification(classifier, augmentation="none", smoothing=0.0, regularizer="none", through_backbone=False):
     parsed = augment.parse(augmentation)
-    return tasks.classification(
-        classifier, classifier.groups(), parsed, smoothing, regularizer, through_backbone, None
-    )
+    return tasks.classification(classifier, classifier.groups(), parsed, smoothing, regularizer, through_backbone, None)
 
 
 def batch(inputs=IMAGES):

@@ -73,7 +73,7 @@ def learning_curve(epochs: Mapping[str, Sequence[Mapping]], quantity: str, best:
     epochs = {phase: rows for phase, rows in epochs.items() if phase != "source"}
     adapted = {phase: rows for phase, rows in epochs.items() if phase != "scratch"} or epochs
     scratch = [] if adapted is epochs else epochs.get("scratch", [])
-    with plot(f"curve-{quantity}", WIDTH, 270, (46, 6, 30, 40)) as p:
+    with plot(f"curve-{quantity}", WIDTH, 270, (46, 14, 30, 40)) as p:
         start = 0
         for i, (phase, rows) in enumerate(adapted.items()):
             end = start + rows[-1]["epoch"]

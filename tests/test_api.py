@@ -1,0 +1,155 @@
+"""The Python way in: what it returns, prints and refuses, and how a run directory completes the options."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tools
+
+import tf_transfer
+from tf_transfer import api, config, run_dir
+from tf_transfer.errors import UserError
+
+
+def test_the_package_imports_nothing_heavy(tmp_path):
+    program = "import sys, tf_transfer as t; t.fine_tune, t.serving; print({'tensorflow', 'keras'} & set(sys.modules))"
+    assert tools.python("-c", program, cwd=tmp_path).stdout == "set()\n"
+    assert tf_transfer.fine_tune is api.fine_tune
+    with pytest.raises(AttributeError, match="'tf_transfer' has no attribute 'finetune'"):
+        tf_transfer.finetune  # noqa: B018
+
+
+def test_fine_tune_returns_the_metrics_and_prints_nothing_when_quiet(tmp_path, capfd):
+    result = tf_transfer.fine_tune(**tools.TINY | {"run_dir": tmp_path / "run", "quiet": True})
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    assert result.run_dir == tmp_path / "run"
+    assert list(result.metrics) == ["head", "full"]
+    kept = np.load(result.run_dir / "evaluate/predictions.npz")
+    for model, measured in result.metrics.items():
+        right = (kept[model].argmax(1) == kept["labels"]).mean()
+        assert measured["accuracy"]["value"] == pytest.approx(right)
+        assert measured["accuracy"]["low"] <= right <= measured["accuracy"]["high"]
+    assert (result.saved_model, result.report) == (result.run_dir / "saved_model/1", result.run_dir / "report.html")
+    answer = tf_transfer.serving.load(result.saved_model).predict(np.zeros((2, 8, 8, 3), np.uint8))
+    assert answer["probabilities"].shape == (2, 10)
+
+
+def test_what_was_not_made_is_none(tmp_path):
+    result = tf_transfer.fine_tune(**tools.TINY | {"run_dir": tmp_path / "run", "quiet": True, "phases": "head"})
+    assert (result.metrics, result.saved_model, result.report) == ({}, None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": "3"}, "--epochs: expected a value of type float, got '3'"),
+        ({"seed": 1.5}, "--seed: expected a value of type int"),
+        ({"batch_size": True}, "--batch_size: expected a value of type int, got True"),
+        ({"epochs": {"haed": 1}}, "--epochs: a value for each of source, head, full, scratch"),
+        ({"seed": {"head": 1}}, "--seed: a value for each of"),
+        ({"learning_rate": float("inf")}, "--learning_rate: expected 1e-09 to 1000.0, got inf"),
+        ({"phases": ["predict"]}, "Unknown --phase 'predict'"),
+        ({"phases": ["source"]}, "say on what with --source_dataset"),
+    ],
+)
+def test_wrong_values_are_user_errors(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        api.fine_tune(**tools.TINY | {"run_dir": tmp_path / "run", "phases": ["head"], "quiet": True} | options)
+
+
+def finished(options, phase="head"):
+    """A run directory in which a phase has ended, as far as the options are concerned."""
+    _, run = api.open_run({"run_dir": "run"} | options, [phase])
+    run.write_json(f"{phase}/done.json", {"epochs": 1})
+    return run
+
+
+def recorded():
+    nested = json.loads(Path("run/config.json").read_text())
+    return {name: value for stage in nested.values() for name, value in stage.items()}
+
+
+def test_options_not_given_come_from_the_run_directory():
+    finished({"dataset": "digits", "backbone": "vgg16", "image_size": 64, "seed": 4, "precision": "float32"})
+    complete, _ = api.open_run({"run_dir": "run"}, ["evaluate"])
+    assert (complete.data.dataset, complete.model.backbone, complete.model.image_size) == ("digits", "vgg16", 64)
+    assert (complete.run.seed, complete.run.precision) == (4, "float32")
+
+
+def test_training_options_count_for_one_command_and_are_recorded():
+    finished({"dataset": "digits", "learning_rate": 0.5, "epochs": {"head": 3.0, "full": 4.0}})
+    complete, _ = api.open_run({"run_dir": "run", "epochs": 9.0}, ["full"])
+    assert (complete.training.learning_rate, complete.training.epochs) == (None, 9.0)
+    assert (recorded()["learning_rate"], recorded()["epochs"]) == (0.5, 9.0)
+
+
+@pytest.mark.parametrize("name", ["strategy", "data_dir", "max_unreadable", "source_dataset"])
+def test_options_that_touch_nothing_trained_may_change(name):
+    finished({"dataset": "digits"})
+    value = {"strategy": "one", "max_unreadable": 3}.get(name, "other")
+    complete, _ = api.open_run({"run_dir": "run", name: value}, ["full"])
+    assert dataclasses.asdict(complete)[config.option_fields()[name][0]][name] == value
+    assert recorded()[name] == value
+
+
+def test_every_other_option_is_held_fast():
+    run = finished({"dataset": "digits"})
+    others = {
+        "dataset": "mnist",
+        "validation_fraction": 0.3,
+        "examples_per_class": 5,
+        "class_weights": "balanced",
+        "backbone": "vgg16",
+        "weights": "random",
+        "image_size": 96,
+        "dropout": 0.5,
+        "seed": 3,
+        "precision": "float32",
+    }
+    free = {"run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset"}
+    untrained = {name for name, (stage, _) in config.option_fields().items() if stage != "training"}
+    assert set(others) == untrained - free
+    before = recorded()
+    for name, value in others.items():
+        with pytest.raises(UserError, match=rf"--{name} was .*, now .*Use another --run_dir, or --restart"):
+            api.open_run({"run_dir": "run", name: value}, ["full"])
+        with pytest.raises(UserError, match=rf"--{name} was"):
+            api.open_run({"run_dir": "run", name: value}, ["full", "evaluate"], restart=True)
+    assert recorded() == before
+    assert run.done("head") is not None
+
+
+def test_starting_over_forgets_the_models_and_keeps_the_records():
+    run = finished({"dataset": "digits", "seed": 1})
+    run.record("note", text="kept")
+    complete, _ = api.open_run({"run_dir": "run", "seed": 2}, ["head", "full"], restart=True)
+    # The other options are not inherited: the run begins anew.
+    assert (complete.run.seed, complete.data.dataset) == (2, "cifar10")
+    assert run.done("head") is None
+    assert [r["text"] for r in run.records("note")] == ["kept"]
+
+
+def test_the_default_folder_is_named_after_what_is_transferred():
+    for dataset, backbone, expected in (
+        ("cifar10", "resnet50", "runs/cifar10-resnet50"),
+        (
+            "folder(path=../my pictures)",
+            "mobilenet(alpha=0.25)",
+            "runs/folder-path-..-my-pictures--mobilenet-alpha-0.25",
+        ),
+        ("/" * 300, "vgg16", "runs/vgg16"),
+        ("..", "..", "runs/..-.."),
+    ):
+        made = config.from_values({"dataset": dataset, "backbone": backbone})
+        assert made.run_dir == expected
+        assert Path(made.run_dir).parent == Path("runs")
+
+
+def test_a_result_of_an_unopened_run(tmp_path):
+    """Looking without writing makes no folder."""
+    api.open_run({"run_dir": str(tmp_path / "run"), "dataset": "digits"}, ["full"], write=False)
+    assert not (tmp_path / "run").exists()
+    assert run_dir.RunDir(tmp_path / "run").config() is None

@@ -1,0 +1,68 @@
+"""The dry run: what a run would do and cost, from the same code that does it, and nothing left behind."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tools
+
+from tf_transfer import api, dry_run, run_dir
+from tf_transfer.console import Console
+from tf_transfer.data.sources import open_source
+from tf_transfer.session import Session
+
+
+def show(names, capsys, **options):
+    config, run = api.open_run(tools.TINY | {"run_dir": "run"} | options, names, write=False)
+    dry_run.show(Session(config, frozenset(options), run, Console()), names)
+    printed = capsys.readouterr().out
+    assert not Path("run").exists()
+    return printed
+
+
+def test_a_dry_run_tells_what_the_run_then_does(tmp_path_factory, tmp_path):
+    made = tools.tiny_run(tmp_path_factory)
+    shutil.copytree(made, "run")
+    before = {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()}
+    # Also with --restart and another option, which would start the run over.
+    options = tools.flags(**tools.TINY, run_dir="run", seed=9)
+    done = tools.run_py("--phase=all", "--dry_run", "--restart", *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {p: p.read_bytes() for p in Path("run").rglob("*") if p.is_file()} == before
+    for stage in ("data", "model", "training", "run", "device", "memory"):
+        assert re.search(rf"^{stage} ", done.stdout, re.MULTILINE)
+    assert "backbone=small_resnet" in done.stdout
+    assert "seed=9" in done.stdout
+    for record in run_dir.RunDir("run").records("plan"):
+        trained, total = (f"{record['parameters'][k]:,}" for k in ("trained", "total"))
+        assert re.search(rf"^{record['phase']} +{trained} of {total} parameters train", done.stdout, re.MULTILINE)
+        shown = "  ".join(f"{k}={v}" for k, v in record["plan"].items() if v != "")
+        assert shown in done.stdout
+    assert re.findall(r"about \d+:\d\d for (\d+) training pictures, [\d,]+ pictures/s", done.stdout) == ["30", "30"]
+    assert float(re.search(r"peak of this process ([\d.]+) GB", done.stdout)[1]) > 0.1
+
+
+def test_without_the_data_sizes_are_assumed(capsys):
+    """As with the flagship's defaults on a machine that has nothing yet."""
+    printed = show(["evaluate"], capsys, dataset="folder(path=nowhere)", examples_per_class=None)
+    assert "note     folder(path=nowhere): expected a folder of class folders, found nothing." in printed
+    assert printed.count("for 45,000 training pictures (assumed: the data is not here), ") == 2
+    assert re.findall(r"^(head|full) ", printed, re.MULTILINE) == ["head", "full"]
+
+
+def test_a_source_phase_is_measured_on_its_own_data(capsys):
+    classes = np.bincount(open_source("digits").labels("train"))
+    validating = [round(0.25 * n) for n in classes]
+    printed = show(["source", "head"], capsys, source_dataset="digits", weights="source", examples_per_class=5)
+    assert re.findall(r"for (\d+) training", printed) == [str(1000 - sum(validating)), str(10 * (5 - 1))]
+    assert re.findall(r"^(source|head|full) +([\d,]+) of", printed, re.MULTILINE) == [
+        ("source", "78,042"),
+        ("head", "650"),
+    ]
+
+
+def test_a_wrong_option_is_told_by_a_dry_run_too(capsys):
+    with pytest.raises(api.UserError, match="Unknown --optimizer 'sgdd'"):
+        show(["full"], capsys, optimizer="sgdd")

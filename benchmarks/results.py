@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=ROOT / "../shared/data", help="folder with tfds/ and flowers/")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections to run anew; empty: only write the page")
     args = parser.parse_args()
+    RECORDS.parent.mkdir(exist_ok=True)
     records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
     with tempfile.TemporaryDirectory() as work:
         for name in filter(None, args.only.split(",")):

@@ -115,7 +115,7 @@ def test_a_data_set_that_is_not_here_without_a_network(tmp_path):
     begun = time.perf_counter()
     done = tools.run_py(
         "--phase=head", "--data_dir=data", "--dataset=mnist", "--backbone=small_resnet", "--weights=random",
-        cwd=tmp_path, **tools.OFFLINE,
+        cwd=tmp_path, timeout=30, **tools.OFFLINE,
     )  # fmt: skip
     assert time.perf_counter() - begun < 10
     tools.assert_refused(done, "'mnist' is not in .*/data and the network does not answer", "download_and_prepare")

@@ -46,19 +46,19 @@ def flags(**options) -> list[str]:
     return [f"--{name}={value}" for name, value in options.items()]
 
 
-def run_py(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+def run_py(*arguments: str, cwd: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess:
     """Runs `python run.py ...` as a process of its own."""
-    return python(str(ROOT / "run.py"), *arguments, cwd=cwd, **environment)
+    return python(str(ROOT / "run.py"), *arguments, cwd=cwd, timeout=timeout, **environment)
 
 
-def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+def python(*arguments: str, cwd: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
     )
 
 

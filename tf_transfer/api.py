@@ -1,7 +1,6 @@
 """The Python way in: what `run.py` does, as one function."""
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,18 +122,12 @@ def _check_names(config: Config, phases: Set[str]) -> None:
     """Finds a wrong name before anything heavy is imported or any data is read."""
     from tf_transfer.models import backbones, weights
 
-    model, pattern = config.model, config.training.unfreeze
+    model = config.model
     backbone = backbones.find_backbone(model.backbone)
-    if model.image_size and model.image_size < backbone.smallest:
-        raise UserError(f"--image_size={model.image_size}: this backbone takes {backbone.smallest} px or more.")
-    try:
-        re.compile(pattern)
-    except re.error as e:
-        raise UserError(f"--unfreeze={one_line(pattern)!r} is not a regular expression: {e}.") from e
-    if "head" in phases and model.weights == "imagenet" and not backbone.imagenet:
-        raise UserError(f"--weights=imagenet: none are published for {one_line(model.backbone)}; use --weights=random.")
-    if "head" in phases and model.weights not in ("imagenet", "random", "source"):
-        weights.weights_file(model.weights)
+    backbones.check_size(backbone, model.image_size or backbone.size)
+    backbones.layer_pattern(config.training.unfreeze)
+    if "head" in phases and model.weights != "source":
+        weights.check(backbone, model.backbone, model.weights)
 
 
 def _training_options() -> set[str]:

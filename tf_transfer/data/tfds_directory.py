@@ -72,8 +72,10 @@ def prepared_directory(name: str, data_dir: str | None, known: Iterable[str] = (
     if parts and (directory := _look(data_dir, **parts.groupdict())):
         return directory
     tfds = import_tfds()
-    if not parts or parts["base"] not in tfds.list_builders():
-        raise _unknown(str(name), tfds.list_builders(), known)
+    # The community's list is fetched from the network, which may take minutes to fail.
+    builders = tfds.list_builders(with_community_datasets=False)
+    if not parts or parts["base"] not in builders:
+        raise _unknown(str(name), builders, known)
     builder = tfds.builder_cls(parts["base"])
     if not parts["config"] and builder.BUILDER_CONFIGS:
         default = builder.DEFAULT_BUILDER_CONFIG_NAME or builder.BUILDER_CONFIGS[0].name

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from dataclasses import dataclass, field, replace
 
 from tf_transfer.errors import UserError, one_line
@@ -104,6 +105,22 @@ def find_backbone(spec: str) -> Backbone:
     return replace(BACKBONES[parsed.name], arguments=parsed.kwargs)
 
 
+def check_size(backbone: Backbone, size: int) -> None:
+    """Refuses an input side below the smallest that the network takes."""
+    if size < backbone.smallest:
+        raise UserError(
+            f"--image_size={size}: this backbone takes {backbone.smallest} px or more (native: {backbone.size})."
+        )
+
+
+def layer_pattern(pattern: str) -> re.Pattern:
+    """Returns the compiled regular expression of `--unfreeze`."""
+    try:
+        return re.compile(pattern)
+    except re.error as e:
+        raise UserError(f"--unfreeze={one_line(pattern)!r} is not a regular expression: {e}.") from e
+
+
 def build(backbone: Backbone, size: int, weights: str | None = None):
     """Builds the network without its top: float `[B, size, size, 3]` to `[B, D]` pooled features.
 
@@ -115,10 +132,20 @@ def build(backbone: Backbone, size: int, weights: str | None = None):
     Raises:
         UserError: a size below the smallest, or arguments that the constructor does not take.
     """
-    if size < backbone.smallest:
-        raise UserError(
-            f"--image_size={size}: this backbone takes {backbone.smallest} px or more (native: {backbone.size})."
-        )
+    check_size(backbone, size)
+    function, arguments = backbone.function(), constructor_arguments(backbone)
+    try:
+        return function(include_top=False, weights=weights, input_shape=(size, size, 3), pooling="avg", **arguments)
+    except (ValueError, TypeError) as e:
+        raise UserError(f"--backbone: {function.__name__} refused its arguments: {one_line(e, 300)}") from e
+
+
+def constructor_arguments(backbone: Backbone) -> dict:
+    """Returns the arguments for the constructor that the spec or the package sets.
+
+    Raises:
+        UserError: arguments that the constructor does not take.
+    """
     function = backbone.function()
     takes = set(inspect.signature(function).parameters)
     arguments = dict(backbone.arguments)
@@ -129,10 +156,7 @@ def build(backbone: Backbone, size: int, weights: str | None = None):
         )
     if "include_preprocessing" in takes:
         arguments["include_preprocessing"] = False
-    try:
-        return function(include_top=False, weights=weights, input_shape=(size, size, 3), pooling="avg", **arguments)
-    except (ValueError, TypeError) as e:
-        raise UserError(f"--backbone: {function.__name__} refused its arguments: {one_line(e, 300)}") from e
+    return arguments
 
 
 def preprocess(pixels, mode: str):

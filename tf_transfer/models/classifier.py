@@ -1,6 +1,5 @@
 """Preprocessing, backbone and head as one classifier: raw uint8 pictures in, logits out."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,10 +90,7 @@ class Classifier:
         Raises:
             UserError: no valid expression, or one that matches no layer that has weights.
         """
-        try:
-            expression = re.compile(pattern)
-        except re.error as e:
-            raise UserError(f"--unfreeze={one_line(pattern)!r} is not a regular expression: {e}.") from e
+        expression = backbones.layer_pattern(pattern)
         layers = [layer for layer in self.backbone.layers if layer.weights]
         names = {layer.name for layer in layers if expression.search(f"stage{self.stages[layer.name]}/{layer.name}")}
         if not names:

@@ -31,6 +31,7 @@ def load_backbone(backbone: backbones.Backbone, spec: str, weights: str, size: i
     Raises:
         UserError: weights that are not there, cannot be fetched, or do not fit.
     """
+    check(backbone, spec, weights)
     if weights == "random":
         return backbones.build(backbone, size)
     if weights == "imagenet":
@@ -38,6 +39,23 @@ def load_backbone(backbone: backbones.Backbone, spec: str, weights: str, size: i
     model = backbones.build(backbone, size)
     load_file(model, weights_file(weights), f"--backbone={spec}")
     return model
+
+
+def check(backbone: backbones.Backbone, spec: str, weights: str) -> None:
+    """Finds weights that are not there before anything is built.
+
+    Args:
+        backbone, spec, weights: as for `load_backbone`.
+
+    Raises:
+        UserError: ImageNet weights where none are published; no such file or run directory.
+    """
+    if weights == "imagenet" and not backbone.imagenet:
+        raise UserError(
+            f"--weights=imagenet: none are published for {one_line(spec)}; use --weights=random or a run directory."
+        )
+    if weights not in ("imagenet", "random"):
+        weights_file(weights)
 
 
 def weights_file(weights: str) -> Path:
@@ -84,10 +102,6 @@ def load_file(model, path: Path, what: str) -> None:
 
 
 def _imagenet(backbone: backbones.Backbone, spec: str, size: int):
-    if not backbone.imagenet:
-        raise UserError(
-            f"--weights=imagenet: none are published for {one_line(spec)}; use --weights=random or a run directory."
-        )
     try:
         with _socket_timeout(8.0), warnings.catch_warnings():
             # MobileNets have files for some sizes only; that another size starts from the 224 one is as meant.

@@ -18,7 +18,7 @@ LAYERS = (
     {"fitting", "scoring", "dry_run"},
     {"session"},
     {"data", "models", "features", "training", "evaluation", "report", "export", "serving"},
-    {"config", "defaults", "errors", "registry", "run_dir", "console", "runtime"},
+    {"config", "defaults", "errors", "registry", "run_dir", "console", "runtime", "board"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # What the stages know of each other.

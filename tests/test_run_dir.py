@@ -98,7 +98,9 @@ def test_an_error_inside_leaves_the_old_folder(run, error):
 
 
 def test_a_phase_is_done_when_its_model_is_kept(run):
-    run.finish("head", Saved("1"), {"accuracy": np.float64(0.5), "class_names": ("a", "b")})
+    epochs = [{"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.25}]
+    run.finish("head", Saved("1"), {"accuracy": np.float64(0.5), "class_names": ("a", "b")}, epochs)
+    assert (run.path / "head" / "history.csv").read_text().split() == ["epoch,train_loss", "1,0.5", "2,0.25"]
     assert run.done("head") == {"accuracy": 0.5, "class_names": ["a", "b"]}
     assert (run.path / "head" / "weights").read_text() == "1"
     with pytest.raises(OSError):
@@ -106,7 +108,7 @@ def test_a_phase_is_done_when_its_model_is_kept(run):
     assert run.done("head")["accuracy"] == 0.5 and (run.path / "head" / "weights").read_text() == "1"
     with pytest.raises(RuntimeError):
         run.finish("full", Saved("2", RuntimeError()), {})
-    assert run.done("full") is None and files(run) == ["head", "head/done.json", "head/weights"]
+    assert run.done("full") is None and files(run) == ["head", "head/done.json", "head/history.csv", "head/weights"]
 
 
 def test_forgetting_and_starting_over(run):

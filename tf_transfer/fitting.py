@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tf_transfer import runtime
+from tf_transfer.board import Board
 from tf_transfer.config import Training
 from tf_transfer.console import clock
 from tf_transfer.data import augment
@@ -67,9 +68,13 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
         f"batch {plan.batch_size}, rate {plan.learning_rate:g}, {plan.optimizer}, BatchNorm {plan.bn}"
     )
 
+    board, history = Board(session.run.path / "tensorboard" / phase), []
+
     def log(record):
+        history.append({k: v for k, v in record.items() if k != "kind"})
         session.run.record(**record, phase=phase)
         session.console.epoch(phase, record)
+        board.epoch(record)
 
     train = _train_on_features if plan.feature_views else _train_in_steps
     result = train(session, phase, classifier, data, plan, log)
@@ -82,9 +87,11 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
         "validation_accuracy": result.best.get("accuracy"),
         "validation_loss": result.best.get("loss"),
     }
-    session.run.finish(phase, classifier, {**end, "class_names": data.class_names, "plan": dataclasses.asdict(plan)})
+    # First what goes out of date, so that nothing stands on a model that is no longer there.
     for name in _DOWNSTREAM[phase]:
         session.run.forget(name)
+    facts = {**end, "class_names": data.class_names, "plan": dataclasses.asdict(plan)}
+    session.run.finish(phase, classifier, facts, history)
     session.run.record("phase_end", phase=phase, **end)
     best = f", validation {result.best['accuracy']:.4f} at epoch {result.best_epoch}" if result.best else ""
     session.console.line(f"{phase}  done in {clock(seconds)}{best}")

@@ -9,7 +9,6 @@ from typing import Any
 
 from tf_transfer.errors import UserError, one_line
 
-
 # What may be given for a parameter of this annotation, in words and as types; a boolean is no number here.
 _ACCEPTED = {
     float: ("a number", (int, float)),

@@ -1,20 +1,21 @@
 """The run directory: the API between the phases, and the only place where a run is written."""
 
 import contextlib
+import csv
 import datetime
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tf_transfer.errors import UserError, one_line
 
-CONFIG, RECORDS, DONE = "config.json", "records.jsonl", "done.json"
+CONFIG, RECORDS, DONE, HISTORY = "config.json", "records.jsonl", "done.json", "history.csv"
 # The folders of a run: they are replaced and removed whole.
-PARTS = ("source", "head", "full", "scratch", "evaluate", "saved_model", "samples", "data")
+PARTS = ("source", "head", "full", "scratch", "evaluate", "saved_model", "samples", "data", "tensorboard")
 
 
 class RunDir:
@@ -22,7 +23,8 @@ class RunDir:
 
         config.json        the options of the run
         records.jsonl      everything that was measured, one JSON object a line
-        PHASE/             weights, plan.json, and done.json when the phase has ended
+        PHASE/             weights, history.csv and done.json of a phase that has ended
+        tensorboard/PHASE  event files, where tensorboard is installed
         evaluate/          predictions and metrics        samples/    some test pictures
         saved_model/1      the export                     report.html
 
@@ -130,10 +132,14 @@ class RunDir:
         """Returns what a phase left when it ended, or None when it did not."""
         return self.read_json(f"{phase}/{DONE}")
 
-    def finish(self, phase: str, classifier: Any, facts: Mapping[str, Any]) -> None:
-        """Keeps a phase's trained model and marks the phase as done, in one move."""
+    def finish(self, phase: str, classifier: Any, facts: Mapping[str, Any], history: Sequence[dict] = ()) -> None:
+        """Keeps a phase's trained model and its epochs, and marks the phase as done, in one move."""
         with self.write_folder(phase) as folder:
             classifier.save(folder)
+            with (folder / HISTORY).open("w", newline="") as f:
+                table = csv.DictWriter(f, list(history[0]) if history else [], restval="")
+                table.writeheader()
+                table.writerows(history)
             text = json.dumps(facts, indent=1, ensure_ascii=False, default=_plain)
             (folder / DONE).write_bytes(text.encode("utf-8", "backslashreplace"))
 

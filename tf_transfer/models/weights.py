@@ -45,7 +45,9 @@ def check(backbone: backbones.Backbone, spec: str, weights: str) -> None:
     """Finds weights that are not there before anything is built.
 
     Args:
-        backbone, spec, weights: as for `load_backbone`.
+        backbone: the parsed spec.
+        spec: its text, for messages.
+        weights: as for `load_backbone`.
 
     Raises:
         UserError: ImageNet weights where none are published; no such file or run directory.

@@ -13,6 +13,9 @@ from tf_transfer.errors import UserError
 from tf_transfer.training import schedules
 from tf_transfer.training.step import LoopConfig, Stepper, Task
 
+# Steps between two looks at the loss: each look waits for the device.
+_READ_EVERY = 10
+
 
 @dataclass
 class FitResult:
@@ -97,18 +100,25 @@ def _rank(measured: dict) -> tuple[float, float]:
     return measured["accuracy"], -measured["loss"]
 
 
+def _finite(loss: float, step: int, rate: float) -> float:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"The loss became {loss} at step {step + 1} with --learning_rate at {rate:.4g}. "
+            "Lower --learning_rate, or set --clip_norm=1; --phase=lr_find proposes a rate."
+        )
+    return loss
+
+
 def _train_epoch(stepper, stream, rate, start, end, progress) -> tuple[dict, int]:
-    begun, losses, hits = time.perf_counter(), [], []
+    begun, losses, hits, waiting = time.perf_counter(), [], [], []
     for step in range(start, end):
-        loss, hit = stepper(next(stream), rate(step), step)
-        if not math.isfinite(loss):
-            raise UserError(
-                f"The loss became {loss} at step {step + 1} with --learning_rate at {rate(step):.4g}. "
-                "Lower --learning_rate, or set --clip_norm=1; --phase=lr_find proposes a rate."
-            )
-        losses.append(loss)
-        hits.append(hit)
-        progress(step + 1, f"loss {loss:.3f}")
+        waiting.append(stepper.launch(next(stream), rate(step), step))
+        if len(waiting) == _READ_EVERY or step in (start, end - 1):
+            for back, (loss, hit) in zip(range(len(waiting) - 1, -1, -1), waiting, strict=True):
+                losses.append(_finite(float(loss), step - back, rate(step - back)))
+                hits.append(float(hit))
+            waiting.clear()
+        progress(step + 1, f"loss {losses[-1]:.3f}")
     seconds = time.perf_counter() - begun
     record = {
         "train_loss": float(np.mean(losses)),

@@ -75,8 +75,13 @@ class Stepper:
         Returns:
             The mean loss without the penalty, and the accuracy, over the global batch.
         """
+        loss, accuracy = self.launch(batch, rate, step)
+        return float(loss), float(accuracy)
+
+    def launch(self, batch: dict, rate: float, step: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Trains as a call does, but returns scalar tensors: reading one would make a GPU wait for the host."""
         total, hits = self._run(batch, tf.constant(rate, tf.float32), tf.constant(step, tf.int32))
-        return float(total) / self.batch_size, float(hits) / self.batch_size
+        return total / self.batch_size, hits / self.batch_size
 
     def _step(self, batch, rate, step):
         results = self.strategy.run(self._replica_step, args=(batch, rate, step))

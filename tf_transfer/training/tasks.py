@@ -8,8 +8,8 @@ import tensorflow as tf
 from tf_transfer.data import augment, batches
 from tf_transfer.data.splits import Split
 from tf_transfer.models.classifier import Classifier, ParameterGroup
-from tf_transfer.training.step import Task
 from tf_transfer.training.regularizers import REGULARIZERS
+from tf_transfer.training.step import Task
 
 
 class Predictor:

@@ -139,7 +139,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     from tf_transfer import api
 
     complete, run_dir = api.open_run(given, names, values.restart, write=not values.dry_run)
-    with _quiet():
+    with _quiet_start():
         from tf_transfer import phases
         from tf_transfer.session import Session
     session = Session(complete, frozenset(given), run_dir, console, command, values.restart)
@@ -165,9 +165,8 @@ def _phases(text: str | None) -> list[str]:
 
 
 def _predict(console: Console, given: dict) -> int:
-    with _quiet():
-        import tensorflow  # noqa: F401
-    from tf_transfer import predicting
+    with _quiet_start():
+        from tf_transfer import predicting
 
     values = flags.FLAGS
     run_dir = given.get("run_dir")
@@ -178,10 +177,11 @@ def _predict(console: Console, given: dict) -> int:
 
 
 @contextlib.contextmanager
-def _quiet():
-    """TensorFlow greets with its build options on standard error, whatever its log level; none of it is news.
+def _quiet_start():
+    """Starts TensorFlow and its devices, and inside, what imports it.
 
-    What came is shown after all when the import fails.
+    It greets on standard error, whatever its log level, with its build options and the GPUs it did not find; none of
+    it is news. What came is shown after all when the import fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.ERROR)
@@ -190,6 +190,9 @@ def _quiet():
     with tempfile.TemporaryFile() as greeting:
         os.dup2(greeting.fileno(), 2)
         try:
+            import tensorflow
+
+            tensorflow.config.list_logical_devices()
             yield
         except ImportError:
             greeting.seek(0)

@@ -144,3 +144,10 @@ def test_digest_tells_weights_apart():
     kernel = model.weights[0]
     kernel.assign(kernel + 1e-6)
     assert weights.digest(model) != first
+
+
+def test_a_published_h5_file_is_what_imagenet_means(shared_data):
+    """The file of keras.applications, in the format of Keras 2, given by its path."""
+    spec, path = "mobilenet(alpha=0.25)", shared_data / "keras/models/mobilenet_2_5_224_tf_no_top.h5"
+    by_name, by_path = load("imagenet", spec, 96), load(path, spec, 96)
+    assert weights.digest(by_path) == weights.digest(by_name) != weights.digest(load("random", spec, 96))

@@ -184,7 +184,8 @@ class Session:
     def plan(self, phase: str, data: TrainingData, classifier: Classifier) -> defaults.Plan:
         """Resolves the options of a phase against its data and network."""
         kind = "none" if not classifier.batchnorms else self.backbone.bn
-        if batchnorm.already_folded(classifier.batchnorms):
+        # Random weights have no statistics either, but for them that is the start and not the end.
+        if self.config.model.weights != "random" and batchnorm.already_folded(classifier.batchnorms):
             kind = "folded"
         facts = defaults.Facts(len(data.train), data.train.inputs.shape[1], self.image_size, data.class_names, kind)
         return defaults.resolve(self.config.training, phase, facts)

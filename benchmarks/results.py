@@ -1,6 +1,6 @@
 """Makes docs/results.md: runs what it tells, keeps the records in docs/results.json, writes the page from them.
 
-    python -m benchmarks.results --shared=../shared/data [--only=quickstart,cifar10,flowers,resnet50]
+    python -m benchmarks.results --shared=../shared/data [--only=quickstart,cifar10,flowers,bn_policy]
 
 Every run is a fresh process, timed whole (imports, data, training, test), on the machine of the moment.
 """

@@ -95,6 +95,12 @@ def test_options_that_touch_nothing_trained_may_change(name):
     assert recorded()[name] == value
 
 
+def test_the_source_data_set_is_held_fast_once_there_is_a_source_model():
+    finished({"dataset": "digits", "source_dataset": "rendered_digits"}, "source")
+    with pytest.raises(UserError, match=r"--source_dataset was 'rendered_digits', now 'usps'"):
+        api.open_run({"run_dir": "run", "source_dataset": "usps"}, ["source"])
+
+
 def test_every_other_option_is_held_fast():
     run = finished({"dataset": "digits"})
     others = {

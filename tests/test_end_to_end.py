@@ -107,6 +107,8 @@ def test_a_finished_phase_says_so_and_other_options_are_refused(several, tmp_pat
     for phase in ("head", "full"):
         api.fine_tune(**options, phases=[phase])
         assert f"{phase}  already done in {folder}" in capsys.readouterr().out
+    # Only the head heeds it, so that full cannot have ended with another value.
+    api.fine_tune(**options, phases=["full"], feature_views=2)
     with pytest.raises(api.UserError, match=r"--learning_rate was .*, now 0\.5\).*--restart"):
         api.fine_tune(**options, phases=["full"], learning_rate=0.5)
     api.fine_tune(**options, phases=["full"], learning_rate={"full": json_plan(folder, "full")["learning_rate"]})

@@ -12,7 +12,7 @@ from tf_transfer.console import Console
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.run_dir import CONFIG, RunDir
 
-# Options of a run that later commands may change: they do not touch what was trained.
+# Options of a run that later commands may change: they do not touch what was trained (until there is a source model).
 _FREE = {"run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset"}
 # Phases that go on from nothing that this run has trained.
 _FIRST = {"source", "head", "scratch"}
@@ -67,12 +67,14 @@ def fine_tune(
     config, run = open_run(given, phases, restart)
     # Only now, as importing TensorFlow takes seconds and a wrong option should not.
     from tf_transfer import phases as stories
+    from tf_transfer.report import summary
     from tf_transfer.session import Session
 
     session = Session(config, frozenset(given), run, console, "tf_transfer.fine_tune(...)", restart)
     stories.run(session, phases)
     folder = session.run.path
-    metrics = {r["model"]: r["metrics"] for r in session.run.records("evaluation")}
+    # Without those of models that have been trained again since.
+    metrics = {model: r["metrics"] for model, r in summary.evaluations(session.run.records()).items()}
     places = [folder / "saved_model" / "1", folder / "report.html"]
     return Result(folder, metrics, *(p if p.exists() else None for p in places))
 
@@ -101,7 +103,10 @@ def open_run(
     shared = {k: v for k, v in recorded.items() if k not in _training_options()}
     # Options that nothing was trained with yet may still change.
     trained = any(run.done(phase) for phase in configs.TRAINING_PHASES)
-    differ = _differences(given, shared) if trained else []
+    held = {name: v for name, v in shared.items() if name not in _FREE}
+    if run.done("source"):
+        held["source_dataset"] = shared.get("source_dataset")
+    differ = _differences(given, held) if trained else []
     if differ and not (restart and phases & _FIRST):
         raise UserError(
             f"--run_dir={one_line(run.path)!r} was made with other options: {one_line('; '.join(differ), 400)}. "
@@ -135,7 +140,7 @@ def _training_options() -> set[str]:
 
 
 def _differences(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> list[str]:
-    names = [n for n in given if n in recorded and n not in _FREE and given[n] != recorded[n]]
+    names = [n for n in given if n in recorded and given[n] != recorded[n]]
     return [f"--{n} was {recorded[n]!r}, now {given[n]!r}" for n in names]
 
 

@@ -28,6 +28,7 @@ def show(session: Session, names: Sequence[str]) -> None:
     Times come from a few steps of each phase on random pictures on this machine, memory from the
     process that made them; both leave out reading the data.
     """
+    fitting.check_specs(session.config.training)
     say = session.console.line
     for stage, values in session.config.to_dict().items():
         say(f"{stage:<9}" + "  ".join(f"{k}={one_line(v)}" for k, v in values.items() if v is not None))

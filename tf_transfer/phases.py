@@ -47,7 +47,8 @@ def full(session: Session) -> None:
     if not session.run.done("head"):
         raise UserError(f"--phase=full {_no_head(session)}")
     if not _already_done(session, "full"):
-        fitting.train(session, "full", session.trained("head"), session.training_data())
+        data = session.training_data()
+        fitting.train(session, "full", session.trained("head", data.class_names), data)
 
 
 @PHASES.register("scratch")
@@ -63,7 +64,8 @@ def lr_find(session: Session) -> None:
     """Proposes a learning rate for the next phase: full where a head is there, else the head."""
     phase = "full" if session.run.done("head") else "head"
     data = session.training_data()
-    classifier = session.trained("head") if phase == "full" else session.pretrained(len(data.class_names))
+    names = data.class_names
+    classifier = session.trained("head", names) if phase == "full" else session.pretrained(len(names))
     plan = dataclasses.replace(session.plan(phase, data, classifier), feature_views=0)
     task, batches = fitting.in_steps(session, phase, classifier, data, plan)
     found = lr_finder.find_learning_rate(
@@ -90,7 +92,8 @@ def export(session: Session) -> None:
     phase = next((p for p in ("full", "head") if session.run.done(p)), None)
     if phase is None:
         raise UserError(f"--phase=export {_no_head(session)}")
-    classifier, data = session.trained(phase), session.training_data()
+    data = session.training_data()
+    classifier = session.trained(phase, data.class_names)
     sample = data.validation or data.train
     sample = sample.take(np.arange(min(256, len(sample))))
     logits = tasks.Predictor(classifier.logits, session.strategy, 32)(sample.inputs)
@@ -146,6 +149,9 @@ def _already_done(session: Session, phase: str) -> bool:
         return False
     asked = {f.name: pick(getattr(session.config.training, f.name), phase) for f in dataclasses.fields(Training)}
     asked = {k: v for k, v in asked.items() if k in session.given and v is not None and v != done["plan"][k]}
+    if phase != "head" or done["plan"]["bn"] == "train":
+        # Only a head on a frozen backbone heeds it.
+        asked.pop("feature_views", None)
     if asked:
         differ = one_line(", ".join(f"--{k} was {done['plan'][k]!r}, now {v!r}" for k, v in asked.items()))
         raise UserError(

@@ -148,9 +148,10 @@ class RunDir:
         shutil.rmtree(self.path / name, ignore_errors=True)
 
     def start_over(self) -> None:
-        """Removes what every phase left; the records stay."""
+        """Removes what every phase left; the records stay, with one that says that those before it hold no longer."""
         for name in PARTS:
             self.forget(name)
+        self.record("start_over")
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[Path]:

@@ -49,7 +49,7 @@ def _evaluate(session: Session, models: list[str]) -> None:
     if (source := _source_logits(session, split, class_names)) is not None:
         logits["source"] = source
     for phase in models:
-        logits[phase] = _logits(session, phase, split)
+        logits[phase] = _logits(session, phase, split, class_names)
     # Measured before anything is kept: outputs that cannot be scored leave no finished evaluation behind.
     measured = {phase: _measure(values, split, class_names) for phase, values in logits.items()}
     _write_samples(session, split, class_names)
@@ -72,8 +72,9 @@ def _measure(logits: np.ndarray, split: Split, class_names: tuple[str, ...]) -> 
     return {**found, "seconds": time.perf_counter() - begun}
 
 
-def _logits(session: Session, phase: str, split: Split) -> np.ndarray:
-    predict = Predictor(session.trained(phase).logits, session.strategy, 128 if session.image_size <= 112 else 32)
+def _logits(session: Session, phase: str, split: Split, class_names: tuple[str, ...]) -> np.ndarray:
+    classifier = session.trained(phase, class_names)
+    predict = Predictor(classifier.logits, session.strategy, 128 if session.image_size <= 112 else 32)
     return predict(split.inputs, session.progress(f"evaluate {phase}"))
 
 

@@ -1,7 +1,7 @@
 """What the phases of one command share: the run, its strategy, its data and its models."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -83,16 +83,17 @@ class Session:
     def training_data(self, dataset: str | None = None) -> TrainingData:
         """Loads the training side of the target, or of another data set; once."""
         name = dataset or self.config.data.dataset
-        if name not in self._data:
+        # The label budget is the target's: the same data set as a source is another one.
+        key = name, dataset is None
+        if key not in self._data:
             begun = time.perf_counter()
-            self._data[name] = self._load_training(name, few_shot=dataset is None)
-            loaded = self._data[name]
+            loaded = self._data[key] = self._load_training(name, few_shot=dataset is None)
             held = len(loaded.validation) if loaded.validation else 0
             self.console.line(
                 f"data  {one_line(name, 60)}: {len(loaded.train):,} to train, {held:,} to validate, "
                 f"{len(loaded.class_names)} classes, {time.perf_counter() - begun:.1f} s"
             )
-        return self._data[name]
+        return self._data[key]
 
     def _load_training(self, dataset: str, few_shot: bool) -> TrainingData:
         data, source = self.config.data, self.open(dataset)
@@ -150,6 +151,10 @@ class Session:
         if "test" not in source.splits:
             raise UserError(f"--dataset={one_line(self.config.data.dataset)!r} has no test split to evaluate on.")
         split = source.load("test", None, self.image_size)
+        if skipped := source.notes.get("unreadable"):
+            text = f"{len(skipped)} test pictures could not be read and are left out: {'; '.join(skipped[:20])}"
+            self.run.record("warning", phase="evaluate", text=text)
+            self.console.line(f"note  {len(skipped)} test pictures could not be read, such as {skipped[0]}")
         seen = {bytes.fromhex(d): tuple(p) for d, p in (self.run.read_json("data/digests.json") or {}).items()}
         duplicates = splits.find_duplicates({"test": split}, seen)
         before = len(self.run.records("test_read"))
@@ -174,9 +179,23 @@ class Session:
             network = weights.load_backbone(self.backbone, model.backbone, where, self.image_size)
             return Classifier(network, self.backbone.mode, num_classes, model.dropout, seed)
 
-    def trained(self, phase: str) -> Classifier:
-        """Builds the classifier that a finished phase left."""
+    def trained(self, phase: str, class_names: Sequence[str] | None = None) -> Classifier:
+        """Builds the classifier that a finished phase left.
+
+        Args:
+            phase: the phase.
+            class_names: those of the data it is to meet.
+
+        Raises:
+            UserError: it was trained on other classes than the data set has now.
+        """
         done = self.run.done(phase)
+        if class_names is not None and tuple(done["class_names"]) != tuple(class_names):
+            changed = sorted(set(done["class_names"]) ^ set(class_names)) or ["their order"]
+            raise UserError(
+                f"--dataset={one_line(self.config.data.dataset)!r} no longer has the classes that --phase={phase} was "
+                f"trained on; what differs: {one_line(', '.join(changed))}. Put them back, or use another --run_dir."
+            )
         classifier = self.pretrained(len(done["class_names"]), source="random")
         classifier.load(self.run.path / phase)
         return classifier

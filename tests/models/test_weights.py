@@ -137,6 +137,26 @@ def test_real_imagenet_weights_load_at_another_size(shared_data):
     assert model.input_shape == (None, 96, 96, 3) and equal(model, native)
 
 
+def test_efficientnet_is_the_same_network_from_imagenet_and_from_a_file(tmp_path, monkeypatch):
+    """Keras adds a layer for `imagenet` alone; what a phase left is read back into a network without it."""
+    published = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+    inside = next(layer for layer in published.layers if isinstance(layer, keras.layers.Normalization))
+    inside.adapt_mean.assign([0.485, 0.456, 0.406])
+    inside.adapt_variance.assign([0.229, 0.224, 0.225])
+    published.save_weights(tmp_path / "published.weights.h5")
+    monkeypatch.setattr(
+        "keras.src.applications.efficientnet.file_utils.get_file", lambda *_, **__: tmp_path / "published.weights.h5"
+    )
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    expected = find_backbone("efficientnetb0").function()(
+        include_top=False, weights="imagenet", input_shape=(32, 32, 3), pooling="avg"
+    )(pixels)
+    model = load("imagenet", "efficientnetb0", 32)
+    np.testing.assert_allclose(model(pixels), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    model.save_weights(tmp_path / "own.weights.h5")
+    np.testing.assert_array_equal(load(tmp_path / "own.weights.h5", "efficientnetb0", 32)(pixels), model(pixels))
+
+
 def test_digest_tells_weights_apart():
     model = load("random")
     first = weights.digest(model)

@@ -44,6 +44,13 @@ def test_a_model_trained_again_loses_its_evaluation_and_what_was_built_on_it():
     assert summary.evaluations(again)["full"]["metrics"]["accuracy"]["value"] == 0.9
 
 
+def test_a_run_started_over_keeps_only_its_readings_of_the_test_split():
+    read = {"kind": "test_read", "n": 10, "times": 1}
+    before = [plan("scratch"), evaluation("scratch"), read, {"kind": "warning", "text": "old"}]
+    after = [plan("head"), evaluation("head")]
+    assert summary.current([*before, {"kind": "start_over"}, *after]) == [read, *after]
+
+
 def test_models_are_compared_on_the_test_split_if_there_is_one():
     records = [
         evaluation("head", "validation", 0.1),

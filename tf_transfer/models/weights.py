@@ -108,7 +108,7 @@ def _imagenet(backbone: backbones.Backbone, spec: str, size: int):
         with _socket_timeout(8.0), warnings.catch_warnings():
             # MobileNets have files for some sizes only; that another size starts from the 224 one is as meant.
             warnings.filterwarnings("ignore", message=".*Weights for input shape")
-            return backbones.build(backbone, size, "imagenet")
+            return _as_from_a_file(backbone, size, backbones.build(backbone, size, "imagenet"))
     # Keras raises a bare Exception when a download fails.
     except Exception as e:
         if isinstance(e, UserError) or "URL fetch failure" not in str(e):
@@ -119,6 +119,28 @@ def _imagenet(backbone: backbones.Backbone, spec: str, size: int):
             f"({one_line(e, 120)}). Run once on a connected machine, copy {home}/models here and set KERAS_HOME, "
             "or give --weights=FILE.weights.h5 or --weights=random."
         ) from e
+
+
+def _as_from_a_file(backbone: backbones.Backbone, size: int, model):
+    """Returns the network as it is when its weights come from a file.
+
+    Keras gives EfficientNet B0 to B7 one more layer for `imagenet` alone, a division of the normalised
+    pixels by the root of the deviation. Rebuilt from what a phase left, the network would lack it: the
+    division goes into the variance of the Normalization, which files do keep.
+    """
+    if not backbone.constructor.startswith("EfficientNetB"):
+        return model
+    import keras
+
+    plain = backbones.build(backbone, size)
+    plain.set_weights(model.get_weights())
+    scale = next(
+        layer.scale for layer in model.layers if isinstance(layer, keras.layers.Rescaling) and np.ndim(layer.scale)
+    )
+    inside = next(layer for layer in plain.layers if isinstance(layer, keras.layers.Normalization))
+    inside.adapt_variance.assign(inside.adapt_variance / np.square(scale))
+    inside.finalize_state()
+    return plain
 
 
 @contextmanager

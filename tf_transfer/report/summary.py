@@ -24,8 +24,11 @@ def current(records: Sequence[dict]) -> list[dict]:
     """Returns the records without those that a later run of their phase supersedes.
 
     The latest `plan` of a phase starts it anew: what was recorded before of the phase and its
-    model, and of the models built on it, no longer holds.
+    model, and of the models built on it, no longer holds. Of what was before the run was started
+    over, only the readings of the test split count.
     """
+    over = max((i for i, r in enumerate(records) if r.get("kind") == "start_over"), default=-1)
+    records = [r for i, r in enumerate(records) if i > over or r.get("kind") == "test_read"]
     starts = {r.get("phase"): i for i, r in enumerate(records) if r.get("kind") == "plan"}
 
     def begun(record: dict) -> int:

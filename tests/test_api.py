@@ -22,6 +22,11 @@ def test_the_package_imports_nothing_heavy(tmp_path):
 
 
 def test_fine_tune_returns_the_metrics_and_prints_nothing_when_quiet(tmp_path, capfd):
+    import tensorflow as tf
+
+    # TensorFlow greets when its devices start, whoever starts them.
+    tf.config.list_logical_devices()
+    capfd.readouterr()
     result = tf_transfer.fine_tune(**tools.TINY | {"run_dir": tmp_path / "run", "quiet": True})
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")

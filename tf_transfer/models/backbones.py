@@ -22,8 +22,8 @@ class Backbone:
         parameters: of the network without its top, at the default arguments.
         smallest: smallest input side it takes, in pixels.
         imagenet: whether ImageNet weights are published.
-        bn: BatchNorm policy of the full phase by default, `train` or `frozen`. `train` was better on every
-            network that was measured (docs/results.md) and is assumed for the others.
+        bn: BatchNorm policy of the full phase by default, `train` or `frozen`; `train` where nobody has measured
+            otherwise (`python -m benchmarks.results --only=bn_policy`).
         arguments: constructor arguments that the spec set, such as `alpha`.
     """
 

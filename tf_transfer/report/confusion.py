@@ -20,7 +20,8 @@ def matrix(counts: np.ndarray, class_names: Sequence[str]) -> str:
     shares = _shares(counts)
     labels = [short(c) for c in class_names]
     margin = 16 + 7.6 * max(map(len, labels))
-    with plot("confusion", n * cell + margin + 4, n * cell + margin + 26, (margin, 4, margin + 22, 4)) as p:
+    left = max(44, margin)  # The word "true" has to fit.
+    with plot("confusion", n * cell + left + 4, n * cell + margin + 26, (left, 4, margin + 22, 4)) as p:
         for row, column in np.ndindex(n, n):
             _cell(p.ax, row, column, counts[row, column], shares[row, column])
         p.ax.set(xlim=(0, n), ylim=(n, 0), xticks=np.arange(n) + 0.5, yticks=np.arange(n) + 0.5)

@@ -118,8 +118,15 @@ def test_forgetting_and_starting_over(run):
     run.forget("full")
     run.forget("never there")
     assert run.done("head") == {} and run.done("full") is None
+    run.write_json("config.json", {"data": {"dataset": "old"}})
     run.start_over()
-    assert files(run) == ["records.jsonl"]
+    head = [f"replaced/head{name}" for name in ("", "/done.json", "/history.csv", "/weights")]
+    kept = ["replaced", "replaced/config.json", *head]
+    assert files(run) == ["config.json", "records.jsonl", *kept]
+    # Again, before anything was trained: what was set aside is not lost for it.
+    run.start_over()
+    assert files(run) == ["config.json", "records.jsonl", *kept]
+    assert (run.path / "replaced/head/weights").read_text() == "1"
 
 
 def test_finished_runs_are_found(tmp_path):

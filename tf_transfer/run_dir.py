@@ -16,6 +16,8 @@ from tf_transfer.errors import UserError, one_line
 CONFIG, RECORDS, DONE, HISTORY = "config.json", "records.jsonl", "done.json", "history.csv"
 # The folders of a run: they are replaced and removed whole.
 PARTS = ("source", "head", "full", "scratch", "evaluate", "saved_model", "samples", "data", "tensorboard")
+# Where they go when a run is started over.
+REPLACED = "replaced"
 
 
 class RunDir:
@@ -27,6 +29,7 @@ class RunDir:
         tensorboard/PHASE  event files, where tensorboard is installed
         evaluate/          predictions and metrics        samples/    some test pictures
         saved_model/1      the export                     report.html
+        replaced/          what the run held before it was started over with other options
 
     Every file is written beside its place and renamed, so that a reader finds it whole or not at all.
 
@@ -148,9 +151,19 @@ class RunDir:
         shutil.rmtree(self.path / name, ignore_errors=True)
 
     def start_over(self) -> None:
-        """Removes what every phase left; the records stay, with one that says that those before it hold no longer."""
-        for name in PARTS:
-            self.forget(name)
+        """Sets aside what every phase left; the records stay, with one that says that those before it hold no longer.
+
+        It goes to `replaced/`, with its config.json, in place of what an earlier start set aside: a mistyped option
+        of the new run, found when its data is opened, must not cost the old one.
+        """
+        left = [name for name in PARTS if os.path.exists(self.path / name)]
+        if left:
+            with self.write_folder(REPLACED) as folder:
+                # The copy first: it alone can fail, on a full disk, and then nothing has been moved.
+                if os.path.isfile(self.path / CONFIG):
+                    shutil.copy2(self.path / CONFIG, folder / CONFIG)
+                for name in left:
+                    os.replace(self.path / name, folder / name)
         self.record("start_over")
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tools
+from PIL import Image
 
 import tf_transfer
 from tf_transfer import api, config, run_dir
@@ -86,7 +87,8 @@ def test_options_not_given_come_from_the_run_directory():
 
 def test_training_options_count_for_one_command_and_are_recorded():
     finished({"dataset": "digits", "learning_rate": 0.5, "epochs": {"head": 3.0, "full": 4.0}})
-    complete, _ = api.open_run({"run_dir": "run", "epochs": 9.0}, ["full"])
+    complete, run = api.open_run({"run_dir": "run", "epochs": 9.0}, ["full"])
+    run.record("start")
     assert (complete.training.learning_rate, complete.training.epochs) == (None, 9.0)
     assert (recorded()["learning_rate"], recorded()["epochs"]) == (0.5, 9.0)
 
@@ -95,7 +97,8 @@ def test_training_options_count_for_one_command_and_are_recorded():
 def test_options_that_touch_nothing_trained_may_change(name):
     finished({"dataset": "digits"})
     value = {"strategy": "one", "max_unreadable": 3}.get(name, "other")
-    complete, _ = api.open_run({"run_dir": "run", name: value}, ["full"])
+    complete, run = api.open_run({"run_dir": "run", name: value}, ["full"])
+    run.record("start")
     assert dataclasses.asdict(complete)[config.option_fields()[name][0]][name] == value
     assert recorded()[name] == value
 
@@ -136,11 +139,58 @@ def test_every_other_option_is_held_fast():
 def test_starting_over_forgets_the_models_and_keeps_the_records():
     run = finished({"dataset": "digits", "seed": 1})
     run.record("note", text="kept")
-    complete, _ = api.open_run({"run_dir": "run", "seed": 2}, ["head", "full"], restart=True)
+    complete, again = api.open_run({"run_dir": "run", "seed": 2}, ["head", "full"], restart=True)
+    assert (run.done("head"), recorded()["seed"]) == ({"epochs": 1}, 1)
+    again.record("start")
+    assert recorded()["seed"] == 2
     # The other options are not inherited: the run begins anew.
     assert (complete.run.seed, complete.data.dataset) == (2, "cifar10")
     assert run.done("head") is None
     assert [r["text"] for r in run.records("note")] == ["kept"]
+
+
+def test_starting_over_begins_with_a_phase_that_needs_no_model_of_the_run():
+    finished({"dataset": "digits", "seed": 1, "weights": "source", "source_dataset": "rendered_digits"})
+    options = {"run_dir": "run", "seed": 2, "weights": "source", "source_dataset": "rendered_digits"}
+    for phases in (["full", "head"], ["evaluate", "head"], ["head", "source"], []):
+        with pytest.raises(UserError, match=r"--seed was 1, now 2.* --restart with --phase=source first"):
+            api.open_run(options, phases, restart=True)
+    api.open_run(options, ["source", "head"], restart=True)
+    with pytest.raises(UserError, match="--restart with --phase=head first"):
+        api.open_run({"run_dir": "run", "seed": 2}, ["full", "head"], restart=True)
+
+
+def test_the_options_of_a_command_that_failed_do_not_stay(tmp_path):
+    """What is wrong with them may only be found when the data is open."""
+    options = tools.TINY | {"run_dir": tmp_path / "run", "quiet": True, "phases": ["head"]}
+    for wrong in ({"examples_per_class": 5000}, {"batch_size": 8, "unfreeze": "("}, {"dataset": tmp_path / "typo"}):
+        with pytest.raises(UserError):
+            api.fine_tune(**options | wrong)
+        assert not list((tmp_path / "run").rglob("*"))
+    api.fine_tune(**options)
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    with pytest.raises(UserError, match="has only"):
+        api.fine_tune(**options | {"examples_per_class": 5000, "restart": True})
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+def draw(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+
+
+def test_data_that_changed_between_head_and_full_is_noticed(tmp_path):
+    for label in "ab":
+        for i in range(8):
+            draw(tmp_path / "data" / label / f"{i}.png", seed=i + 10 * ord(label))
+    options = {"dataset": tmp_path / "data", "backbone": "small_resnet(width=4)", "weights": "random", "epochs": 1}
+    options |= {"run_dir": tmp_path / "run", "quiet": True, "image_size": 16}
+    api.fine_tune(**options, phases=["head"])
+    draw(tmp_path / "data" / "a" / "00.png", seed=99)
+    with pytest.raises(UserError, match=r"has changed since --phase=head.* --phase=head,full --restart"):
+        api.fine_tune(**options, phases=["full"])
+    (tmp_path / "data" / "a" / "00.png").unlink()
+    assert api.fine_tune(**options, phases=["full"]).run_dir == tmp_path / "run"
 
 
 def test_the_default_folder_is_named_after_what_is_transferred():

@@ -10,6 +10,7 @@ import tools
 
 from tf_transfer import api, dry_run, run_dir
 from tf_transfer.console import Console
+from tf_transfer.data import tfds_directory
 from tf_transfer.data.sources import open_source
 from tf_transfer.session import Session
 
@@ -44,12 +45,18 @@ def test_a_dry_run_tells_what_the_run_then_does(tmp_path_factory, tmp_path):
     assert float(re.search(r"peak of this process ([\d.]+) GB", done.stdout)[1]) > 0.1
 
 
-def test_without_the_data_sizes_are_assumed(capsys):
+def test_without_the_data_sizes_are_assumed(capsys, monkeypatch):
     """As with the flagship's defaults on a machine that has nothing yet."""
-    printed = show(["evaluate"], capsys, dataset="folder(path=nowhere)", examples_per_class=None)
-    assert "note     folder(path=nowhere): expected a folder of class folders, found nothing." in printed
+    monkeypatch.setattr(tfds_directory, "network_answers", lambda urls: False)
+    printed = show(["evaluate"], capsys, dataset="mnist", data_dir="nowhere", examples_per_class=None)
+    assert "note     The data set 'mnist' is not in " in printed
     assert printed.count("for 45,000 training pictures (assumed: the data is not here), ") == 2
     assert re.findall(r"^(head|full) ", printed, re.MULTILINE) == ["head", "full"]
+
+
+def test_a_data_set_that_is_mistaken_is_not_assumed(capsys):
+    with pytest.raises(api.UserError, match="expected a folder of class folders"):
+        show(["head"], capsys, dataset="folder(path=nowhere)")
 
 
 def test_a_source_phase_is_measured_on_its_own_data(capsys):

@@ -160,7 +160,8 @@ def test_two_devices_give_what_one_gives(tmp_path, one):
     assert {r["device"]["replicas"] for r in start} == {2}
     for model in ("head", "full"):
         logits = [np.load(folder / "evaluate/predictions.npz")[model] for folder in (one, result.run_dir)]
-        assert np.abs(logits[0] - logits[1]).max() < 1e-3 * np.abs(logits[0]).max()
+        # Rounding, which grows from step to step; tests/training/test_step.py holds single steps to 1e-6.
+        assert np.abs(logits[0] - logits[1]).max() < 5e-3 * np.abs(logits[0]).max()
         for name in ("accuracy", "nll", "ece"):
             assert result.metrics[model][name]["value"] == pytest.approx(metrics(one)[model][name]["value"], abs=5e-3)
     with pytest.raises(api.UserError, match="--batch_size=7 must be a multiple of the 2 replicas"):

@@ -129,6 +129,19 @@ def test_forgetting_and_starting_over(run):
     assert (run.path / "replaced/head/weights").read_text() == "1"
 
 
+def test_a_proposed_configuration_is_recorded_with_the_first_write(run):
+    run.write_json("config.json", {"data": {"dataset": "old"}})
+    run.finish("head", Saved("1"), {})
+    before = files(run)
+    run.propose({"data": {"dataset": "new"}}, start_over=True)
+    assert files(run) == before and run.config() == {"data": {"dataset": "old"}}
+    run.record("start")
+    assert run.config() == {"data": {"dataset": "new"}} and run.done("head") is None
+    assert [r["kind"] for r in run.records()] == ["start_over", "start"]
+    run.record("note")
+    assert [r["kind"] for r in run.records()] == ["start_over", "start", "note"]
+
+
 def test_finished_runs_are_found(tmp_path):
     for name, phase in (("b", "head"), ("a", "head"), ("c", "full")):
         RunDir(tmp_path / name).finish(phase, Saved("1"), {})

@@ -6,8 +6,9 @@ import pytest
 from tf_transfer import config
 from tf_transfer.console import Console
 from tf_transfer.data.splits import Split
+from tf_transfer.data.training_data import TrainingData
 from tf_transfer.run_dir import RunDir
-from tf_transfer.session import Session, TrainingData
+from tf_transfer.session import Session
 
 
 def session(folder, **options):

@@ -1,7 +1,7 @@
 """The Python way in: what `run.py` does, as one function."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from tf_transfer import config as configs
 from tf_transfer.config import Config
 from tf_transfer.console import Console
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.run_dir import CONFIG, RunDir
+from tf_transfer.run_dir import RunDir
 
 # Options of a run that later commands may change: they do not touch what was trained (until there is a source model).
 _FREE = {"run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset"}
@@ -80,15 +80,15 @@ def fine_tune(
 
 
 def open_run(
-    given: Mapping[str, Any], phases: Iterable[str], restart: bool = False, write: bool = True
+    given: Mapping[str, Any], phases: Sequence[str], restart: bool = False, write: bool = True
 ) -> tuple[Config, RunDir]:
     """Opens the run directory that the options name and completes them with what it records.
 
     Args:
         given: options by name.
-        phases: names of what is to be done.
+        phases: names of what is to be done, in order.
         restart: start a run over whose options differ, where the phases train it from the beginning.
-        write: record the options; False leaves the folder as it is.
+        write: record the options with the first thing that is kept; False leaves the folder as it is.
 
     Returns:
         The complete configuration and the run directory.
@@ -96,7 +96,6 @@ def open_run(
     Raises:
         UserError: an option contradicts the one the run was made with; a wrong name; a folder that cannot be used.
     """
-    phases = set(phases)
     asked = configs.from_values(given)
     run = RunDir(asked.run_dir)
     recorded = configs.flatten(run.config() or {})
@@ -107,23 +106,24 @@ def open_run(
     if run.done("source"):
         held["source_dataset"] = shared.get("source_dataset")
     differ = _differences(given, held) if trained else []
-    if differ and not (restart and phases & _FIRST):
+    # A phase that goes on from a model must not meet one that is about to be set aside.
+    first = {"source"} if asked.model.weights == "source" else _FIRST
+    if differ and not (restart and set(phases[:1]) & first):
         raise UserError(
             f"--run_dir={one_line(run.path)!r} was made with other options: {one_line('; '.join(differ), 400)}. "
-            "Use another --run_dir, or --restart with --phase=head to start it over."
+            f"Use another --run_dir, or --restart with --phase={'source' if 'head' not in first else 'head'} "
+            "first to start it over."
         )
     complete = asked if differ else configs.from_values(given, configs.from_values(shared))
     _check_names(complete, phases)
     # Training options count for one command; the last value of each is recorded, for the report.
     record = asked if differ else configs.from_values(given, configs.from_values(recorded))
-    if write and differ:
-        run.start_over()
     if write:
-        run.write_json(CONFIG, record.to_dict())
+        run.propose(record.to_dict(), start_over=bool(differ))
     return complete, run
 
 
-def _check_names(config: Config, phases: Set[str]) -> None:
+def _check_names(config: Config, phases: Sequence[str]) -> None:
     """Finds a wrong name before anything heavy is imported or any data is read."""
     from tf_transfer.models import backbones, weights
 

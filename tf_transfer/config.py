@@ -71,7 +71,9 @@ class Training:
     label_smoothing: float = option(
         0.0, "share of the target spread over all classes", float, low=0.0, high=0.9, per_phase=True
     )
-    augment: str = option(None, "none, or a list of flip, crop, resized_crop, mixup, cutmix")
+    augment: str = option(
+        None, "none, or a list of flip, crop, resized_crop, mixup, cutmix; on cached features only flip counts"
+    )
     feature_views: int = option(
         None, "head: features computed once on 1 = pictures, 2 = also mirrored; 0 = each step", int, low=0, high=2
     )

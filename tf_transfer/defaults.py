@@ -62,6 +62,9 @@ def resolve(training: Training, phase: str, facts: Facts) -> Plan:
             plan[name] = rule(phase, facts, plan)
     if phase != "head" or plan["bn"] == "train":
         plan["feature_views"] = 0
+    if plan["feature_views"]:
+        # Features made beforehand know no other augmentation than their views.
+        plan["augment"] = "flip" if plan["feature_views"] > 1 else "none"
     return Plan(**plan)
 
 
@@ -79,7 +82,9 @@ def _flips(facts: Facts) -> bool:
 def _augment(phase: str, facts: Facts, plan: dict) -> str:
     if phase == "head":
         return "flip" if _flips(facts) else "none"
-    return "flip,crop(0.125)" if _flips(facts) else "crop(0.0625)"
+    # From pretrained weights each picture is seen a few times only: too few for the usual shift by 4 of 32 pixels.
+    crop = "crop(0.125)" if phase != "full" and _flips(facts) else "crop(0.0625)"
+    return f"flip,{crop}" if _flips(facts) else crop
 
 
 def _feature_views(phase: str, facts: Facts, plan: dict) -> int:
@@ -97,7 +102,7 @@ def _batch_size(phase: str, facts: Facts, plan: dict) -> int:
 
 def _epochs(phase: str, facts: Facts, plan: dict) -> float:
     """So many passes, and enough steps where the data is small."""
-    passes, steps = {"head": (10, 400), "full": (8, 300), "scratch": (20, 600), "source": (8, 300)}[phase]
+    passes, steps = {"head": (10, 400), "full": (7, 300), "scratch": (20, 600), "source": (8, 300)}[phase]
     enough = steps * plan["batch_size"] / max(1, facts.examples)
     return float(min(200, max(passes, round(enough))))
 
@@ -115,8 +120,8 @@ def _learning_rate(phase: str, facts: Facts, plan: dict) -> float:
     trained = plan["bn"] == "train" and facts.batchnorm != "none"
     if adaptive:
         return (3e-4 if trained else 5e-5) * scale
-    # Frozen statistics do not follow weights that move: ten times this rate diverges at once.
-    return (0.03 if trained else 0.002) * scale
+    # Frozen statistics do not follow weights that move: ten times their rate diverges at once.
+    return (0.05 if trained else 0.002) * scale
 
 
 def _regularizer(phase: str, facts: Facts, plan: dict) -> str:

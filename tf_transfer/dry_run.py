@@ -11,9 +11,10 @@ from tf_transfer import fitting, runtime
 from tf_transfer.config import TRAINING_PHASES
 from tf_transfer.console import clock
 from tf_transfer.data.batches import Batches
-from tf_transfer.data.splits import Split, plan_splits
-from tf_transfer.errors import UserError, one_line
-from tf_transfer.session import Session, TrainingData
+from tf_transfer.data.splits import Split
+from tf_transfer.data.training_data import TrainingData, plan_training
+from tf_transfer.errors import MissingDataError, one_line
+from tf_transfer.session import Session
 from tf_transfer.training import tasks
 from tf_transfer.training.step import Stepper, Task
 
@@ -92,14 +93,11 @@ def _sizes(session: Session, phase: str) -> tuple[int, int, tuple[str, ...], boo
     dataset = data.source_dataset if phase == "source" and data.source_dataset else data.dataset
     try:
         source = session.open(dataset)
-        own = "validation" in source.splits
         few = None if phase == "source" else data.examples_per_class
-        plan = plan_splits(
-            source.labels("train"), len(source.class_names), data.validation_fraction, session.config.run.seed, few, own
-        )
-        held = len(source.labels("validation")) if own else len(plan.validation)
+        plan = plan_training(source, data.validation_fraction, session.config.run.seed, few)
+        held = len(source.labels("validation") if plan.validation is None else plan.validation)
         return len(plan.train), held, tuple(source.class_names), True
-    except UserError as e:
+    except MissingDataError as e:
         session.console.line(f"note     {e}")
         return 45_000, 5_000, tuple(f"class{i}" for i in range(10)), False
 

@@ -8,6 +8,10 @@ class UserError(Exception):
     """
 
 
+class MissingDataError(UserError):
+    """A data set that is known, but neither here nor to be had now."""
+
+
 def one_line(text: object, limit: int = 200) -> str:
     """Returns `text` printable on one terminal line, at most `limit` characters long.
 

@@ -12,11 +12,12 @@ from tf_transfer.config import Training
 from tf_transfer.console import clock
 from tf_transfer.data import augment
 from tf_transfer.data.batches import Batches
+from tf_transfer.data.training_data import TrainingData
 from tf_transfer.defaults import Plan
 from tf_transfer.errors import UserError
 from tf_transfer.features import extract
 from tf_transfer.models.classifier import Classifier
-from tf_transfer.session import Session, TrainingData
+from tf_transfer.session import Session
 from tf_transfer.training import loop, step, tasks
 from tf_transfer.training.optimizers import OPTIMIZERS
 from tf_transfer.training.regularizers import REGULARIZERS
@@ -59,6 +60,7 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
         "trained": sum(int(np.prod(v.shape)) for g in groups for v in g.variables),
         "total": classifier.parameters(),
     }
+    session.record_data(data)
     session.run.record(
         "start", phase=phase, command=session.command, **runtime.facts(session.strategy, session.precision)
     )
@@ -76,8 +78,9 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
         session.console.epoch(phase, record)
         board.epoch(record)
 
-    train = _train_on_features if plan.feature_views else _train_in_steps
-    result = train(session, phase, classifier, data, plan, log)
+    task, batches, finish = prepare(session, phase, classifier, data, plan)
+    result = loop.fit(task, batches, loop_config(session, plan), session.strategy, log, session.progress(phase))
+    finish()
     seconds = time.perf_counter() - begun
     end = {
         "seconds": seconds,
@@ -86,14 +89,17 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
         "stopped_early": result.stopped_early,
         "validation_accuracy": result.best.get("accuracy"),
         "validation_loss": result.best.get("loss"),
+        "validation_examples": len(data.validation) if data.validation is not None else 0,
     }
     # First what goes out of date, so that nothing stands on a model that is no longer there.
     for name in _DOWNSTREAM[phase]:
         session.run.forget(name)
     facts = {**end, "class_names": data.class_names, "plan": dataclasses.asdict(plan)}
+    facts["split_digest"] = data.facts["split_digest"]
     session.run.finish(phase, classifier, facts, history)
     session.run.record("phase_end", phase=phase, **end)
-    best = f", validation {result.best['accuracy']:.4f} at epoch {result.best_epoch}" if result.best else ""
+    held = f"on {end['validation_examples']:,} pictures at epoch {result.best_epoch}"
+    best = f", validation {result.best['accuracy']:.4f} {held}" if result.best else ""
     session.console.line(f"{phase}  done in {clock(seconds)}{best}")
 
 
@@ -104,12 +110,13 @@ def trained_groups(phase: str, classifier: Classifier, plan: Plan) -> list:
     return classifier.groups(plan.unfreeze, plan.layer_decay) if phase == "full" else classifier.groups()
 
 
-def _train_in_steps(
-    session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan, log: Callable
-):
-    """Trains with the backbone in every step."""
-    task, batches = in_steps(session, phase, classifier, data, plan)
-    return loop.fit(task, batches, loop_config(session, plan), session.strategy, log, session.progress(phase))
+def prepare(
+    session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan
+) -> tuple[step.Task, Batches, Callable[[], None]]:
+    """Returns the task and the batches of a phase, and what to call when it has been trained."""
+    if plan.feature_views:
+        return _on_features(session, classifier, data, plan)
+    return *in_steps(session, phase, classifier, data, plan), lambda: None
 
 
 def in_steps(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan):
@@ -131,10 +138,8 @@ def in_steps(session: Session, phase: str, classifier: Classifier, data: Trainin
     return task, batches
 
 
-def _train_on_features(
-    session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan, log: Callable
-):
-    """Trains the head on features that the frozen backbone makes once, instead of once an epoch."""
+def _on_features(session: Session, classifier: Classifier, data: TrainingData, plan: Plan):
+    """The head on features that the frozen backbone makes once, instead of once an epoch."""
     size = 2 * plan.batch_size if session.image_size <= 112 else 32
     made = [
         extract.extract(
@@ -151,9 +156,11 @@ def _train_on_features(
     predict = tasks.Predictor(classifier.classify, session.strategy, 4096)
     task = tasks.probe(classifier, plan.label_smoothing, plan.regularizer, tasks.validator(predict, validation))
     batches = _batches(session, train, data.class_weights, plan)
-    result = loop.fit(task, batches, loop_config(session, plan), session.strategy, log, session.progress(phase))
-    classifier.head.set_weights(scale.fold(*classifier.head.get_weights()))
-    return result
+
+    def finish():
+        classifier.head.set_weights(scale.fold(*classifier.head.get_weights()))
+
+    return task, batches, finish
 
 
 def _batches(session: Session, split, class_weights: np.ndarray, plan: Plan, mix_alpha: float = 0.0) -> Batches:

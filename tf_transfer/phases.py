@@ -10,7 +10,7 @@ from tf_transfer import fitting, scoring
 from tf_transfer.config import Training, pick
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.registry import Registry
-from tf_transfer.report import page, plots
+from tf_transfer.report import page, plots, summary
 from tf_transfer.run_dir import finished_runs
 from tf_transfer.session import Session
 from tf_transfer.training import lr_finder, tasks
@@ -48,7 +48,10 @@ def full(session: Session) -> None:
         raise UserError(f"--phase=full {_no_head(session)}")
     if not _already_done(session, "full"):
         data = session.training_data()
-        fitting.train(session, "full", session.trained("head", data.class_names), data)
+        classifier = session.trained("head", data.class_names)
+        session.check_unchanged(data, "head")
+        fitting.train(session, "full", classifier, data)
+        _compare_with_head(session)
 
 
 @PHASES.register("scratch")
@@ -66,8 +69,8 @@ def lr_find(session: Session) -> None:
     data = session.training_data()
     names = data.class_names
     classifier = session.trained("head", names) if phase == "full" else session.pretrained(len(names))
-    plan = dataclasses.replace(session.plan(phase, data, classifier), feature_views=0)
-    task, batches = fitting.in_steps(session, phase, classifier, data, plan)
+    plan = session.plan(phase, data, classifier)
+    task, batches, _ = fitting.prepare(session, phase, classifier, data, plan)
     found = lr_finder.find_learning_rate(
         task, batches, fitting.loop_config(session, plan), session.strategy, progress=session.progress("lr_find")
     )
@@ -120,7 +123,10 @@ def report(session: Session) -> None:
             f"--phase=report: nothing has been trained in {one_line(session.run.path)} yet; run --phase=head first."
         )
     html = page.render(records, config.to_dict(), f"{config.data.dataset} \N{EN DASH} {config.model.backbone}")
-    session.console.line(f"report  {one_line(session.run.write_text('report.html', html))}")
+    found = summary.evaluations(records)
+    told = ", ".join(f"{m} {r['metrics']['accuracy']['value']:.3f}" for m, r in found.items())
+    told = f": {summary.main_split(records)} accuracy {told}" if found else ""
+    session.console.line(f"report  {one_line(session.run.write_text('report.html', html))}{told}")
 
 
 def run(session: Session, names: Sequence[str]) -> None:
@@ -138,6 +144,17 @@ def run(session: Session, names: Sequence[str]) -> None:
         story(session)
 
 
+def _compare_with_head(session: Session) -> None:
+    head, full = (session.run.done(phase)["validation_accuracy"] for phase in ("head", "full"))
+    if head is not None and full is not None and full < head:
+        text = (
+            f"the whole network validates worse than the head it began from ({full:.3f} against {head:.3f}). With few "
+            "labels, --bn=full:frozen, a lower --learning_rate=full:... or --unfreeze of the last stage may do better."
+        )
+        session.run.record("warning", phase="full", text=text)
+        session.console.line(f"note  {text}")
+
+
 def _already_done(session: Session, phase: str) -> bool:
     """True when the phase has ended here with what is asked for now.
 
@@ -152,6 +169,9 @@ def _already_done(session: Session, phase: str) -> bool:
     if phase != "head" or done["plan"]["bn"] == "train":
         # Only a head on a frozen backbone heeds it.
         asked.pop("feature_views", None)
+    if done["plan"]["feature_views"]:
+        # On features made beforehand, the views say what is augmented.
+        asked.pop("augment", None)
     if asked:
         differ = one_line(", ".join(f"--{k} was {done['plan'][k]!r}, now {v!r}" for k, v in asked.items()))
         raise UserError(

@@ -89,6 +89,17 @@ def unknown_name(kind: str, name: str, known: list[str]) -> UserError:
     return UserError(f"Unknown {kind} {one_line(name)!r}.{hint} Known: {listed}.")
 
 
+def check_range(kind: str, name: str, value: Any, low: float, high: float = float("inf")) -> None:
+    """Refuses an argument of a factory that is no number in [low, high].
+
+    Raises:
+        UserError: names the flag (`kind`), the argument (`name`), the range and what came.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        expected = f"lie in [{low}, {high}]" if high < float("inf") else f"be a number of {low:g} or more"
+        raise UserError(f"{kind}: {name} must {expected}, got {value!r}.")
+
+
 class Registry:
     """Factories of one kind by name, e.g. `SOURCES = Registry("data set")`."""
 

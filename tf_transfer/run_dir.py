@@ -39,6 +39,7 @@ class RunDir:
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
+        self._proposed: tuple[Mapping, bool] | None = None
         # os.path, as Path.exists raises where a folder above must not be read or a name is too long.
         if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise UserError(f"--run_dir={one_line(path)!r} is a file; expected a folder.")
@@ -150,6 +151,23 @@ class RunDir:
         """Removes what a phase left."""
         shutil.rmtree(self.path / name, ignore_errors=True)
 
+    def propose(self, config: Mapping, start_over: bool = False) -> None:
+        """Says what the first write of this command shall record as the configuration.
+
+        A command that finds its options wrong, which it may only when the data is open, writes nothing: they do not
+        stay for the next one, and nothing is set aside for a run that does not begin.
+
+        Args:
+            config: the configuration.
+            start_over: set aside what every phase left, see `start_over`.
+
+        Raises:
+            UserError: the folder cannot be written, which is better known now than after the work.
+        """
+        with self._writing(CONFIG) as target:
+            tempfile.TemporaryFile(dir=target.parent).close()
+        self._proposed = config, start_over
+
     def start_over(self) -> None:
         """Sets aside what every phase left; the records stay, with one that says that those before it hold no longer.
 
@@ -169,6 +187,11 @@ class RunDir:
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[Path]:
         """Gives the path of a file of the run, in a folder that is there."""
+        if self._proposed:
+            (config, start_over), self._proposed = self._proposed, None
+            if start_over:
+                self.start_over()
+            self.write_json(CONFIG, config)
         target = self.path / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,33 +6,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from tf_transfer import defaults, runtime
 from tf_transfer.config import Config
 from tf_transfer.console import Console
-from tf_transfer.data import splits
+from tf_transfer.data import splits, training_data
 from tf_transfer.data.sources import open_source
+from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.models import backbones, batchnorm, weights
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.run_dir import RunDir
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The training side of a data set.
-
-    Attributes:
-        train, validation: splits; validation is None where the budget leaves nothing to hold out.
-        class_names: the classes.
-        class_weights: float32 `[C]`.
-    """
-
-    train: splits.Split
-    validation: splits.Split | None
-    class_names: tuple[str, ...]
-    class_weights: np.ndarray
 
 
 @dataclass
@@ -55,6 +38,7 @@ class Session:
     command: str = ""
     restart: bool = False
     _data: dict = field(default_factory=dict)
+    _recorded: list = field(default_factory=list)
 
     @cached_property
     def strategy(self):
@@ -97,49 +81,27 @@ class Session:
 
     def _load_training(self, dataset: str, few_shot: bool) -> TrainingData:
         data, source = self.config.data, self.open(dataset)
-        own = "validation" in source.splits
         per_class = data.examples_per_class if few_shot else None
-        labels = source.labels("train")
-        classes = len(source.class_names)
-        plan = splits.plan_splits(labels, classes, data.validation_fraction, self.config.run.seed, per_class, own)
-        train = source.load("train", plan.train, self.image_size)
-        validation = source.load("validation", None, self.image_size) if own else None
-        if plan.validation is not None and len(plan.validation):
-            validation = source.load("train", plan.validation, self.image_size)
-        if validation is None:
+        plan = training_data.plan_training(source, data.validation_fraction, self.config.run.seed, per_class)
+        loaded = training_data.load_training(source, dataset, plan, data.class_weights, self.image_size)
+        if loaded.validation is None:
             self.console.line(
                 "note  the label budget leaves nothing to validate on: the last epoch is kept, unselected."
             )
-        weighing = splits.class_weights(train.labels, classes, data.class_weights)
-        self._record_data(dataset, source, train, validation, plan.facts)
-        return TrainingData(train, validation, tuple(source.class_names), weighing)
+        for kind, texts in loaded.facts["notes"].items():
+            many = f"{len(texts)}, such as " if len(texts) > 1 else ""
+            for text in texts[:1]:
+                self.console.line(f"note  {kind}: {many}{text}")
+        return loaded
 
-    def _record_data(self, dataset, source, train, validation, facts) -> None:
-        parts = {"train": train} | ({"validation": validation} if validation is not None else {})
-        seen: dict = {}
-        duplicates = splits.find_duplicates(parts, seen)
-        notes = {k: [one_line(t) for t in v] for k, v in source.notes.items()} | (
-            {"duplicates": duplicates} if duplicates else {}
-        )
-        for kind, texts in notes.items():
-            self.console.line(
-                f"note  {kind}: {len(texts)}, such as {texts[0]}"
-                if len(texts) > 1
-                else f"note  {kind}: {texts[0]}"
-                if texts
-                else ""
-            )
-        self.run.record(
-            "data",
-            dataset=one_line(dataset),
-            class_names=list(source.class_names),
-            splits={k: len(v) for k, v in parts.items()},
-            split_digest=facts["digest"],
-            stored_size=list(train.inputs.shape[1:3]),
-            notes=notes,
-        )
-        if dataset == self.config.data.dataset:
-            self.run.write_json("data/digests.json", {digest.hex(): place for digest, place in seen.items()})
+    def record_data(self, data: TrainingData) -> None:
+        """Records what a phase is about to train on; once a command."""
+        if any(data is recorded for recorded in self._recorded):
+            return
+        self._recorded.append(data)
+        self.run.record("data", **data.facts)
+        if data.facts["dataset"] == one_line(self.config.data.dataset):
+            self.run.write_json("data/digests.json", {digest.hex(): place for digest, place in data.digests.items()})
 
     def test_data(self) -> tuple[splits.Split, tuple[str, ...], list[str]]:
         """Reads the test split: for `evaluate`, which does it once.
@@ -200,6 +162,23 @@ class Session:
         classifier.load(self.run.path / phase)
         return classifier
 
+    def check_unchanged(self, data: TrainingData, phase: str) -> None:
+        """Refuses data whose split is not the one that a finished phase was trained on.
+
+        Pictures that came or went move others between training and validation: what `phase` was trained on would
+        validate what goes on from it.
+
+        Raises:
+            UserError: the labels, or the number of pictures, are others.
+        """
+        then = self.run.done(phase).get("split_digest")
+        if then and then != data.facts["split_digest"]:
+            raise UserError(
+                f"--dataset={one_line(self.config.data.dataset)!r} has changed since --phase={phase}: it splits into "
+                f"other pictures now ({len(data.train):,} to train). Put it back, or use another --run_dir, or start "
+                f"over with --phase={phase},full --restart."
+            )
+
     def plan(self, phase: str, data: TrainingData, classifier: Classifier) -> defaults.Plan:
         """Resolves the options of a phase against its data and network."""
         kind = "none" if not classifier.batchnorms else self.backbone.bn
@@ -207,7 +186,14 @@ class Session:
         if self.config.model.weights != "random" and batchnorm.already_folded(classifier.batchnorms):
             kind = "folded"
         facts = defaults.Facts(len(data.train), data.train.inputs.shape[1], self.image_size, data.class_names, kind)
-        return defaults.resolve(self.config.training, phase, facts)
+        plan = defaults.resolve(self.config.training, phase, facts)
+        asked = self.config.training.augment
+        if plan.feature_views and asked not in (None, "none", "flip"):
+            self.console.line(
+                f"note  {phase} trains on features computed beforehand: of --augment={one_line(asked)} only flip "
+                "counts there; --feature_views=0 augments in every step, which takes as many passes as epochs."
+            )
+        return plan
 
     def source_folder(self) -> Path | None:
         """Returns the folder of the source model with its head, when the weights came from one."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tf_transfer.errors import UserError
-from tf_transfer.registry import Registry, split_list
+from tf_transfer.registry import Registry, check_range, split_list
 
 # Factories of (images, uniform) -> images; each notes the columns of `uniform` that it reads.
 AUGMENTATIONS = Registry("augmentation")
@@ -105,7 +105,7 @@ def crop(pad: float = 0.125):
 
     At 32 px and pad 1/8 this is the usual CIFAR augmentation: pad by 4, crop 32.
     """
-    _check_range("crop(pad)", pad, 0.0, 0.5)
+    check_range("--augment", "crop(pad)", pad, 0.0, 0.5)
 
     def shifted(size, numbers):
         margin = tf.cast(tf.round(pad * tf.cast(size, tf.float32)), tf.int32)
@@ -128,8 +128,8 @@ def resized_crop(smallest: float = 0.35, ratio: float = 4 / 3):
     Its area is uniform in [smallest, 1] of the picture, its aspect ratio log-uniform in
     [1/ratio, ratio] (Szegedy et al. 2015, arXiv:1409.4842); a side longer than the picture is cut to it.
     """
-    _check_range("resized_crop(smallest)", smallest, 0.01, 1.0)
-    _check_range("resized_crop(ratio)", ratio, 1.0, 10.0)
+    check_range("--augment", "resized_crop(smallest)", smallest, 0.01, 1.0)
+    check_range("--augment", "resized_crop(ratio)", ratio, 1.0, 10.0)
 
     def apply(images, uniform):
         area = smallest + (1.0 - smallest) * uniform[:, 3]
@@ -146,7 +146,7 @@ def resized_crop(smallest: float = 0.35, ratio: float = 4 / 3):
 @MIXERS.register("mixup")
 def mixup(alpha: float = 0.2):
     """Blends two pictures and their labels (Zhang et al. 2018, arXiv:1710.09412)."""
-    _check_range("mixup(alpha)", alpha, 1e-3, 10.0)
+    check_range("--augment", "mixup(alpha)", alpha, 1e-3, 10.0)
 
     def apply(images, others, mix, uniform):
         share = mix[:, None, None, None]
@@ -158,7 +158,7 @@ def mixup(alpha: float = 0.2):
 @MIXERS.register("cutmix")
 def cutmix(alpha: float = 1.0):
     """Pastes a rectangle of another picture, labels by area (Yun et al. 2019, arXiv:1905.04899). Columns 5, 6."""
-    _check_range("cutmix(alpha)", alpha, 1e-3, 10.0)
+    check_range("--augment", "cutmix(alpha)", alpha, 1e-3, 10.0)
 
     def span(size, centre, half):
         pixel = (tf.range(tf.cast(size, tf.float32)) + 0.5) / tf.cast(size, tf.float32)
@@ -174,8 +174,3 @@ def cutmix(alpha: float = 1.0):
         return images * (1.0 - inside[..., None]) + others * inside[..., None], share
 
     return apply, alpha
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not isinstance(value, int | float) or not low <= value <= high:
-        raise UserError(f"--augment: {name} must lie in [{low}, {high}], got {value!r}.")

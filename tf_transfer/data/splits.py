@@ -82,6 +82,7 @@ def plan_splits(
     seed: int,
     per_class: int | None = None,
     own_validation: bool = False,
+    class_names: Sequence[str] = (),
 ) -> SplitPlan:
     """Carves a stratified, seeded validation split from the training labels.
 
@@ -93,6 +94,7 @@ def plan_splits(
         seed: the choice is a pure function of (labels, fraction, seed, per_class).
         per_class: few-shot budget: this many labelled examples a class, validation included.
         own_validation: the source has a validation split; nothing is carved.
+        class_names: of the classes, for messages.
 
     Raises:
         UserError: fewer than two classes present, or a class with too few examples.
@@ -104,7 +106,8 @@ def plan_splits(
     for label in range(num_classes):
         rows = np.flatnonzero(labels == label)
         if per_class is not None and 0 < len(rows) < per_class:
-            raise UserError(f"--examples_per_class={per_class}: class {label} has only {len(rows)} training examples.")
+            name = repr(one_line(class_names[label], 60)) if class_names else label
+            raise UserError(f"--examples_per_class={per_class}: class {name} has only {len(rows)} training examples.")
         rows = np.random.default_rng((seed, label, 0x5917)).permutation(rows)[:per_class]
         held = min(max(1, round(validation_fraction * len(rows))), len(rows) - 1)
         held = 0 if own_validation else max(held, 0)

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from tf_transfer.errors import UserError, one_line
+from tf_transfer.errors import MissingDataError, UserError, one_line
 
 _NAME = re.compile(r"(?P<base>[a-z]\w*)(/(?P<config>\w[\w.=+-]*))?(:(?P<version>\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -82,7 +82,7 @@ def prepared_directory(name: str, data_dir: str | None, known: Iterable[str] = (
         if directory := _look(data_dir, parts["base"], default, parts["version"]):
             return directory
     if not network_answers([_TFDS_HOST, *list(builder.url_infos)[:1]]):
-        raise UserError(
+        raise MissingDataError(
             f"The data set {name!r} is not in {one_line(data_dir)} and the network does not answer. Run on a connected "
             f"machine: {_recipe(name, 'DIR')} and copy DIR here as --data_dir, or use --dataset=digits or "
             "folder(path=...)."

@@ -32,6 +32,9 @@ def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str
     evaluation = evaluated.get(model, {})
     settings = flatten(config or {})
     transfer = {key: _find(settings, key) for key in ("backbone", "weights", "dataset")}
+    if transfer["weights"] == "source":
+        # That is this run's own source model; its data set says more.
+        transfer["weights"] = _find(settings, "source_dataset") or "source"
     data = summary.target_data(held, transfer["dataset"])
     rows = comparison_table(records)
     context = {

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tf_transfer.registry import Registry
+from tf_transfer.registry import Registry, check_range
 
 OPTIMIZERS = Registry("--optimizer")
+# A decay rate of one would never let go of the first gradient.
+_BELOW_ONE = 0.99999
 
 
 @OPTIMIZERS.register("sgd")
@@ -26,6 +28,8 @@ class SGD:
     slots = 1
 
     def __init__(self, momentum: float = 0.9, nesterov: bool = True, weight_decay: float = 0.0):
+        check_range("--optimizer", "sgd(momentum)", momentum, 0.0, _BELOW_ONE)
+        check_range("--optimizer", "sgd(weight_decay)", weight_decay, 0.0, 1.0)
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
 
     def update(self, variable, gradient, rate, step, velocity) -> None:
@@ -49,6 +53,10 @@ class AdamW:
     slots = 2
 
     def __init__(self, weight_decay: float = 0.004, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7):
+        check_range("--optimizer", "adamw(weight_decay)", weight_decay, 0.0, 1.0)
+        check_range("--optimizer", "adamw(beta_1)", beta_1, 0.0, _BELOW_ONE)
+        check_range("--optimizer", "adamw(beta_2)", beta_2, 0.0, _BELOW_ONE)
+        check_range("--optimizer", "adamw(epsilon)", epsilon, 1e-12, 1.0)
         self.weight_decay, self.beta_1, self.beta_2, self.epsilon = weight_decay, beta_1, beta_2, epsilon
 
     def update(self, variable, gradient, rate, step, first, second) -> None:

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tf_transfer.errors import UserError
-from tf_transfer.registry import Registry
+from tf_transfer.registry import Registry, check_range
 
 # Factories of (backbone variables, head variables) -> function that returns the penalty.
 REGULARIZERS = Registry("--regularizer")
@@ -29,7 +28,7 @@ def none(backbone, head) -> None:
 @REGULARIZERS.register("l2")
 def l2(backbone: Sequence[tf.Variable], head: Sequence[tf.Variable], strength: float = 1e-4) -> Callable[[], tf.Tensor]:
     """Weight decay as a penalty: strength / 2 * ||w||^2 over the kernels that train."""
-    _check("l2(strength)", strength)
+    check_range("--regularizer", "l2(strength)", strength, 0.0)
     kernels = _kernels([*backbone, *head])
     return lambda: strength * _half_squares([tf.convert_to_tensor(v) for v in kernels])
 
@@ -42,8 +41,8 @@ def l2sp(
 
     Li, Grandvalet & Davoine 2018, arXiv:1802.01483. w0 are the values at the time of this call.
     """
-    _check("l2sp(alpha)", alpha)
-    _check("l2sp(beta)", beta)
+    check_range("--regularizer", "l2sp(alpha)", alpha, 0.0)
+    check_range("--regularizer", "l2sp(beta)", beta, 0.0)
     kernels, new = _kernels(backbone), _kernels(head)
     anchors = [tf.Variable(v.read_value(), trainable=False) for v in kernels]
 
@@ -52,8 +51,3 @@ def l2sp(
         return alpha * _half_squares(drift) + beta * _half_squares([tf.convert_to_tensor(v) for v in new])
 
     return penalty
-
-
-def _check(name: str, value: float) -> None:
-    if not isinstance(value, int | float) or value < 0:
-        raise UserError(f"--regularizer: {name} must be a number of 0 or more, got {value!r}.")

@@ -3,12 +3,18 @@
 import importlib.util
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = Path(os.environ.get("TF_TRANSFER_SHARED_DATA", ROOT / "../shared/data")).resolve()
+
+# Features that a test keeps are gone with the tests; the fonts that Matplotlib has listed are not listed anew.
+_CACHE = tempfile.TemporaryDirectory()
+os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 # Libraries read these at import, and child processes inherit them.
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="2", CUDA_VISIBLE_DEVICES="", MPLBACKEND="Agg")

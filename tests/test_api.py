@@ -93,7 +93,7 @@ def test_training_options_count_for_one_command_and_are_recorded():
     assert (recorded()["learning_rate"], recorded()["epochs"]) == (0.5, 9.0)
 
 
-@pytest.mark.parametrize("name", ["strategy", "data_dir", "max_unreadable", "source_dataset"])
+@pytest.mark.parametrize("name", ["strategy", "data_dir", "max_unreadable", "source_dataset", "feature_store"])
 def test_options_that_touch_nothing_trained_may_change(name):
     finished({"dataset": "digits"})
     value = {"strategy": "one", "max_unreadable": 3}.get(name, "other")
@@ -124,6 +124,7 @@ def test_every_other_option_is_held_fast():
         "precision": "float32",
     }
     free = {"run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset"}
+    free |= {"feature_store", "feature_store_gb", "export_precision"}
     untrained = {name for name, (stage, _) in config.option_fields().items() if stage != "training"}
     assert set(others) == untrained - free
     before = recorded()

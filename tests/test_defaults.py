@@ -5,7 +5,8 @@ import pytest
 from tf_transfer.config import TRAINING_PHASES, Training
 from tf_transfer.data import augment
 from tf_transfer.defaults import Facts, Plan, resolve
-from tf_transfer.training.optimizers import OPTIMIZERS
+from tf_transfer.errors import UserError
+from tf_transfer.training import optimizers
 from tf_transfer.training.schedules import SCHEDULES
 
 CIFAR = Facts(45_000, 32, 96, ("airplane", "automobile", "bird"))
@@ -24,7 +25,7 @@ def test_a_plan_leaves_nothing_open():
             found = plan(phase, facts)
             assert None not in dataclasses.asdict(found).values()
             augment.parse(found.augment)
-            OPTIMIZERS.create(found.optimizer)
+            optimizers.check(found.optimizer)
             SCHEDULES.create(found.schedule)
 
 
@@ -66,8 +67,8 @@ def test_batchnorm_policy(phase, facts, policy):
     [
         ("head", CIFAR, "flip"),
         ("head", FEW, "none"),  # digits do not survive a mirror
-        ("full", CIFAR, "flip,crop(0.0625)"),
-        ("full", FLOWERS, "flip,crop(0.0625)"),
+        ("full", CIFAR, "flip,crop(0.125)"),
+        ("full", FLOWERS, "flip,crop(0.125)"),
         ("full", FEW, "crop(0.0625)"),
         ("scratch", CIFAR, "flip,crop(0.125)"),
     ],
@@ -85,6 +86,27 @@ def test_the_head_trains_on_features_computed_once():
     assert plan("head", feature_views=0).feature_views == 0
     for phase in ("full", "scratch", "source"):
         assert plan(phase, feature_views=2).feature_views == 0
+
+
+def test_a_head_on_features_is_solved_unless_an_option_of_steps_is_given():
+    held = dataclasses.replace(CIFAR, validation=5000)
+    for facts, regularizer in ((CIFAR, "l2(0.0011)"), (held, "l2path(0.022, 2.2e-05, 7)")):
+        found = plan("head", facts)
+        assert (found.optimizer, found.regularizer) == ("lbfgs", regularizer)
+        assert (found.epochs, found.learning_rate) == (0, 0)
+    asked = {"epochs": 3.0, "learning_rate": 0.1, "schedule": "step", "patience": 2, "ema": 0.9, "clip_norm": 1.0}
+    for name, value in [*asked.items(), ("feature_views", 0), ("bn", "train"), ("optimizer", "sgd")]:
+        found = plan("head", held, **{name: value})
+        assert found.optimizer == "sgd" and found.epochs > 0 and "path" not in found.regularizer
+    assert plan("head", dataclasses.replace(held, dropout=0.2)).optimizer == "sgd"
+    assert plan("full", held).optimizer == "sgd"
+    assert plan("head", held, optimizer="lbfgs(iterations=7)", epochs=3.0).epochs == 0
+    with pytest.raises(UserError, match=r"--optimizer=lbfgs solves a head.* --phase=full takes sgd or adamw\."):
+        plan("full", optimizer="lbfgs")
+    with pytest.raises(UserError, match=r"--phase=head takes sgd or adamw unless --feature_views"):
+        plan("head", optimizer="lbfgs", feature_views=0)
+    with pytest.raises(UserError, match="--regularizer=l2path needs --optimizer=lbfgs; --phase=full here runs sgd"):
+        plan("full", regularizer="l2path(steps=3)")
 
 
 @pytest.mark.parametrize(
@@ -106,8 +128,7 @@ def test_batch_size_is_an_eighth_of_the_data_at_most(phase, facts, size):
 @pytest.mark.parametrize(
     ("phase", "facts", "epochs"),
     [
-        ("head", CIFAR, 10),
-        ("full", CIFAR, 7),
+        ("full", CIFAR, 8),
         ("scratch", CIFAR, 20),
         ("source", CIFAR, 8),
         ("full", FEW, 60),  # 300 steps of 16 are 60 passes over 80
@@ -126,11 +147,12 @@ def test_the_length_follows_a_batch_size_that_was_asked_for():
 
 def test_rates_are_small_where_statistics_stay():
     frozen, trained = plan("full", bn="frozen"), plan("full", bn="train")
-    assert frozen.learning_rate == pytest.approx(0.002) and trained.learning_rate == pytest.approx(0.05)
+    assert frozen.learning_rate == pytest.approx(0.002) and trained.learning_rate == pytest.approx(0.03)
     without = dataclasses.replace(CIFAR, batchnorm="none")
     assert plan("full", without, bn="train").learning_rate == frozen.learning_rate
     for phase in TRAINING_PHASES:
-        assert plan(phase, optimizer="adamw(0.1)").learning_rate < plan(phase).learning_rate
+        adamw, sgd = (plan(phase, optimizer=optimizer).learning_rate for optimizer in ("adamw(0.1)", "sgd"))
+        assert adamw < sgd
 
 
 def test_rates_grow_with_the_root_of_the_batch_size():

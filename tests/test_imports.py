@@ -16,6 +16,7 @@ LAYERS = (
     {"api", "predicting"},
     {"phases"},
     {"fitting", "scoring", "dry_run"},
+    {"heads"},
     {"session"},
     {"data", "models", "features", "training", "evaluation", "report", "export", "serving"},
     {"config", "defaults", "errors", "registry", "run_dir", "console", "runtime", "board"},

@@ -13,7 +13,10 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.run_dir import RunDir
 
 # Options of a run that later commands may change: they do not touch what was trained (until there is a source model).
-_FREE = {"run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset"}
+_FREE = {
+    "run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset", "feature_store", "feature_store_gb",
+    "export_precision",
+}  # fmt: skip
 # Phases that go on from nothing that this run has trained.
 _FIRST = {"source", "head", "scratch"}
 

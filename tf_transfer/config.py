@@ -59,7 +59,9 @@ class Training:
     epochs: float = option(None, "passes over the training data", float, low=0.001, high=1e6, per_phase=True)
     batch_size: int = option(None, "examples a step over all replicas", int, low=1, high=1 << 16, per_phase=True)
     learning_rate: float = option(None, "peak learning rate", float, low=1e-9, high=1e3, per_phase=True)
-    optimizer: str = option("sgd", "sgd(momentum=0.9, nesterov=True) or adamw(weight_decay=0.004)", per_phase=True)
+    optimizer: str = option(
+        None, "sgd(momentum=0.9, nesterov=True), adamw(weight_decay=0.004), or for a head lbfgs", per_phase=True
+    )
     schedule: str = option("cosine", "cosine, linear, step(at=(0.3, 0.6, 0.9)) or constant", per_phase=True)
     warmup: float = option(
         None, "share of a phase over which the rate rises", float, low=0.0, high=0.99, per_phase=True
@@ -67,15 +69,13 @@ class Training:
     layer_decay: float = option(1.0, "factor on the rate from stage to stage downwards", float, low=0.01, high=1.0)
     unfreeze: str = option("", "full: regular expression over stageN/layer; the rest stays frozen")
     bn: str = option(None, "BatchNorm statistics: frozen or train", choices=("frozen", "train"), per_phase=True)
-    regularizer: str = option(None, "lambda*R(theta): l2(1e-4), l2sp(0.01, 1e-4) or none", per_phase=True)
+    regularizer: str = option(None, "lambda*R(theta): l2(1e-4), l2sp(0.01, 1e-4), none; lbfgs: l2path", per_phase=True)
     label_smoothing: float = option(
         0.0, "share of the target spread over all classes", float, low=0.0, high=0.9, per_phase=True
     )
-    augment: str = option(
-        None, "none, or a list of flip, crop, resized_crop, mixup, cutmix; on cached features only flip counts"
-    )
+    augment: str = option(None, "none, or a list of flip, crop, resized_crop, mixup, cutmix")
     feature_views: int = option(
-        None, "head: features computed once on 1 = pictures, 2 = also mirrored; 0 = each step", int, low=0, high=2
+        None, "head: views of each picture whose features are computed, once; 0 = in each step", int, low=0, high=64
     )
     ema: float = option(
         None, "decay of a moving average of the weights, such as 0.999", float, low=0.0, high=0.99999, per_phase=True
@@ -92,8 +92,11 @@ class Run:
 
     run_dir: str = option(None, "where the run is kept (default runs/DATASET-BACKBONE)")
     seed: int = option(0, "of the splits, the head, the order and the augmentation", int, low=0, high=2**31 - 1)
+    feature_store: str = option(None, "where features are kept, or off (default ~/.cache/tf_transfer/features)")
+    feature_store_gb: float = option(20.0, "size in GB above which the oldest features go", float, low=0.0, high=1e6)
     strategy: str = option("auto", "one device, mirrored over all, or auto", choices=("auto", "one", "mirrored"))
     precision: str = option("auto", "of the computation", choices=("auto", "float32", "bfloat16"))
+    export_precision: str = option(None, "of the exported model (default: as trained)", choices=("float32", "bfloat16"))
 
 
 STAGES = {"data": Data, "model": Model, "training": Training, "run": Run}

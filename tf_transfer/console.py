@@ -39,6 +39,17 @@ class Console:
             f"{record['images_per_second']:,.0f} examples/s  {record['seconds']:.1f} s"
         )
 
+    def path(self, phase: str, record: dict) -> None:
+        """Prints one strength of a path of regularised solutions."""
+        validation = ""
+        if "validation_accuracy" in record:
+            validation = f"  validation {record['validation_accuracy']:.4f} (loss {record['validation_loss']:.4f})"
+        self.line(
+            f"{phase}  l2 {record['l2']:.1e}  train {record['train_accuracy']:.4f} (loss {record['train_loss']:.4f})"
+            f"{validation}  {record['iterations']} iterations{'' if record['converged'] else ', cut short'}  "
+            f"{record['seconds']:.1f} s"
+        )
+
     def bar(self, label: str) -> Callable[[int, int, str], None]:
         """Returns a progress function (done, total, text) that redraws at most ten times a second."""
         begun, last = time.monotonic(), 0.0

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from tf_transfer.config import Training, pick
+from tf_transfer.errors import UserError
+from tf_transfer.registry import split_list
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Facts:
         image_size: side that the network sees.
         class_names: names of the classes.
         batchnorm: `none`, `train` or `frozen`: what suits the network, see `backbones.Backbone.bn`.
+        validation: examples that validate.
+        dropout: before the head, in [0, 1).
     """
 
     examples: int
@@ -27,6 +31,8 @@ class Facts:
     image_size: int
     class_names: tuple[str, ...]
     batchnorm: str = "train"
+    validation: int = 0
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,20 +58,47 @@ class Plan:
 
 
 def resolve(training: Training, phase: str, facts: Facts) -> Plan:
-    """Returns the plan of a phase: what was asked for, and the rules for what was not."""
+    """Returns the plan of a phase: what was asked for, and the rules for what was not.
+
+    Raises:
+        UserError: `lbfgs` for anything but a head on features computed beforehand.
+    """
     asked = {f.name: pick(getattr(training, f.name), phase) for f in fields(training)}
     # An option given for another phase only falls back to its own default here.
     given = {name: value for name, value in asked.items() if value is not None}
     plan = {f.name: f.default for f in fields(Training) if f.default is not None} | given
+    plan.setdefault("bn", _bn(phase, facts, plan))
+    if phase != "head" or plan["bn"] == "train":
+        plan["feature_views"] = 0
     for name, rule in _RULES.items():
         if name not in plan:
             plan[name] = rule(phase, facts, plan)
-    if phase != "head" or plan["bn"] == "train":
-        plan["feature_views"] = 0
     if plan["feature_views"]:
         # Features made beforehand know no other augmentation than their views.
-        plan["augment"] = "flip" if plan["feature_views"] > 1 else "none"
+        plan["augment"] = _seen(plan["augment"], plan["feature_views"])
+    if solved(plan["optimizer"]):
+        if not plan["feature_views"]:
+            raise UserError(
+                f"--optimizer=lbfgs solves a head on features computed beforehand; --phase={phase} takes sgd or adamw"
+                f"{' unless --feature_views and --bn leave the backbone frozen' if phase == 'head' else ''}."
+            )
+        plan |= dict.fromkeys(_OF_STEPS, 0) | {"schedule": "constant"}
+    elif plan["regularizer"].split("(")[0].strip() == "l2path":
+        raise UserError(f"--regularizer=l2path needs --optimizer=lbfgs; --phase={phase} here runs {plan['optimizer']}.")
     return Plan(**plan)
+
+
+def _seen(augment: str, views: int) -> str:
+    """What of an augmentation so many fixed views show: mirrors, then all that mixes no pictures."""
+    parts = [part for part in split_list(augment) if part.split("(")[0] not in ("mixup", "cutmix", "none")]
+    if views <= 1 + ("flip" in parts):
+        parts = [part for part in parts if part == "flip" and views > 1]
+    return ",".join(parts) or "none"
+
+
+def solved(optimizer: str) -> bool:
+    """True where the head is solved on all examples at once, and no step has a rate."""
+    return optimizer.split("(")[0].strip() == "lbfgs"
 
 
 def _bn(phase: str, facts: Facts, plan: dict) -> str:
@@ -80,17 +113,20 @@ def _flips(facts: Facts) -> bool:
 
 
 def _augment(phase: str, facts: Facts, plan: dict) -> str:
-    if phase == "head":
+    if phase == "head" and plan.get("feature_views", 1) <= 2:
         return "flip" if _flips(facts) else "none"
-    # From pretrained weights each picture is seen a few times only: too few for the usual shift by 4 of 32 pixels.
-    crop = "crop(0.125)" if phase != "full" and _flips(facts) else "crop(0.0625)"
-    return f"flip,{crop}" if _flips(facts) else crop
+    return "flip,crop(0.125)" if _flips(facts) else "crop(0.0625)"
 
 
 def _feature_views(phase: str, facts: Facts, plan: dict) -> int:
-    if phase != "head" or plan["bn"] == "train":
-        return 0
     return 2 if "flip" in plan["augment"] else 1
+
+
+def _optimizer(phase: str, facts: Facts, plan: dict) -> str:
+    """A head on features is solved, unless an option was given that only steps have."""
+    # The rules for these come later: what is there was asked for, or is the default of the options.
+    asked = [name for name in _OF_STEPS if plan.get(name)] or plan["schedule"] != "cosine"
+    return "lbfgs" if plan["feature_views"] and not asked and not facts.dropout else "sgd"
 
 
 def _batch_size(phase: str, facts: Facts, plan: dict) -> int:
@@ -102,7 +138,7 @@ def _batch_size(phase: str, facts: Facts, plan: dict) -> int:
 
 def _epochs(phase: str, facts: Facts, plan: dict) -> float:
     """So many passes, and enough steps where the data is small."""
-    passes, steps = {"head": (10, 400), "full": (7, 300), "scratch": (20, 600), "source": (8, 300)}[phase]
+    passes, steps = {"head": (10, 400), "full": (8, 300), "scratch": (20, 600), "source": (8, 300)}[phase]
     enough = steps * plan["batch_size"] / max(1, facts.examples)
     return float(min(200, max(passes, round(enough))))
 
@@ -121,13 +157,17 @@ def _learning_rate(phase: str, facts: Facts, plan: dict) -> float:
     if adaptive:
         return (3e-4 if trained else 5e-5) * scale
     # Frozen statistics do not follow weights that move: ten times their rate diverges at once.
-    return (0.05 if trained else 0.002) * scale
+    return (0.03 if trained else 0.002) * scale
 
 
 def _regularizer(phase: str, facts: Facts, plan: dict) -> str:
     """A head on few features of scaled size overfits first; its decay falls with the number of examples."""
     if not plan["feature_views"]:
         return "l2(1e-4)"
+    if solved(plan["optimizer"]) and facts.validation:
+        # Three decades around what has been best, 50 / N, from far too strong to hardly any.
+        strongest = min(1.0, 1000 / facts.examples)
+        return f"l2path({strongest:.2g}, {strongest / 1000:.2g}, 7)"
     return f"l2({min(0.03, 50 / facts.examples):.2g})"
 
 
@@ -139,10 +179,13 @@ def _ema(phase: str, facts: Facts, plan: dict) -> float:
     return round(1.0 - 1.0 / min(1000, max(10, steps / 20)), 4)
 
 
+# Options of a training in steps, which a head that is solved has no use for.
+_OF_STEPS = ("epochs", "learning_rate", "warmup", "ema", "patience", "clip_norm")
+
 _RULES: dict[str, Any] = {
-    "bn": _bn,
     "augment": _augment,
     "feature_views": _feature_views,
+    "optimizer": _optimizer,
     "batch_size": _batch_size,
     "epochs": _epochs,
     "learning_rate": _learning_rate,

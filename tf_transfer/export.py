@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tf_transfer.data import pixels
 from tf_transfer.errors import UserError
+from tf_transfer.models import folding
 from tf_transfer.models.classifier import Classifier
 
 # Largest difference of probabilities between the served and the evaluated model, by precision.
@@ -16,9 +17,11 @@ TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
 class _Served(tf.Module):
     """The two signatures; holds variables and constants only, so that it loads without Keras."""
 
-    def __init__(self, classifier: Classifier, class_names: tuple[str, ...]):
+    def __init__(self, classifier: Classifier, class_names: tuple[str, ...], folded: list[tf.Variable]):
         super().__init__()
-        self.state = [v.value for v in [*classifier.backbone.weights, *classifier.head.weights]]
+        replaced = {id(v) for fold in classifier.folds for v in fold.replaced}
+        state = [v.value for v in [*classifier.backbone.weights, *classifier.head.weights]]
+        self.state = [v for v in state if id(v) not in replaced] + folded
         names = tf.constant([name.encode("utf-8", "backslashreplace") for name in class_names])
         size = classifier.size
 
@@ -50,7 +53,7 @@ class _Served(tf.Module):
 
 
 def write(classifier: Classifier, class_names: tuple[str, ...], folder: Path) -> list[str]:
-    """Writes a SavedModel into `folder`.
+    """Writes a SavedModel into `folder`: batch normalisations are folded into the layers before them.
 
     Signatures, for N pictures and C classes:
         serving_default: `images` uint8 `[N, H, W, 3]`, any size.
@@ -61,9 +64,10 @@ def write(classifier: Classifier, class_names: tuple[str, ...], folder: Path) ->
     Returns:
         The names of the signatures.
     """
-    served = _Served(classifier, class_names)
-    signatures = {"serving_default": served.serve_images, "serve_bytes": served.serve_bytes}
-    tf.saved_model.save(served, str(folder), signatures=signatures)
+    with folding.constant(classifier.folds) as folded:
+        served = _Served(classifier, class_names, folded)
+        signatures = {"serving_default": served.serve_images, "serve_bytes": served.serve_bytes}
+        tf.saved_model.save(served, str(folder), signatures=signatures)
     return list(signatures)
 
 

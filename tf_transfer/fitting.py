@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tf_transfer import runtime
+from tf_transfer import defaults, heads, runtime
 from tf_transfer.board import Board
 from tf_transfer.config import Training
 from tf_transfer.console import clock
@@ -18,8 +18,7 @@ from tf_transfer.errors import UserError
 from tf_transfer.features import extract
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.session import Session
-from tf_transfer.training import loop, step, tasks
-from tf_transfer.training.optimizers import OPTIMIZERS
+from tf_transfer.training import loop, optimizers, step, tasks
 from tf_transfer.training.regularizers import REGULARIZERS
 from tf_transfer.training.schedules import SCHEDULES
 
@@ -39,7 +38,7 @@ def check_specs(training: Training) -> None:
         UserError: an unknown name, or arguments that it does not take.
     """
     checks = {
-        "optimizer": OPTIMIZERS.create,
+        "optimizer": optimizers.check,
         "schedule": SCHEDULES.create,
         "regularizer": lambda spec: REGULARIZERS.create(spec, [], []),
         "augment": augment.parse,
@@ -65,42 +64,62 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
         "start", phase=phase, command=session.command, **runtime.facts(session.strategy, session.precision)
     )
     session.run.record("plan", phase=phase, plan=dataclasses.asdict(plan), parameters=counts)
-    session.console.line(
-        f"{phase}  {counts['trained']:,} of {counts['total']:,} parameters train; {plan.epochs:g} epochs, "
-        f"batch {plan.batch_size}, rate {plan.learning_rate:g}, {plan.optimizer}, BatchNorm {plan.bn}"
-    )
-
-    board, history = Board(session.run.path / "tensorboard" / phase), []
-
-    def log(record):
-        history.append({k: v for k, v in record.items() if k != "kind"})
-        session.run.record(**record, phase=phase)
-        session.console.epoch(phase, record)
-        board.epoch(record)
-
-    task, batches, finish = prepare(session, phase, classifier, data, plan)
-    result = loop.fit(task, batches, loop_config(session, plan), session.strategy, log, session.progress(phase))
-    finish()
-    seconds = time.perf_counter() - begun
-    end = {
-        "seconds": seconds,
-        "epochs": result.epochs,
-        "best_epoch": result.best_epoch,
-        "stopped_early": result.stopped_early,
-        "validation_accuracy": result.best.get("accuracy"),
-        "validation_loss": result.best.get("loss"),
-        "validation_examples": len(data.validation) if data.validation is not None else 0,
-    }
+    session.console.line(f"{phase}  {counts['trained']:,} of {counts['total']:,} parameters train; {_told(plan)}")
+    log = _Log(session, phase)
+    fit = heads.solve if defaults.solved(plan.optimizer) else _descend
+    end = fit(session, phase, classifier, data, plan, log)
+    end["seconds"] = seconds = time.perf_counter() - begun
+    end["validation_examples"] = len(data.validation) if data.validation is not None else 0
     # First what goes out of date, so that nothing stands on a model that is no longer there.
     for name in _DOWNSTREAM[phase]:
         session.run.forget(name)
     facts = {**end, "class_names": data.class_names, "plan": dataclasses.asdict(plan)}
     facts["split_digest"] = data.facts["split_digest"]
-    session.run.finish(phase, classifier, facts, history)
+    session.run.finish(phase, classifier, facts, log.history)
     session.run.record("phase_end", phase=phase, **end)
-    held = f"on {end['validation_examples']:,} pictures at epoch {result.best_epoch}"
-    best = f", validation {result.best['accuracy']:.4f} {held}" if result.best else ""
+    best = ""
+    if end["validation_accuracy"] is not None:
+        at = f"epoch {end['best_epoch']}" if end["best_epoch"] else f"l2 {end['l2']:.1e}"
+        best = f", validation {end['validation_accuracy']:.4f} on {end['validation_examples']:,} pictures at {at}"
     session.console.line(f"{phase}  done in {clock(seconds)}{best}")
+
+
+class _Log:
+    """Takes the records of a phase: to the run, the console, the board and the table of its history."""
+
+    def __init__(self, session: Session, phase: str):
+        self.session, self.phase, self.history = session, phase, []
+        self.board = Board(session.run.path / "tensorboard" / phase)
+
+    def __call__(self, record: dict) -> None:
+        self.history.append({k: v for k, v in record.items() if k != "kind"})
+        self.session.run.record(**record, phase=self.phase)
+        if record["kind"] == "epoch":
+            self.session.console.epoch(self.phase, record)
+            self.board.epoch(record)
+        else:
+            self.session.console.path(self.phase, record)
+
+
+def _told(plan: Plan) -> str:
+    if defaults.solved(plan.optimizer):
+        return f"{plan.feature_views} views, solved by {plan.optimizer}, {plan.regularizer}"
+    rate = f"rate {plan.learning_rate:g}, {plan.optimizer}, BatchNorm {plan.bn}"
+    return f"{plan.epochs:g} epochs, batch {plan.batch_size}, {rate}"
+
+
+def _descend(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan, log: _Log) -> dict:
+    """Trains in steps; returns how it ended."""
+    task, batches, finish = prepare(session, phase, classifier, data, plan)
+    result = loop.fit(task, batches, loop_config(session, plan), session.strategy, log, session.progress(phase))
+    finish()
+    return {
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "stopped_early": result.stopped_early,
+        "validation_accuracy": result.best.get("accuracy"),
+        "validation_loss": result.best.get("loss"),
+    }
 
 
 def trained_groups(phase: str, classifier: Classifier, plan: Plan) -> list:
@@ -140,18 +159,9 @@ def in_steps(session: Session, phase: str, classifier: Classifier, data: Trainin
 
 def _on_features(session: Session, classifier: Classifier, data: TrainingData, plan: Plan):
     """The head on features that the frozen backbone makes once, instead of once an epoch."""
-    size = 2 * plan.batch_size if session.image_size <= 112 else 32
-    made = [
-        extract.extract(
-            classifier, data.train, plan.feature_views, session.strategy, size, session.progress("features")
-        )
-    ]
-    if data.validation is not None:
-        made.append(
-            extract.extract(classifier, data.validation, 1, session.strategy, size, session.progress("features"))
-        )
-    scale = extract.Standardizer(made[0].inputs)
-    train, validation = scale(made[0]), scale(made[1]) if len(made) > 1 else None
+    train, validation = heads.features(session, classifier, data, plan)
+    scale = extract.Standardizer(train.inputs)
+    train, validation = scale(train), scale(validation) if validation is not None else None
     classifier.head.set_weights(scale.unfold(*classifier.head.get_weights()))
     predict = tasks.Predictor(classifier.classify, session.strategy, 4096)
     task = tasks.probe(classifier, plan.label_smoothing, plan.regularizer, tasks.validator(predict, validation))

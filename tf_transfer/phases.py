@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tf_transfer import defaults, fitting, scoring
 from tf_transfer import export as exporter
-from tf_transfer import fitting, scoring
 from tf_transfer.config import Training, pick
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.registry import Registry
@@ -70,6 +70,11 @@ def lr_find(session: Session) -> None:
     names = data.class_names
     classifier = session.trained("head", names) if phase == "full" else session.pretrained(len(names))
     plan = session.plan(phase, data, classifier)
+    if defaults.solved(plan.optimizer):
+        raise UserError(
+            "--phase=lr_find: the head is solved by L-BFGS, which has no learning rate. Run --phase=head first to "
+            "search one for the full phase, or give --optimizer=sgd."
+        )
     task, batches, _ = fitting.prepare(session, phase, classifier, data, plan)
     found = lr_finder.find_learning_rate(
         task, batches, fitting.loop_config(session, plan), session.strategy, progress=session.progress("lr_find")
@@ -100,13 +105,23 @@ def export(session: Session) -> None:
     sample = data.validation or data.train
     sample = sample.take(np.arange(min(256, len(sample))))
     logits = tasks.Predictor(classifier.logits, session.strategy, 32)(sample.inputs)
+    precision = session.config.run.export_precision or session.precision
+    if precision != session.precision:
+        classifier = session.trained(phase, data.class_names, precision)
     with session.run.write_folder("saved_model") as folder:
         signatures = exporter.write(classifier, data.class_names, folder / "1")
-        parity = exporter.parity(folder / "1", sample.inputs, logits, session.precision)
+        parity = exporter.parity(folder / "1", sample.inputs, logits, precision)
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     path = session.run.path / "saved_model" / "1"
     session.run.record(
-        "export", phase="export", model=phase, path="saved_model/1", signatures=signatures, parity=parity, bytes=size
+        "export",
+        phase="export",
+        model=phase,
+        path="saved_model/1",
+        signatures=signatures,
+        parity=parity,
+        bytes=size,
+        precision=precision,
     )
     session.console.line(
         f"export  {one_line(path)} ({size / 1e6:.1f} MB, the {phase} model): equals the trained model on {parity['n']} "

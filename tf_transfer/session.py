@@ -13,6 +13,7 @@ from tf_transfer.data import splits, training_data
 from tf_transfer.data.sources import open_source
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.features.store import OFF, FeatureStore, default_folder
 from tf_transfer.models import backbones, batchnorm, weights
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.run_dir import RunDir
@@ -125,7 +126,7 @@ class Session:
             self.console.line(f"note  the test split is read again, {before + 1} times in this run, as recorded.")
         return split, tuple(source.class_names), duplicates
 
-    def pretrained(self, num_classes: int, source: str | None = None) -> Classifier:
+    def pretrained(self, num_classes: int, source: str | None = None, precision: str | None = None) -> Classifier:
         """Builds the classifier with weights from `source` (default `--weights`) under a new head."""
         where = source or self.config.model.weights
         if where == "source":
@@ -135,18 +136,19 @@ class Session:
                 )
             where = str(self.run.path / "source")
         model, seed = self.config.model, self.config.run.seed
-        with self.strategy.scope(), runtime.precision_policy(self.precision):
+        with self.strategy.scope(), runtime.precision_policy(precision or self.precision):
             # Random weights and the head's start depend on the seed alone, whatever ran before.
             runtime.set_up(seed)
             network = weights.load_backbone(self.backbone, model.backbone, where, self.image_size)
             return Classifier(network, self.backbone.mode, num_classes, model.dropout, seed)
 
-    def trained(self, phase: str, class_names: Sequence[str] | None = None) -> Classifier:
+    def trained(self, phase: str, class_names: Sequence[str] | None = None, precision: str | None = None) -> Classifier:
         """Builds the classifier that a finished phase left.
 
         Args:
             phase: the phase.
             class_names: those of the data it is to meet.
+            precision: of its computation, by default the run's.
 
         Raises:
             UserError: it was trained on other classes than the data set has now.
@@ -158,7 +160,7 @@ class Session:
                 f"--dataset={one_line(self.config.data.dataset)!r} no longer has the classes that --phase={phase} was "
                 f"trained on; what differs: {one_line(', '.join(changed))}. Put them back, or use another --run_dir."
             )
-        classifier = self.pretrained(len(done["class_names"]), source="random")
+        classifier = self.pretrained(len(done["class_names"]), "random", precision)
         classifier.load(self.run.path / phase)
         return classifier
 
@@ -185,13 +187,22 @@ class Session:
         # Random weights have no statistics either, but for them that is the start and not the end.
         if self.config.model.weights != "random" and batchnorm.already_folded(classifier.batchnorms):
             kind = "folded"
-        facts = defaults.Facts(len(data.train), data.train.inputs.shape[1], self.image_size, data.class_names, kind)
+        held = 0 if data.validation is None else len(data.validation)
+        facts = defaults.Facts(
+            len(data.train),
+            data.train.inputs.shape[1],
+            self.image_size,
+            data.class_names,
+            kind,
+            held,
+            self.config.model.dropout,
+        )
         plan = defaults.resolve(self.config.training, phase, facts)
         asked = self.config.training.augment
-        if plan.feature_views and asked not in (None, "none", "flip"):
+        if plan.feature_views and asked not in (None, plan.augment):
             self.console.line(
-                f"note  {phase} trains on features computed beforehand: of --augment={one_line(asked)} only flip "
-                "counts there; --feature_views=0 augments in every step, which takes as many passes as epochs."
+                f"note  {phase} trains on features computed beforehand, {plan.feature_views} of each picture: of "
+                f"--augment={one_line(asked)} it sees {plan.augment}. --feature_views=8 shows more, 0 all in each step."
             )
         return plan
 
@@ -203,6 +214,13 @@ class Session:
         if where in ("imagenet", "random") or not Path(where).is_dir():
             return None
         return weights.weights_file(where).parent
+
+    @property
+    def features(self) -> FeatureStore:
+        """The store of features."""
+        where = self.config.run.feature_store
+        folder = None if where == OFF else Path(where).expanduser() if where else default_folder()
+        return FeatureStore(folder, int(self.config.run.feature_store_gb * 1e9))
 
     def progress(self, label: str) -> Callable[[int, int, str], None]:
         """Returns a progress bar."""

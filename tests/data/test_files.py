@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_transfer.data import files
+from tf_transfer.data import arrays, files
 from tf_transfer.errors import UserError
 
 
@@ -81,16 +81,16 @@ def test_files_that_fail_are_marked_and_the_others_are_right(tmp_path, write_pic
 
 
 def test_large_arrays_live_in_a_temporary_file(tmp_path, write_picture, monkeypatch):
-    monkeypatch.setattr(files, "MEMORY_LIMIT", 100)
-    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "scratch"))
+    monkeypatch.setattr(arrays, "MEMORY_LIMIT", 100)
+    monkeypatch.setattr(arrays.tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     paths, expected = paths_of(write_picture, tmp_path, [(6, 6)] * 4)
     images, _ = files.decode_files(paths, (6, 6), native=True)
     assert isinstance(images, np.memmap)
     np.testing.assert_array_equal(images, expected)
     assert not list((tmp_path / "scratch").iterdir())
-    with pytest.raises(UserError, match=r"10000000 pictures of 10000x10000 need 3000000.0 GB.*set TMPDIR"):
-        files.allocate((10_000_000, 10_000, 10_000, 3))
+    with pytest.raises(UserError, match=r"10000000 examples of 10000x10000x3 need 3000000.0 GB.*set TMPDIR"):
+        arrays.temporary((10_000_000, 10_000, 10_000, 3))
 
 
 @pytest.mark.parametrize(

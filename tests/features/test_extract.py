@@ -3,8 +3,11 @@ import numpy as np
 import pytest
 
 from tf_transfer import runtime
+from tf_transfer.data import augment
+from tf_transfer.data.batches import DRAWS
 from tf_transfer.data.splits import Split
-from tf_transfer.features.extract import Standardizer, extract
+from tf_transfer.features.extract import Standardizer, Views, extract
+from tf_transfer.features.store import FeatureStore
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.small_resnet import SmallResNet
 
@@ -28,7 +31,8 @@ def test_features_are_those_of_the_backbone(strategy):
     classifier = small(strategy)
     classifier.set_batchnorm("train")  # inference all the same
     before, shown = classifier.state_values(), []
-    made = extract(classifier, SPLIT, 1, strategy, 4, lambda *a: shown.append(a))
+    made, here = extract(classifier, SPLIT, Views(), strategy, 4, lambda *a: shown.append(a))
+    assert here == 0
     assert made.inputs.shape == (11, 16) and made.inputs.dtype == np.float32
     np.testing.assert_allclose(made.inputs, classifier.features(SPLIT.inputs), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(made.labels, SPLIT.labels)
@@ -41,13 +45,61 @@ def test_features_are_those_of_the_backbone(strategy):
 def test_the_second_view_is_the_mirror_image():
     strategy, shown = runtime.make_strategy("one"), []
     classifier = small(strategy)
-    made = extract(classifier, SPLIT, 2, strategy, 8, lambda *a: shown.append(a))
+    made, _ = extract(classifier, SPLIT, Views(2, "flip"), strategy, 8, lambda *a: shown.append(a))
     both = np.concatenate([SPLIT.inputs, SPLIT.inputs[:, :, ::-1]])
     np.testing.assert_allclose(made.inputs, classifier.features(both), rtol=1e-4, atol=1e-5)
     assert np.abs(made.inputs[:11] - made.inputs[11:]).max() > 1e-3
     np.testing.assert_array_equal(made.labels, np.tile(SPLIT.labels, 2))
     assert list(made.names) == [*SPLIT.names, *SPLIT.names]
     assert [(done, total) for done, total, _ in shown] == [(8, 22), (11, 22), (19, 22), (22, 22)]
+
+
+def test_further_views_are_random_and_fixed_by_the_seed():
+    strategy = runtime.make_strategy("one")
+    classifier = small(strategy)
+    views = Views(4, "flip,crop(0.25)", 3)
+    made, _ = extract(classifier, SPLIT, views, strategy, 8)
+    rows = made.inputs.reshape(4, 11, -1)
+    for view in (2, 3):
+        batch = {"inputs": SPLIT.inputs, "label": SPLIT.labels}
+        batch["uniform"] = np.random.Generator(np.random.Philox(key=[3, view])).random((11, DRAWS), dtype=np.float32)
+        images, _ = augment.parse("flip,crop(0.25)")(batch, 3)
+        np.testing.assert_allclose(rows[view], classifier.features(images), rtol=1e-4, atol=1e-5)
+    other, _ = extract(classifier, SPLIT, Views(4, "flip,crop(0.25)", 4), strategy, 8)
+    other = other.inputs.reshape(4, 11, -1)
+    np.testing.assert_array_equal(rows[:2], other[:2])
+    assert all(np.abs(rows[v] - other[v]).max() > 1e-3 for v in (2, 3))
+    # Where nothing flips, the second view is a random one already.
+    digits, _ = extract(classifier, SPLIT, Views(2, "crop(0.25)", 3), strategy, 8)
+    assert np.abs(digits.inputs[11:] - rows[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3, 5, 6])
+def test_an_interrupted_pass_is_gone_on_with_and_ends_with_the_same_features(tmp_path, stop):
+    """Also where it was cut in the middle of a row, and where it stopped between the views."""
+    strategy, shown = runtime.make_strategy("one"), []
+    classifier = small(strategy)
+    whole, _ = extract(classifier, SPLIT, Views(2, "flip"), strategy, 4)
+    store = FeatureStore(tmp_path, 1 << 30)
+
+    def interrupt(done, total, text):
+        shown.append(done)
+        if len(shown) > stop:
+            raise KeyboardInterrupt
+
+    facts = {"weights": "w"}
+    if stop < 6:
+        with pytest.raises(KeyboardInterrupt):
+            extract(classifier, SPLIT, Views(2, "flip"), strategy, 4, interrupt, store, facts)
+        (partial,) = tmp_path.rglob("*.partial")
+        with partial.open("ab") as f:
+            f.write(b"cut")
+    made, here = extract(classifier, SPLIT, Views(2, "flip"), strategy, 4, None, store, facts)
+    assert here == {0: 4, 1: 8, 3: 15, 5: 22, 6: 0}[stop]
+    np.testing.assert_allclose(made.inputs, whole.inputs, rtol=1e-5, atol=1e-6)
+    again, here = extract(classifier, SPLIT, Views(2, "flip"), strategy, 4, None, store, facts)
+    assert here == 22
+    np.testing.assert_array_equal(again.inputs, made.inputs)
 
 
 # Features of very different size, and two that do not vary.

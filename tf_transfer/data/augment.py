@@ -39,19 +39,21 @@ class Augmentation:
         Returns:
             The pictures, uint8 or float32 `[B, H, W, 3]`, and float32 `[B, C]` target probabilities.
         """
-        images, targets = self._plain(batch["inputs"], batch), one_hot(batch["label"], num_classes, smoothing)
+        images = self.pictures(batch["inputs"], batch["uniform"])
+        targets = one_hot(batch["label"], num_classes, smoothing)
         if self.mixer is None:
             return images, targets
-        others = self._plain(batch["inputs2"], batch)
+        others = self.pictures(batch["inputs2"], batch["uniform"])
         images, share = self.mixer(
             tf.cast(images, tf.float32), tf.cast(others, tf.float32), batch["mix"], batch["uniform"]
         )
         others_targets = one_hot(batch["label2"], num_classes, smoothing)
         return images, share[:, None] * targets + (1.0 - share[:, None]) * others_targets
 
-    def _plain(self, images: tf.Tensor, batch: dict) -> tf.Tensor:
+    def pictures(self, images: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+        """Augments pictures `[B, H, W, 3]` by their numbers `[B, DRAWS]`; nothing is mixed."""
         for operation in self.operations:
-            images = operation(images, batch["uniform"])
+            images = operation(images, uniform)
         return images
 
 

@@ -96,9 +96,12 @@ class Batches:
         return part
 
 
-def in_order(inputs: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields batches of one static shape and how many of each are real; the last is padded by repetition."""
-    for start in range(0, len(inputs), size):
+def in_order(inputs: np.ndarray, size: int, first: int = 0) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields batches of one static shape, from row `first` on, and how many of each are real.
+
+    The last is padded by repetition.
+    """
+    for start in range(first, len(inputs), size):
         chunk = np.asarray(inputs[start : start + size])
         real = len(chunk)
         if real < size:

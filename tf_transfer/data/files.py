@@ -1,9 +1,6 @@
 """Decodes lists of picture files in parallel: their headers first, then their pixels into one array."""
 
-import math
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +9,13 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from tf_transfer.errors import UserError, one_line
+from tf_transfer.data.arrays import release, temporary
+from tf_transfer.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 MAX_PIXELS = 100_000_000
 """A picture whose header claims more pixels is not decoded: 300 MB as uint8, four times that as float32."""
 TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels"
-MEMORY_LIMIT = 2 << 30
-"""Arrays above this many bytes live in a temporary file instead of in memory."""
 
 
 def read_headers(paths: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
@@ -90,13 +86,14 @@ def decode_files(paths: Sequence[str], shape: tuple[int, int], native: bool) -> 
         image = image if native else tf.cast(pixels.resize(image, shape[0]), tf.uint8)
         return row, tf.ensure_shape(image, (*shape, 3))
 
-    images = allocate((len(paths), *shape, 3))
+    images = temporary((len(paths), *shape, 3))
     good = np.zeros(len(paths), bool)
     files = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths]).enumerate()
     # Through tf.data this is 5 to 10 times as fast as eager calls; a file that fails is missing from the answers.
     decoded = files.map(read, tf.data.AUTOTUNE).ignore_errors().batch(batch_size(shape)).prefetch(2)
     for rows, batch in decoded.as_numpy_iterator():
         images[rows], good[rows] = batch, True
+        release(images)
     return images, good
 
 
@@ -105,32 +102,13 @@ def batch_size(shape: tuple[int, int]) -> int:
     return min(1024, max(1, (16 << 20) // (shape[0] * shape[1] * 3)))
 
 
-def allocate(shape: tuple[int, ...]) -> np.ndarray:
-    """Returns an uninitialised uint8 array, in a temporary file where it is larger than `MEMORY_LIMIT`.
-
-    Raises:
-        UserError: the temporary folder has not enough free space.
-    """
-    size = math.prod(shape)
-    if size <= MEMORY_LIMIT:
-        return np.empty(shape, np.uint8)
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise UserError(
-            f"{shape[0]} pictures of {shape[1]}x{shape[2]} need {size / 1e9:.1f} GB in {one_line(folder)}, which has "
-            f"{free / 1e9:.1f} GB free: set TMPDIR to a larger disk, or use smaller or fewer pictures."
-        )
-    with tempfile.TemporaryFile() as file:  # The mapping outlives the descriptor, and the file has no name to clean up.
-        return np.memmap(file, np.uint8, "w+", shape=shape)
-
-
 def compact(images: np.ndarray, good: np.ndarray) -> np.ndarray:
     """Moves the good rows to the front, in place, since a copy may not fit in memory."""
     rows = np.flatnonzero(good)
     if len(rows) < len(images):
         for to, row in enumerate(rows):
             images[to] = images[row]
+        release(images)
     return images[: len(rows)]
 
 

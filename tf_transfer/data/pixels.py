@@ -25,7 +25,8 @@ def resize(images: tf.Tensor, size: int) -> tf.Tensor:
         images = tf.cond(shrinks, lambda: _bilinear(images, size, True), lambda: _bilinear(images, size, False))
     elif (height, width) != (size, size):
         images = _bilinear(images, size, max(height, width) > size)
-    return tf.clip_by_value(tf.round(images), 0.0, 255.0)
+    # Its weights are positive and add up to 1: nothing leaves [0, 255] by as much as the rounding takes back.
+    return tf.round(images)
 
 
 def _bilinear(images: tf.Tensor, size: int, antialias: bool) -> tf.Tensor:

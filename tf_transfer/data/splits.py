@@ -3,14 +3,18 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
+from tf_transfer.data.arrays import release
 from tf_transfer.errors import UserError, one_line
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 TEST_SEED = 0x7E57
+# Inputs that are read at a time to work out their digests.
+_DIGEST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,21 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """A 16-byte digest of every example's inputs."""
+        found, chunk = [], max(1, _DIGEST_BYTES // max(1, self.inputs[:1].nbytes))
+        for start in range(0, len(self.inputs), chunk):
+            rows = np.ascontiguousarray(self.inputs[start : start + chunk])
+            found += [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
+            release(self.inputs)
+        return found
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all inputs in their order, in hexadecimal digits."""
+        return hashlib.blake2b(b"".join(self.digests), digest_size=16).hexdigest()
 
     def take(self, indices: np.ndarray) -> "Split":
         """Returns the examples at `indices`, in that order."""
@@ -155,12 +174,6 @@ def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray
     return np.where(counts > 0, len(labels) / (present * np.maximum(counts, 1)), 0).astype(np.float32)
 
 
-def digests(images: np.ndarray, chunk: int = 4096) -> list[bytes]:
-    """Returns a 16-byte digest of every image's pixels."""
-    chunks = (images[start : start + chunk] for start in range(0, len(images), chunk))
-    return [hashlib.blake2b(np.ascontiguousarray(x), digest_size=16).digest() for part in chunks for x in part]
-
-
 def find_duplicates(parts: dict[str, Split], seen: dict[bytes, tuple[str, str]] | None = None) -> list[str]:
     """Finds pixel-equal images that stand in two different splits.
 
@@ -174,7 +187,7 @@ def find_duplicates(parts: dict[str, Split], seen: dict[bytes, tuple[str, str]] 
     seen = {} if seen is None else seen
     pairs = []
     for part, split in parts.items():
-        for digest, name in zip(digests(split.inputs), split.names, strict=True):
+        for digest, name in zip(split.digests, split.names, strict=True):
             first = seen.setdefault(digest, (part, str(name)))
             if first[0] != part:
                 pairs.append(f"{first[0]}: {one_line(first[1])} = {part}: {one_line(name)}")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_transfer.data.files import MEMORY_LIMIT, allocate, batch_size, header, stored_shape
+from tf_transfer.data.arrays import MEMORY_LIMIT, release, temporary
+from tf_transfer.data.files import batch_size, header, stored_shape
 from tf_transfer.data.splits import Split, carve_test, carved_note
 from tf_transfer.data.tfds_directory import import_tfds, prepared_directory, quiet
 from tf_transfer.errors import UserError, one_line
@@ -174,10 +175,11 @@ class TfdsSource:
         flags = tf.data.Dataset.from_tensor_slices(wanted).batch(_READ)
         contents = tf.data.Dataset.zip(self._records(origin, self._image), flags).map(tf.boolean_mask).unbatch()
         decoded = contents.map(decode, tf.data.AUTOTUNE).batch(batch_size(shape)).prefetch(2)
-        pictures, filled = allocate((len(rows), *shape, 3)), 0
+        pictures, filled = temporary((len(rows), *shape, 3)), 0
         for batch in self._iterate(origin, decoded):
             pictures[filled : filled + len(batch)] = batch
             filled += len(batch)
+            release(pictures)
         self._check_count(origin, filled, len(rows))
         return pictures
 

@@ -1,57 +1,102 @@
 """One pass of a frozen backbone over the data, and the scaling that makes a head quick to train."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
+from tf_transfer.data import augment
+from tf_transfer.data.arrays import release
+from tf_transfer.data.batches import DRAWS
 from tf_transfer.data.splits import Split
+from tf_transfer.features.store import FeatureStore
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.training.tasks import Predictor
 
-# The views the head can train on, in the order in which `--feature_views` takes them.
-VIEWS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (lambda images: images, lambda images: images[:, :, ::-1])
+
+@dataclass(frozen=True)
+class Views:
+    """Fixed views of every picture: as it is, mirrored where the augmentation flips, then augmented at random.
+
+    Attributes:
+        number: how many, at least 1.
+        augment: as `--augment`; what it mixes plays no part.
+        seed: of the random views, which are a function of (seed, view, row).
+    """
+
+    number: int = 1
+    augment: str = "none"
+    seed: int = 0
+
+    def see(self, images: np.ndarray, view: int, start: int, total: int) -> np.ndarray:
+        """Returns one view of the pictures `[B, H, W, 3]` that stand at row `start` of `total`."""
+        if view == 0:
+            return images
+        if view == 1 and "flip" in self.augment:
+            return images[:, :, ::-1]
+        random = np.random.Generator(np.random.Philox(key=[self.seed, view]))
+        uniform = random.random((total, DRAWS), dtype=np.float32)[start : start + len(images)]
+        return augment.parse(self.augment).pictures(tf.constant(images), tf.constant(uniform)).numpy()
 
 
 def extract(
     classifier: Classifier,
     split: Split,
-    views: int,
+    views: Views,
     strategy: tf.distribute.Strategy,
     batch_size: int,
     progress: Callable[[int, int, str], None] | None = None,
-) -> Split:
-    """Returns the pooled features of a split: float32 `[views * N, D]`, view after view.
+    store: FeatureStore | None = None,
+    facts: Mapping | None = None,
+) -> tuple[Split, int]:
+    """Computes the pooled features of a split, as far as they are not in the store.
 
     Args:
         classifier: its backbone runs in inference mode.
         split: uint8 pictures.
-        views: 1 for the pictures as they are, 2 for those and their mirror images.
+        views: of each picture.
         strategy: its replicas share each batch.
         batch_size: pictures a batch.
         progress: called with (pictures done, pictures in all, text).
+        store: where features are kept; None for nowhere.
+        facts: what determines them beside the pictures and the views: network, weights, precision.
+
+    Returns:
+        Float32 `[views * N, D]` features, view after view; and how many rows of them were in the store.
     """
+    store, total = store or FeatureStore(None, 0), len(split)
     predict = Predictor(classifier.features, strategy, batch_size)
-    total = views * len(split)
 
-    def seen(view):
-        return progress and (lambda done, _, text: progress(view * len(split) + done, total, text))
+    def compute(start: int) -> Iterator[np.ndarray]:
+        first, row = divmod(start, total)
+        for view in range(first, views.number):
 
-    parts = [predict(_View(split.inputs, VIEWS[v]), seen(v)) for v in range(views)]
-    return Split(np.concatenate(parts), np.tile(split.labels, views), list(split.names) * views)
+            def seen(done, _, text, view=view):
+                if progress:
+                    progress(view * total + done, views.number * total, text)
+
+            yield from predict.stream(_View(split.inputs, views, view), row, seen)
+            row = 0
+
+    facts = {**(facts or {}), "views": [views.number, views.augment, views.seed], "pictures": split.fingerprint}
+    made, here = store.get(facts, (views.number * total, classifier.num_features), compute)
+    return Split(made, np.tile(split.labels, views.number), list(split.names) * views.number), here
 
 
 class _View:
-    """An array seen through a function, slice by slice."""
+    """The pictures of a split seen in one view, slice by slice."""
 
-    def __init__(self, inputs: np.ndarray, function: Callable):
-        self.inputs, self.function = inputs, function
+    def __init__(self, inputs: np.ndarray, views: Views, view: int):
+        self.inputs, self.views, self.view = inputs, views, view
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        return self.function(self.inputs[part])
+        seen = self.views.see(self.inputs[part], self.view, part.start, len(self.inputs))
+        release(self.inputs)
+        return seen
 
 
 class Standardizer:
@@ -66,13 +111,17 @@ class Standardizer:
     """
 
     def __init__(self, features: np.ndarray):
-        self.mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        deviation = features.std(axis=0, dtype=np.float64).astype(np.float32)
+        self.mean = _mean(features, lambda rows: rows).astype(np.float32)
+        deviation = np.sqrt(_mean(features, lambda rows: np.square(rows - self.mean))).astype(np.float32)
         self.deviation = np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
 
     def __call__(self, split: Split) -> Split:
         """Returns the split with its features scaled."""
-        return Split((split.inputs - self.mean) / self.deviation, split.labels, split.names)
+        return Split(self.apply(split.inputs), split.labels, split.names)
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        """Returns float32 `[N, D]` features scaled."""
+        return (features - self.mean) / self.deviation
 
     def unfold(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rewrites a head on plain features `[D, C]`, `[C]` as one on scaled features."""
@@ -82,3 +131,12 @@ class Standardizer:
         """Rewrites a head on scaled features as one on plain features."""
         kernel = kernel / self.deviation[:, None]
         return kernel, bias - self.mean @ kernel
+
+
+def _mean(features: np.ndarray, function: Callable[[np.ndarray], np.ndarray], chunk: int = 4096) -> np.ndarray:
+    """Returns the float64 mean over the rows of a function of them, a few rows at a time."""
+    total = np.zeros(features.shape[1])
+    for start in range(0, len(features), chunk):
+        total += function(np.asarray(features[start : start + chunk], np.float64)).sum(axis=0)
+        release(features)
+    return total / len(features)

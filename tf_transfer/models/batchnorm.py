@@ -20,9 +20,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     use_batch_statistics = False
+    # Set by `folding.adopt` where the layer before can take the normalisation in.
+    fold = None
 
     def call(self, inputs, training=None, mask=None):
         """Normalises `[B, H, W, C]` or `[B, C]`; batch statistics need `training` and the policy."""
+        if self.fold is not None and self.fold.active:
+            return inputs
         x = inputs if inputs.shape.rank == 4 else inputs[:, None, None, :]
         if training and self.use_batch_statistics:
             replicas = tf.distribute.get_replica_context()

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf_transfer.data import pixels
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.models import backbones, batchnorm, weights
+from tf_transfer.models import backbones, batchnorm, folding, weights
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Classifier:
         self.num_classes, self.size = num_classes, backbone.input_shape[1]
         self.num_features = backbone.output_shape[-1]
         self.batchnorms = batchnorm.adopt(backbone)
+        self.folds = folding.adopt(backbone)
         self.stages = _stages(backbone)
         self.head = keras.layers.Dense(
             num_classes, dtype="float32", name="head", kernel_initializer=keras.initializers.RandomNormal(0, 0.01, seed)
@@ -56,6 +57,8 @@ class Classifier:
 
     def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps uint8 `[B, H, W, 3]` (or float in [0, 255]) of any size to float32 `[B, D]`."""
+        for fold in self.folds:
+            fold.active = not (training and fold.batchnorm.use_batch_statistics)
         resized = pixels.resize(images, self.size)
         return tf.cast(self.backbone(backbones.preprocess(resized, self.mode), training=training), tf.float32)
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tf_transfer.registry import Registry, check_range
+from tf_transfer.registry import Registry, check_range, parse_spec, unknown_name
 
 OPTIMIZERS = Registry("--optimizer")
+# Those that are no update rules: they take a convex problem whole.
+SOLVERS = Registry("--optimizer")
 # A decay rate of one would never let go of the first gradient.
 _BELOW_ONE = 0.99999
 
@@ -67,6 +69,31 @@ class AdamW:
         second.assign_add((tf.square(gradient) - second) * (1.0 - self.beta_2))
         size = rate * tf.sqrt(1.0 - tf.pow(self.beta_2, t)) / (1.0 - tf.pow(self.beta_1, t))
         variable.assign_sub(size * first / (tf.sqrt(second) + self.epsilon))
+
+
+@SOLVERS.register("lbfgs")
+class LBFGS:
+    """Limited-memory BFGS on all examples at once, for a head on features; see `features.solver`.
+
+    Args:
+        iterations: at most, for each strength of the regulariser.
+    """
+
+    def __init__(self, iterations: int = 1000):
+        check_range("--optimizer", "lbfgs(iterations)", iterations, 1)
+        self.iterations = iterations
+
+
+def check(spec: str) -> None:
+    """Refuses what is neither an update rule nor a solver.
+
+    Raises:
+        UserError: an unknown name, or arguments that it does not take.
+    """
+    name = parse_spec(spec).name
+    if name not in OPTIMIZERS and name not in SOLVERS:
+        raise unknown_name("--optimizer", name, sorted([*OPTIMIZERS.names(), *SOLVERS.names()]))
+    (SOLVERS if name in SOLVERS else OPTIMIZERS).create(spec)
 
 
 def _decay(variable, rate, weight_decay: float) -> None:

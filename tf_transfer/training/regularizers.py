@@ -1,13 +1,32 @@
 """R(theta) of the objective loss + lambda * R(theta)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from tf_transfer.registry import Registry, check_range
 
-# Factories of (backbone variables, head variables) -> function that returns the penalty.
+# Factories of (backbone variables, head variables) -> Penalty, or None.
 REGULARIZERS = Registry("--regularizer")
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """lambda * R(theta).
+
+    Attributes:
+        function: returns the penalty of the current variables; None where it is for `lbfgs` only.
+        head: strengths of the L2 on the head's kernel, from strong to weak; more than one to choose from.
+    """
+
+    function: Callable[[], tf.Tensor] | None
+    head: tuple[float, ...]
+
+    def __call__(self) -> tf.Tensor:
+        """Returns the penalty, a scalar."""
+        return self.function()
 
 
 def _kernels(variables: Sequence[tf.Variable]) -> list[tf.Variable]:
@@ -26,17 +45,26 @@ def none(backbone, head) -> None:
 
 
 @REGULARIZERS.register("l2")
-def l2(backbone: Sequence[tf.Variable], head: Sequence[tf.Variable], strength: float = 1e-4) -> Callable[[], tf.Tensor]:
+def l2(backbone: Sequence[tf.Variable], head: Sequence[tf.Variable], strength: float = 1e-4) -> Penalty:
     """Weight decay as a penalty: strength / 2 * ||w||^2 over the kernels that train."""
     check_range("--regularizer", "l2(strength)", strength, 0.0)
     kernels = _kernels([*backbone, *head])
-    return lambda: strength * _half_squares([tf.convert_to_tensor(v) for v in kernels])
+    return Penalty(lambda: strength * _half_squares([tf.convert_to_tensor(v) for v in kernels]), (strength,))
+
+
+@REGULARIZERS.register("l2path")
+def l2path(backbone, head, strongest: float = 1.0, weakest: float = 1e-5, steps: int = 11) -> Penalty:
+    """L2 on the head whose strength validation chooses, of so many on a logarithmic scale; for `lbfgs` only."""
+    check_range("--regularizer", "l2path(strongest)", strongest, 1e-12)
+    check_range("--regularizer", "l2path(weakest)", weakest, 1e-12, strongest)
+    check_range("--regularizer", "l2path(steps)", steps, 1, 1000)
+    return Penalty(None, tuple(np.geomspace(strongest, weakest, steps).tolist()))
 
 
 @REGULARIZERS.register("l2sp")
 def l2sp(
     backbone: Sequence[tf.Variable], head: Sequence[tf.Variable], alpha: float = 1e-2, beta: float = 1e-4
-) -> Callable[[], tf.Tensor]:
+) -> Penalty:
     """Towards the starting point: alpha / 2 * ||w - w0||^2 on the backbone, beta / 2 * ||w||^2 on the head.
 
     Li, Grandvalet & Davoine 2018, arXiv:1802.01483. w0 are the values at the time of this call.
@@ -50,4 +78,4 @@ def l2sp(
         drift = [v - a for v, a in zip(kernels, anchors, strict=True)]
         return alpha * _half_squares(drift) + beta * _half_squares([tf.convert_to_tensor(v) for v in new])
 
-    return penalty
+    return Penalty(penalty, (beta,))

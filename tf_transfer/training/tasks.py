@@ -1,11 +1,12 @@
 """The kinds of training, as tasks for the loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from tf_transfer.data import augment, batches
+from tf_transfer.data.arrays import release
 from tf_transfer.data.splits import Split
 from tf_transfer.models.classifier import Classifier, ParameterGroup
 from tf_transfer.training.regularizers import REGULARIZERS
@@ -28,14 +29,20 @@ class Predictor:
 
     def __call__(self, inputs: np.ndarray, progress: Callable[[int, int, str], None] | None = None) -> np.ndarray:
         """Returns float32 `[N, K]` for N inputs, in their order."""
-        outputs, done = [], 0
-        for chunk, real in batches.in_order(inputs, self.size):
+        return np.concatenate(list(self.stream(inputs, progress=progress)))
+
+    def stream(
+        self, inputs: np.ndarray, start: int = 0, progress: Callable[[int, int, str], None] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yields the outputs for the inputs from row `start` on, a batch at a time."""
+        done = start
+        for chunk, real in batches.in_order(inputs, self.size, start):
             parts = self.strategy.experimental_local_results(self._run(self._shared(chunk)))
-            outputs.append(np.concatenate([p.numpy() for p in parts])[:real])
+            release(inputs)
+            yield np.concatenate([p.numpy() for p in parts])[:real]
             done += real
             if progress:
                 progress(done, len(inputs), "")
-        return np.concatenate(outputs)
 
     def _shared(self, chunk):
         replicas = self.strategy.num_replicas_in_sync

@@ -1,0 +1,101 @@
+"""The store of features: what it keeps under which facts, what goes when it is full, who may write."""
+
+import fcntl
+import json
+
+import numpy as np
+import pytest
+
+from tf_transfer.data import arrays
+from tf_transfer.errors import UserError
+from tf_transfer.features import store
+from tf_transfer.features.store import FeatureStore
+
+ROWS = np.arange(40, dtype=np.float32).reshape(10, 4)
+
+
+def by_threes(start, made=None):
+    for first in range(start, 10, 3):
+        yield ROWS[first : first + 3]
+
+
+def never(start):
+    raise AssertionError("computed although it is kept")
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return FeatureStore(tmp_path / "store", 10_000)
+
+
+def test_what_is_kept_is_not_computed_again(kept):
+    array, here = kept.get({"a": 1, "b": [2]}, (10, 4), by_threes)
+    np.testing.assert_array_equal(array, ROWS)
+    assert here == 0
+    again, here = kept.get({"b": [2], "a": 1}, (10, 4), never)
+    np.testing.assert_array_equal(again, ROWS)
+    assert here == 10 and isinstance(again, np.memmap) and not again.flags.writeable
+    (facts,) = kept.folder.rglob("facts.json")
+    assert json.loads(facts.read_text()) == {"a": 1, "b": [2]}
+    assert not list(kept.folder.rglob("*.partial"))
+
+
+def test_other_facts_are_another_array(kept):
+    kept.get({"weights": "a"}, (10, 4), by_threes)
+    with pytest.raises(AssertionError, match="computed"):
+        kept.get({"weights": "b"}, (10, 4), never)
+
+
+def test_a_damaged_array_is_computed_again(kept):
+    kept.get({}, (10, 4), by_threes)
+    (path,) = kept.folder.rglob(store.FEATURES)
+    path.write_bytes(path.read_bytes()[:50])
+    array, _ = kept.get({}, (10, 4), by_threes)
+    np.testing.assert_array_equal(array, ROWS)
+
+
+def test_the_oldest_go_when_it_is_full(tmp_path):
+    small = FeatureStore(tmp_path, 1000)
+    arrays_kept = [small.get({"n": n}, (10, 4), by_threes)[0] for n in range(3)]
+    small.get({"n": 0}, (10, 4), never)  # Used again: now the youngest.
+    size = sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file())
+    FeatureStore(tmp_path, size + 10).get({"n": 3}, (10, 4), by_threes)
+    assert small.get({"n": 0}, (10, 4), never)[1] == 10
+    with pytest.raises(AssertionError, match="computed"):
+        small.get({"n": 1}, (10, 4), never)
+    # What went can still be read by who had it.
+    np.testing.assert_array_equal(arrays_kept[1], ROWS)
+
+
+@pytest.mark.parametrize(("folder", "limit"), [(None, 10_000), ("store", 100)])
+def test_without_a_folder_or_above_the_limit_nothing_is_kept(tmp_path, folder, limit):
+    kept = FeatureStore(folder and tmp_path / folder, limit)
+    for _ in range(2):
+        array, here = kept.get({}, (10, 4), by_threes)
+        np.testing.assert_array_equal(array, ROWS)
+        assert here == 0
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_large_arrays_that_are_not_kept_lie_in_a_temporary_file(monkeypatch):
+    monkeypatch.setattr(arrays, "MEMORY_LIMIT", 100)
+    array, _ = FeatureStore(None, 0).get({}, (10, 4), by_threes)
+    assert isinstance(array, np.memmap)
+    np.testing.assert_array_equal(array, ROWS)
+
+
+def test_two_at_once_do_not_write_into_one_another(kept):
+    kept.get({}, (10, 4), by_threes)
+    (path,) = kept.folder.rglob(store.FEATURES)
+    path.rename(path.with_name(store.PARTIAL))
+    with path.with_name(store.PARTIAL).open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        array, here = kept.get({}, (10, 4), by_threes)
+    np.testing.assert_array_equal(array, ROWS)
+    assert here == 0 and not path.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"--feature_store='.*file/store' cannot be written: Not a directory"):
+        FeatureStore(tmp_path / "file" / "store", 10_000).get({}, (10, 4), by_threes)

@@ -1,0 +1,100 @@
+"""A head on features that the frozen backbone makes once, instead of once an epoch."""
+
+import functools
+import hashlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer import runtime
+from tf_transfer.data import augment, batches, pixels
+from tf_transfer.data.splits import Split
+from tf_transfer.data.training_data import TrainingData
+from tf_transfer.defaults import Plan
+from tf_transfer.features import extract, solver
+from tf_transfer.models import backbones, batchnorm, classifier, folding
+from tf_transfer.session import Session
+from tf_transfer.training import optimizers, tasks
+from tf_transfer.training.regularizers import REGULARIZERS
+
+# Whoever changes one of these may change the features.
+_DECIDING = (augment, batches, pixels, extract, backbones, batchnorm, classifier, folding)
+
+
+def features(
+    session: Session, model: classifier.Classifier, data: TrainingData, plan: Plan
+) -> tuple[Split, Split | None]:
+    """Returns the features of the training pictures, in as many views as planned, and of the validation pictures."""
+    size = 2 * plan.batch_size if session.image_size <= 112 else 32
+    facts = {
+        "backbone": session.config.model.backbone,
+        "weights": weights_digest(model),
+        "image_size": session.image_size,
+        "precision": session.precision,
+        "device": runtime.facts(session.strategy, session.precision)["device"]["devices"][:1],
+        "code": _code_digest(),
+    }
+
+    def made(split: Split, views: extract.Views) -> Split:
+        shown = session.progress("features")
+        found, here = extract.extract(model, split, views, session.strategy, size, shown, session.features, facts)
+        if here:
+            session.console.line(f"features  {here:,} of {len(found):,} were in {session.features.folder}")
+        return found
+
+    train = made(data.train, extract.Views(plan.feature_views, plan.augment, session.config.run.seed))
+    return train, made(data.validation, extract.Views()) if data.validation is not None else None
+
+
+def solve(session: Session, phase: str, model: classifier.Classifier, data: TrainingData, plan: Plan, log) -> dict:
+    """Solves the head to its optimum, its L2 chosen on validation; returns how it ended."""
+    train, validation = features(session, model, data, plan)
+    scale = extract.Standardizer(train.inputs)
+    weights = data.class_weights[train.labels]
+    problem = solver.Problem(train, scale, weights, model.num_classes, plan.label_smoothing)
+    penalty = REGULARIZERS.create(plan.regularizer, [], [])
+    best = solver.solve(
+        problem,
+        penalty.head if penalty else (0.0,),
+        _validator(scale, validation),
+        optimizers.SOLVERS.create(plan.optimizer).iterations,
+        log=log,
+        progress=session.progress(phase),
+    )
+    model.head.set_weights(scale.fold(best.kernel, best.bias))
+    return {
+        "epochs": 0,
+        "best_epoch": 0,
+        "l2": best.l2,
+        "validation_accuracy": best.measures.get("validation_accuracy"),
+        "validation_loss": best.measures.get("validation_loss"),
+    }
+
+
+def _validator(scale: extract.Standardizer, split: Split | None):
+    if split is None:
+        return None
+
+    def validate(kernel: np.ndarray, bias: np.ndarray) -> dict:
+        kernel, bias = scale.fold(kernel, bias)
+        return tasks.measure(split.inputs @ kernel + bias, split.labels)
+
+    return validate
+
+
+def weights_digest(model: classifier.Classifier) -> str:
+    """Returns a digest of the backbone's weights, statistics included."""
+    digest = hashlib.blake2b(digest_size=16)
+    for variable in model.backbone.weights:
+        digest.update(np.ascontiguousarray(variable.numpy()))
+    return digest.hexdigest()
+
+
+@functools.cache
+def _code_digest() -> str:
+    digest = hashlib.blake2b(f"{tf.__version__} {keras.__version__}".encode(), digest_size=16)
+    for module in _DECIDING:
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()

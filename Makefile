@@ -2,7 +2,6 @@
 
 PYTHON ?= python3
 ARGS ?=
-BENCH ?= $(filter-out __init__ results,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -12,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format bench results clean
+.PHONY: help quickstart test lint format results performance clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -32,11 +31,11 @@ format: $(VENV)/.installed-dev ## fix style and formatting in place
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(VENV)/.installed ## run the benchmarks, or some: make bench BENCH="keras_guide"
-	@set -e; for name in $(BENCH); do echo "== benchmarks.$$name"; $(PY) -m benchmarks.$$name $(ARGS); done
-
 results: $(VENV)/.installed ## make docs/results.md anew
 	$(PY) -m benchmarks.results $(ARGS)
+
+performance: $(VENV)/.installed ## make docs/performance.md anew
+	$(PY) -m benchmarks.performance $(ARGS)
 
 clean: ## remove .venv, caches and builds; runs stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

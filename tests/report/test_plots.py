@@ -12,6 +12,11 @@ from tf_transfer.report import confusion, figure, plots, summary, tables
 SVG = "{http://www.w3.org/2000/svg}"
 
 
+PATH = [
+    {"l2": x, "train_accuracy": 0.9 - x, "validation_accuracy": 0.8 - 2 * abs(x - 0.001)} for x in (0.01, 1e-3, 1e-4)
+]
+
+
 def every_plot(records):
     """Each plot of a run, by name."""
     metrics = summary.evaluations(records)["full"]["metrics"]
@@ -24,6 +29,7 @@ def every_plot(records):
         "classes": plots.class_bars(metrics["per_class"]),
         "reliability": plots.reliability(metrics["reliability"]),
         "rates": plots.rate_search(search["rates"], search["losses"], search["suggestion"]),
+        "path": plots.l2_path(PATH, 0.001),
         "matrix": confusion.matrix(metrics["confusion"], names),
         "map": confusion.heat_map(metrics["confusion"]),
     }
@@ -193,3 +199,15 @@ def test_rate_search_marks_its_suggestion_and_skips_what_diverged(axes):
     assert axes[0].get_xscale() == "log"
     assert "0.012" in texts(svg)
     assert "0.012" not in texts(plots.rate_search([0.001, 0.01], [2.0, 1.0], None))
+
+
+def test_the_path_goes_from_strong_to_weak_and_rings_what_was_kept(axes):
+    svg = plots.l2_path(PATH, 0.001)
+    training, _, validation, ring = axes[0].lines
+    np.testing.assert_allclose(training.get_ydata(), [r["train_accuracy"] for r in PATH])
+    np.testing.assert_allclose(validation.get_ydata(), [r["validation_accuracy"] for r in PATH])
+    assert ring.get_xydata().tolist() == [[0.001, 0.8]]
+    assert axes[0].get_xscale() == "log" and axes[0].get_xlim()[0] > axes[0].get_xlim()[1]
+    assert {"training", "validation"} <= set(texts(svg))
+    # One strength, of zero, without validation.
+    plots.l2_path([{"l2": 0.0, "train_accuracy": 1.0}], 0.0)

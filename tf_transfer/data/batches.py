@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
+from tf_transfer.data.arrays import release
 from tf_transfer.data.splits import Split
 
 # Uniform numbers an example gets in each epoch; `augment` says which operation reads which.
@@ -93,6 +94,7 @@ class Batches:
                 "label2": self.split.labels[other].astype(np.int32),
                 "mix": drawn["mix"][rows],
             }
+        release(self.split.inputs)
         return part
 
 

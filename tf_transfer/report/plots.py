@@ -189,3 +189,31 @@ def rate_search(rates: Sequence[float], losses: Sequence[float], suggestion: flo
         p.ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         p.ax.xaxis.set_minor_formatter("")
     return p.svg
+
+
+def l2_path(rows: Sequence[Mapping], chosen: float | None, name: str = "path") -> str:
+    """Draws the accuracy over the strengths of a regulariser that were solved for, the chosen one ringed.
+
+    Args:
+        rows: `path` records of one phase.
+        chosen: the strength that was kept.
+        name: unique among the plots of a page.
+    """
+    with plot(name, WIDTH, 260, (52, 14, 30, 42)) as p:
+        for key, color, label in (("train", ORANGE, "training"), ("validation", BLUE, "validation")):
+            told = [(r["l2"], r[f"{key}_accuracy"]) for r in rows if number(r.get(f"{key}_accuracy")) is not None]
+            if told:
+                p.ax.plot(*np.transpose(told), "o-", color=color, label=label)
+            ring = [y for l2, y in told if l2 == chosen and key == "validation"]
+            style = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.6, "color": color}
+            p.ax.plot([chosen] * len(ring), ring, "o", **style)
+        p.ax.set(xlabel="strength of L2, from strong to weak")
+        if len({r["l2"] for r in rows}) > 1 and all(r["l2"] > 0 for r in rows):
+            p.ax.set(xscale="log")
+            p.ax.xaxis.set_minor_formatter("")
+        p.ax.invert_xaxis()
+        p.ax.margins(y=0.16)
+        p.ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        percent_axis(p.ax.yaxis)
+        legend(p.ax)
+    return p.svg

@@ -75,12 +75,23 @@ def learning(records: Sequence[dict]) -> list[dict]:
     epochs = {phase: rows for phase, rows in summary.epochs(records).items() if phase != "source"}
     best = {phase: end.get("best_epoch") for phase, end in summary.by_phase(records, "phase_end").items()}
     figures = [_curve(epochs, quantity, best) for quantity in ("accuracy", "loss") if epochs]
+    ends = summary.by_phase(records, "phase_end")
+    figures += [_path(phase, rows, ends.get(phase, {}).get("l2")) for phase, rows in summary.paths(records).items()]
     for phase, r in summary.by_phase(records, "lr_find").items():
         svg = plots.rate_search(r.get("rates", []), r.get("losses", []), r.get("suggestion"), f"rates-{len(figures)}")
         alt = f"Line chart of loss over learning rates; suggested: {r.get('suggestion')}."
         caption = f"Search for the learning rate of {one_line(phase, 20)}; the line marks its suggestion."
         figures.append(figure(svg, alt, caption))
     return figures
+
+
+def _path(phase: str, rows: Sequence[Mapping], chosen: float | None) -> dict:
+    told = [f"{r['l2']:.1e} {percent(r.get('validation_accuracy'))}" for r in rows]
+    name = one_line(phase, 20)
+    kept = "" if chosen is None else f" The ring marks the one that was kept, {chosen:.1e}."
+    caption = f"The {name} was solved for each of these strengths, weaker ones fitting closer.{kept}"
+    alt = f"Line chart of accuracy over the strength of L2; on validation: {', '.join(told)}."
+    return figure(plots.l2_path(rows, chosen, f"path-{len(name)}"), alt, caption)
 
 
 def _curve(epochs: Mapping[str, Sequence[Mapping]], quantity: str, best: Mapping[str, int]) -> dict:

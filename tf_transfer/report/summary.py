@@ -17,7 +17,7 @@ MODELS = {
 
 # A phase begins from what these left; run again, they leave it out of date.
 _BUILT_ON = {"head": ("source",), "full": ("source", "head")}
-_SUPERSEDED_KINDS = ("plan", "epoch", "phase_end", "evaluation", "comparison", "export")
+_SUPERSEDED_KINDS = ("plan", "epoch", "path", "phase_end", "evaluation", "comparison", "export")
 
 
 def current(records: Sequence[dict]) -> list[dict]:
@@ -67,6 +67,15 @@ def epochs(records: Sequence[dict]) -> dict[str, list[dict]]:
         if record.get("kind") == "epoch":
             found.setdefault(record.get("phase", ""), {})[record.get("epoch", 0)] = record
     return {phase: [rows[e] for e in sorted(rows)] for phase, rows in found.items()}
+
+
+def paths(records: Sequence[dict]) -> dict[str, list[dict]]:
+    """Returns the `path` records of each phase whose head was solved, in order."""
+    found: dict[str, list[dict]] = {}
+    for record in current(records):
+        if record.get("kind") == "path":
+            found.setdefault(record.get("phase", ""), []).append(record)
+    return found
 
 
 def main_split(records: Sequence[dict]) -> str:

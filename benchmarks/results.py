@@ -38,7 +38,7 @@ def run_phases(folder: Path, *flags: str) -> dict:
         if r["kind"] == "phase_end":
             models.setdefault(r["phase"], {}).update(seconds=r["seconds"], validation=r["validation_accuracy"])
         elif r["kind"] == "plan":
-            plan = {k: r["plan"][k] for k in ("epochs", "batch_size", "learning_rate", "bn", "augment", "ema")}
+            plan = {k: r["plan"][k] for k in ("epochs", "batch_size", "learning_rate", "bn", "unfreeze", "augment", "ema")}
             models.setdefault(r["phase"], {}).update(plan=plan, trained=r["parameters"]["trained"])
         elif r["kind"] == "evaluation":
             models.setdefault(r["model"], {}).update(test=r["metrics"]["accuracy"], ece=r["metrics"]["ece"]["value"])

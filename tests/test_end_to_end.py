@@ -1,6 +1,7 @@
 """The whole story: in one process and in several, on one device and on two, small and with ResNet-50."""
 
 import csv
+import io
 import json
 import re
 
@@ -11,6 +12,9 @@ import tools
 from PIL import Image
 
 from tf_transfer import api, run_dir, serving
+from tf_transfer.console import Console
+from tf_transfer.session import Session
+from tf_transfer.training import tasks
 
 WEIGHTS = [f"{phase}/{name}.weights.h5" for phase in ("head", "full") for name in ("backbone", "head")]
 
@@ -210,3 +214,54 @@ def test_learning_rate_search_for_head_and_full(tmp_path, capsys):
         if phase == "head":
             assert not (tmp_path / "run/head").exists()
             api.fine_tune(**options, phases=["head"], quiet=True)
+
+
+# As a user runs it: the head is solved, where TINY, which asks for epochs, trains it in steps.
+SOLVED = {k: v for k, v in tools.TINY.items() if k != "epochs"} | {"quiet": True, "phases": ["head"]}
+
+
+def test_the_same_head_with_the_store_without_and_again(tmp_path):
+    stores = {"off": "off", "kept": tmp_path / "store", "again": tmp_path / "store"}
+    for name, store in stores.items():
+        api.fine_tune(**SOLVED, run_dir=tmp_path / name, feature_store=store)
+    first = arrays(tmp_path / "off/head/head.weights.h5")
+    for name in ("kept", "again"):
+        other = arrays(tmp_path / name / "head/head.weights.h5")
+        assert all(np.array_equal(first[key], other[key]) for key in first)
+    assert len(list((tmp_path / "store").rglob("features.f32"))) == 2
+    end = run_dir.RunDir(tmp_path / "off").records("phase_end")[-1]
+    path = run_dir.RunDir(tmp_path / "off").records("path")
+    best = min(path, key=lambda r: r["validation_loss"])
+    assert (end["l2"], end["validation_accuracy"]) == (best["l2"], best["validation_accuracy"])
+    # Other weights, pictures or views are other features.
+    for change in ({"seed": 1}, {"image_size": 24}, {"feature_views": 3, "augment": "crop"}, {"precision": "bfloat16"}):
+        before = len(list((tmp_path / "store").rglob("features.f32")))
+        api.fine_tune(**SOLVED | change, run_dir=tmp_path / str(change), feature_store=tmp_path / "store")
+        assert len(list((tmp_path / "store").rglob("features.f32"))) > before
+
+
+def test_the_solved_head_is_what_the_network_then_computes(tmp_path):
+    """Features once, scaled, solved and folded back, against the pictures through the whole network."""
+    result = api.fine_tune(**SOLVED | {"phases": ["head", "evaluate"]}, run_dir=tmp_path / "run")
+    end = run_dir.RunDir(result.run_dir).records("phase_end")[-1]
+    config, run = api.open_run({"run_dir": str(result.run_dir)}, [], write=False)
+    session = Session(config, frozenset(), run, Console(io.StringIO()))
+    held = session.training_data().validation
+    measured = tasks.measure(session.trained("head").logits(held.inputs).numpy(), held.labels)
+    assert measured["accuracy"] == end["validation_accuracy"]
+    assert measured["loss"] == pytest.approx(end["validation_loss"], rel=1e-4)
+
+
+def test_an_export_in_another_precision(tmp_path):
+    options = SOLVED | {"phases": ["head", "export"], "export_precision": "bfloat16"}
+    result = api.fine_tune(**options, run_dir=tmp_path / "run")
+    record = run_dir.RunDir(result.run_dir).records("export")[-1]
+    assert (record["precision"], record["parity"]["tolerance"]) == ("bfloat16", 2e-2)
+    assert 0 < record["parity"]["max_probability_difference"] < 2e-2
+
+
+def test_a_full_phase_that_loses_to_its_head_says_so(tmp_path, capsys):
+    options = SOLVED | {"quiet": False, "phases": ["head", "full", "report"]}
+    api.fine_tune(**options, run_dir=tmp_path / "run", epochs={"full": 1}, learning_rate={"full": 30.0}, clip_norm=1.0)
+    assert "note  the whole network validates worse than the head it began from" in capsys.readouterr().out
+    assert "validates worse than the head" in (tmp_path / "run/report.html").read_text()

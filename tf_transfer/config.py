@@ -68,7 +68,12 @@ class Training:
     )
     layer_decay: float = option(1.0, "factor on the rate from stage to stage downwards", float, low=0.01, high=1.0)
     unfreeze: str = option("", "full: regular expression over stageN/layer; the rest stays frozen")
-    bn: str = option(None, "BatchNorm statistics: frozen or train", choices=("frozen", "train"), per_phase=True)
+    bn: str = option(
+        None,
+        "BatchNorm statistics: frozen, train, or local = each replica its own",
+        choices=("frozen", "train", "local"),
+        per_phase=True,
+    )
     regularizer: str = option(None, "lambda*R(theta): l2(1e-4), l2sp(0.01, 1e-4), none; lbfgs: l2path", per_phase=True)
     label_smoothing: float = option(
         0.0, "share of the target spread over all classes", float, low=0.0, high=0.9, per_phase=True

@@ -68,7 +68,7 @@ def resolve(training: Training, phase: str, facts: Facts) -> Plan:
     given = {name: value for name, value in asked.items() if value is not None}
     plan = {f.name: f.default for f in fields(Training) if f.default is not None} | given
     plan.setdefault("bn", _bn(phase, facts, plan))
-    if phase != "head" or plan["bn"] == "train":
+    if phase != "head" or plan["bn"] != "frozen":
         plan["feature_views"] = 0
     for name, rule in _RULES.items():
         if name not in plan:
@@ -153,7 +153,7 @@ def _learning_rate(phase: str, facts: Facts, plan: dict) -> float:
         return 0.002 * scale if adaptive else 0.1 * scale
     if phase == "head":
         return 0.001 * scale if adaptive else 0.05 * scale
-    trained = plan["bn"] == "train" and facts.batchnorm != "none"
+    trained = plan["bn"] != "frozen" and facts.batchnorm != "none"
     if adaptive:
         return (3e-4 if trained else 5e-5) * scale
     # Frozen statistics do not follow weights that move: ten times their rate diverges at once.

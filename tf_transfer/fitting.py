@@ -151,7 +151,7 @@ def in_steps(session: Session, phase: str, classifier: Classifier, data: Trainin
         augmentation,
         plan.label_smoothing,
         plan.regularizer,
-        through_backbone=phase != "head" or plan.bn == "train",
+        through_backbone=phase != "head" or plan.bn != "frozen",
         validate=tasks.validator(predict, data.validation),
     )
     return task, batches

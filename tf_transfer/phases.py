@@ -3,8 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
-
 from tf_transfer import defaults, fitting, scoring
 from tf_transfer import export as exporter
 from tf_transfer.config import Training, pick
@@ -100,16 +98,14 @@ def export(session: Session) -> None:
     phase = next((p for p in ("full", "head") if session.run.done(p)), None)
     if phase is None:
         raise UserError(f"--phase=export {_no_head(session)}")
-    data = session.training_data()
-    classifier = session.trained(phase, data.class_names)
-    sample = data.validation or data.train
-    sample = sample.take(np.arange(min(256, len(sample))))
+    sample, class_names = session.sample(256)
+    classifier = session.trained(phase, class_names)
     logits = tasks.Predictor(classifier.logits, session.strategy, 32)(sample.inputs)
     precision = session.config.run.export_precision or session.precision
     if precision != session.precision:
-        classifier = session.trained(phase, data.class_names, precision)
+        classifier = session.trained(phase, class_names, precision)
     with session.run.write_folder("saved_model") as folder:
-        signatures = exporter.write(classifier, data.class_names, folder / "1")
+        signatures = exporter.write(classifier, class_names, folder / "1")
         parity = exporter.parity(folder / "1", sample.inputs, logits, precision)
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     path = session.run.path / "saved_model" / "1"
@@ -181,7 +177,7 @@ def _already_done(session: Session, phase: str) -> bool:
         return False
     asked = {f.name: pick(getattr(session.config.training, f.name), phase) for f in dataclasses.fields(Training)}
     asked = {k: v for k, v in asked.items() if k in session.given and v is not None and v != done["plan"][k]}
-    if phase != "head" or done["plan"]["bn"] == "train":
+    if phase != "head" or done["plan"]["bn"] != "frozen":
         # Only a head on a frozen backbone heeds it.
         asked.pop("feature_views", None)
     if done["plan"]["feature_views"]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from tf_transfer import defaults, runtime
 from tf_transfer.config import Config
 from tf_transfer.console import Console
@@ -94,6 +96,26 @@ class Session:
             for text in texts[:1]:
                 self.console.line(f"note  {kind}: {many}{text}")
         return loaded
+
+    def sample(self, count: int) -> tuple[splits.Split, tuple[str, ...]]:
+        """Returns some pictures of the validation split, or of the training split without one, and the class names.
+
+        No others are read than these, where this command has not loaded them all already.
+        """
+        data, name = self.config.data, self.config.data.dataset
+        if (name, True) in self._data:
+            loaded = self._data[name, True]
+            split = loaded.validation or loaded.train
+            return split.take(np.arange(min(count, len(split)))), loaded.class_names
+        source = self.open(name)
+        plan = training_data.plan_training(
+            source, data.validation_fraction, self.config.run.seed, data.examples_per_class
+        )
+        if plan.validation is None:
+            rows = np.arange(min(count, len(source.labels("validation"))))
+            return source.load("validation", rows, self.image_size), tuple(source.class_names)
+        rows = plan.validation if len(plan.validation) else plan.train
+        return source.load("train", rows[:count], self.image_size), tuple(source.class_names)
 
     def record_data(self, data: TrainingData) -> None:
         """Records what a phase is about to train on; once a command."""

@@ -124,6 +124,26 @@ def test_two_replicas_equal_one_device_on_the_whole_batch(shape):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+def test_local_statistics_are_those_of_each_replica():
+    x = RANDOM.normal(3.0, 2.0, (8, 5, 4, 7)).astype(np.float32)
+    x[:4] += 5.0
+    strategy = runtime.make_strategy("mirrored")
+    with strategy.scope():
+        layer = keras.layers.BatchNormalization(momentum=0.8)
+        layer.build((None, 5, 4, 7))
+    layer.__class__ = batchnorm.BatchNormalization
+    layer.use_batch_statistics, layer.synchronised = True, False
+    data = tf.data.Dataset.from_tensors(x).unbatch().batch(8, drop_remainder=True)
+    part = next(iter(strategy.experimental_distribute_dataset(data)))
+    run = tf.function(lambda part: strategy.run(lambda x: layer(x, training=True), (part,)))
+    halves = np.concatenate(strategy.experimental_local_results(run(part))).reshape(2, 4, 5, 4, 7)
+    for half, seen in zip(halves, np.split(x, 2), strict=True):
+        np.testing.assert_allclose(half, (seen - seen.mean((0, 1, 2))) / np.sqrt(seen.var((0, 1, 2)) + 1e-3), atol=1e-4)
+    means, variances = ([f(half, (0, 1, 2)) for half in np.split(x, 2)] for f in (np.mean, np.var))
+    np.testing.assert_allclose(layer.moving_mean.numpy(), 0.2 * np.mean(means, 0), rtol=1e-4)
+    np.testing.assert_allclose(layer.moving_variance.numpy(), 0.8 + 0.2 * np.mean(variances, 0), rtol=1e-4)
+
+
 def mobilenet():
     model = keras.applications.MobileNet(alpha=0.25, include_top=False, weights=None, input_shape=(32, 32, 3))
     random = np.random.default_rng(3)

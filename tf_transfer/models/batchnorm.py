@@ -13,13 +13,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
       by the `training` argument of a call and by `trainable`, which also freezes gamma and beta, and
       under `fit` drops `training=False` given to an inner model (keras#20285).
     * `FusedBatchNormV3` computes it, in float32 statistics whatever the input's precision; Keras runs
-      a chain of elementwise operations. Over several replicas the statistics are those of the global batch.
+      a chain of elementwise operations. Over several replicas the statistics are those of the global batch, or
+      where `synchronised` is False of each replica's share.
 
     Outputs, gradients and moving statistics equal Keras' (Ioffe & Szegedy 2015, arXiv:1502.03167);
     the variance that enters the moving average is the biased one, as in Keras.
     """
 
     use_batch_statistics = False
+    synchronised = True
     # Set by `folding.adopt` where the layer before can take the normalisation in.
     fold = None
 
@@ -30,8 +32,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         x = inputs if inputs.shape.rank == 4 else inputs[:, None, None, :]
         if training and self.use_batch_statistics:
             replicas = tf.distribute.get_replica_context()
-            synchronised = replicas is not None and replicas.num_replicas_in_sync > 1
-            y, mean, variance = self._over_replicas(x, replicas) if synchronised else self._fused(x)
+            several = replicas is not None and replicas.num_replicas_in_sync > 1
+            y, mean, variance = self._over_replicas(x, replicas) if several and self.synchronised else self._fused(x)
+            if several and not self.synchronised:
+                mean, variance = replicas.all_reduce("MEAN", [mean, variance])
             self._update(self.moving_mean, mean)
             self._update(self.moving_variance, variance)
         else:

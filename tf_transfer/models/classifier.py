@@ -76,7 +76,8 @@ class Classifier:
         """`train`: the batch statistics of a training pass normalise and move the averages; `frozen`: never.
 
         Args:
-            policy: `train` or `frozen`.
+            policy: `train`, over all replicas; `local`, where each replica normalises by its own share of the batch and
+                the averages move by the mean over the replicas; or `frozen`.
             layers: names of those that follow the policy; the others stay frozen. None: all follow.
             steps: length of the training to come. The moving averages then look back over a fiftieth of it,
                 between 10 and 100 steps: the usual 0.99 comes from long pretraining, and in a few hundred steps
@@ -85,7 +86,8 @@ class Classifier:
         momentum = None if steps is None else 1.0 - 1.0 / min(100, max(10, steps / 50))
         for layer in self.batchnorms:
             layer.momentum = layer.momentum if momentum is None else min(layer.momentum, momentum)
-            layer.use_batch_statistics = policy == "train" and (layers is None or layer.name in layers)
+            layer.synchronised = policy != "local"
+            layer.use_batch_statistics = policy != "frozen" and (layers is None or layer.name in layers)
 
     def unfrozen(self, pattern: str) -> set[str]:
         """Returns the names of the layers whose `stageN/layer` matches the regular expression `pattern`.

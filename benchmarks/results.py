@@ -20,6 +20,8 @@ from benchmarks import results_page
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "results.json"
 SEEDS = (0, 1, 2)
+# What the page tells of a plan.
+_TOLD = ("epochs", "batch_size", "learning_rate", "bn", "unfreeze", "augment", "ema")
 
 
 def _environment() -> dict[str, str]:
@@ -38,7 +40,7 @@ def run_phases(folder: Path, *flags: str) -> dict:
         if r["kind"] == "phase_end":
             models.setdefault(r["phase"], {}).update(seconds=r["seconds"], validation=r["validation_accuracy"])
         elif r["kind"] == "plan":
-            plan = {k: r["plan"][k] for k in ("epochs", "batch_size", "learning_rate", "bn", "unfreeze", "augment", "ema")}
+            plan = {k: r["plan"][k] for k in _TOLD}
             models.setdefault(r["phase"], {}).update(plan=plan, trained=r["parameters"]["trained"])
         elif r["kind"] == "evaluation":
             models.setdefault(r["model"], {}).update(test=r["metrics"]["accuracy"], ece=r["metrics"]["ece"]["value"])

@@ -54,6 +54,11 @@ def test_without_the_data_sizes_are_assumed(capsys, monkeypatch):
     assert re.findall(r"^(head|full) ", printed, re.MULTILINE) == ["head", "full"]
 
 
+def test_a_dry_run_without_the_weights_does_not_take_the_network_for_a_folded_one(capsys):
+    printed = show(["full"], capsys, weights="imagenet", backbone="mobilenet(alpha=0.25)", image_size=32)
+    assert "bn=train" in printed
+
+
 def test_a_data_set_that_is_mistaken_is_not_assumed(capsys):
     with pytest.raises(api.UserError, match="expected a folder of class folders"):
         show(["head"], capsys, dataset="folder(path=nowhere)")

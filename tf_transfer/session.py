@@ -203,11 +203,11 @@ class Session:
                 f"over with --phase={phase},full --restart."
             )
 
-    def plan(self, phase: str, data: TrainingData, classifier: Classifier) -> defaults.Plan:
-        """Resolves the options of a phase against its data and network."""
+    def plan(self, phase: str, data: TrainingData, classifier: Classifier, loaded: bool = True) -> defaults.Plan:
+        """Resolves the options of a phase against its data and network, whose weights need not be `loaded` yet."""
         kind = "none" if not classifier.batchnorms else self.backbone.bn
         # Random weights have no statistics either, but for them that is the start and not the end.
-        if self.config.model.weights != "random" and batchnorm.already_folded(classifier.batchnorms):
+        if loaded and self.config.model.weights != "random" and batchnorm.already_folded(classifier.batchnorms):
             kind = "folded"
         held = 0 if data.validation is None else len(data.validation)
         facts = defaults.Facts(

@@ -56,7 +56,7 @@ def _cases(title: str, text: str, record: Mapping) -> list[str]:
 def _forward(record: Mapping) -> list[str]:
     text = (
         "Keras' own network; ours with each normalisation as one fused kernel; and with each normalisation folded into "
-        "the layer before it. Ours includes the preprocessing."
+        "the layer before it, its weights worked out at each call or once."
     )
     return _cases("The frozen network, forward", text, record)
 

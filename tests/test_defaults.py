@@ -101,7 +101,9 @@ def test_a_head_on_features_is_solved_unless_an_option_of_steps_is_given():
     assert plan("head", dataclasses.replace(held, dropout=0.2)).optimizer == "sgd"
     assert plan("full", held).optimizer == "sgd"
     assert plan("head", held, optimizer="lbfgs(iterations=7)", epochs=3.0).epochs == 0
-    with pytest.raises(UserError, match=r"--optimizer=lbfgs solves a head.* --phase=full takes sgd or adamw\."):
+    with pytest.raises(
+        UserError, match=r"--optimizer=lbfgs solves a head.* --phase=full takes sgd or adamw\. For the head alone"
+    ):
         plan("full", optimizer="lbfgs")
     with pytest.raises(UserError, match=r"--phase=head takes sgd or adamw unless --feature_views"):
         plan("head", optimizer="lbfgs", feature_views=0)

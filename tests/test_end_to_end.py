@@ -252,12 +252,26 @@ def test_the_solved_head_is_what_the_network_then_computes(tmp_path):
     assert measured["loss"] == pytest.approx(end["validation_loss"], rel=1e-4)
 
 
-def test_an_export_in_another_precision(tmp_path):
-    options = SOLVED | {"phases": ["head", "export"], "export_precision": "bfloat16"}
+@pytest.mark.parametrize(("trained", "exported"), [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_an_export_in_another_precision(tmp_path, trained, exported):
+    options = SOLVED | {"phases": ["head", "export"], "precision": trained, "export_precision": exported}
     result = api.fine_tune(**options, run_dir=tmp_path / "run")
     record = run_dir.RunDir(result.run_dir).records("export")[-1]
-    assert (record["precision"], record["parity"]["tolerance"]) == ("bfloat16", 2e-2)
+    assert (record["precision"], record["parity"]["tolerance"]) == (exported, 2e-2)
     assert 0 < record["parity"]["max_probability_difference"] < 2e-2
+
+
+def test_the_same_command_again_is_done_already(tmp_path, capsys):
+    same = [{}, {"optimizer": {"head": "lbfgs"}, "epochs": 2}, {"augment": "flip"}, {"augment": "crop,flip"}]
+    for number, options in enumerate(same):
+        for _ in range(2):
+            api.fine_tune(**SOLVED | options | {"quiet": False}, run_dir=tmp_path / str(number))
+        assert "head  already done" in capsys.readouterr().out
+    with pytest.raises(api.UserError, match=r"--optimizer was 'lbfgs', now 'sgd'"):
+        api.fine_tune(**SOLVED | {"optimizer": "sgd"}, run_dir=tmp_path / "0")
+    with pytest.raises(api.UserError, match=r"takes sgd or adamw\. For the head alone: --optimizer=head:lbfgs"):
+        api.fine_tune(**SOLVED | {"optimizer": "lbfgs", "phases": ["head", "full"]}, run_dir=tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_a_full_phase_that_loses_to_its_head_says_so(tmp_path, capsys):

@@ -75,20 +75,37 @@ def resolve(training: Training, phase: str, facts: Facts) -> Plan:
             plan[name] = rule(phase, facts, plan)
     if plan["feature_views"]:
         # Features made beforehand know no other augmentation than their views.
-        plan["augment"] = _seen(plan["augment"], plan["feature_views"])
+        plan["augment"] = seen(plan["augment"], plan["feature_views"])
     if solved(plan["optimizer"]):
         if not plan["feature_views"]:
             raise UserError(
                 f"--optimizer=lbfgs solves a head on features computed beforehand; --phase={phase} takes sgd or adamw"
-                f"{' unless --feature_views and --bn leave the backbone frozen' if phase == 'head' else ''}."
+                + (" unless --feature_views and --bn leave the backbone frozen." if phase == "head" else ".")
+                + " For the head alone: --optimizer=head:lbfgs."
             )
-        plan |= dict.fromkeys(_OF_STEPS, 0) | {"schedule": "constant"}
-    elif plan["regularizer"].split("(")[0].strip() == "l2path":
-        raise UserError(f"--regularizer=l2path needs --optimizer=lbfgs; --phase={phase} here runs {plan['optimizer']}.")
+        if facts.dropout:
+            raise UserError("--optimizer=lbfgs knows no --dropout: leave one of the two out, or take sgd.")
+        plan |= dict.fromkeys(OF_STEPS, 0) | {"schedule": "constant"}
+        if _is_path(plan["regularizer"]) and not facts.validation:
+            raise UserError("--regularizer=l2path chooses on validation pictures, and there are none: give l2(0.01).")
+    elif _is_path(plan["regularizer"]):
+        raise UserError(
+            f"--regularizer=l2path needs --optimizer=lbfgs; --phase={phase} here runs {plan['optimizer']}. "
+            "For the head alone: --regularizer=head:l2path."
+        )
     return Plan(**plan)
 
 
-def _seen(augment: str, views: int) -> str:
+def check(training: Training, phase: str) -> None:
+    """Finds options that do not go together in a phase, before any data is read; see `resolve`."""
+    resolve(training, phase, Facts(1000, 32, 32, ("one", "two"), validation=100))
+
+
+def _is_path(regularizer: str) -> bool:
+    return regularizer.split("(")[0].strip() == "l2path"
+
+
+def seen(augment: str, views: int) -> str:
     """What of an augmentation so many fixed views show: mirrors, then all that mixes no pictures."""
     parts = [part for part in split_list(augment) if part.split("(")[0] not in ("mixup", "cutmix", "none")]
     if views <= 1 + ("flip" in parts):
@@ -125,7 +142,7 @@ def _feature_views(phase: str, facts: Facts, plan: dict) -> int:
 def _optimizer(phase: str, facts: Facts, plan: dict) -> str:
     """A head on features is solved, unless an option was given that only steps have."""
     # The rules for these come later: what is there was asked for, or is the default of the options.
-    asked = [name for name in _OF_STEPS if plan.get(name)] or plan["schedule"] != "cosine"
+    asked = [name for name in OF_STEPS if name != "schedule" and plan.get(name)] or plan["schedule"] != "cosine"
     return "lbfgs" if plan["feature_views"] and not asked and not facts.dropout else "sgd"
 
 
@@ -180,7 +197,7 @@ def _ema(phase: str, facts: Facts, plan: dict) -> float:
 
 
 # Options of a training in steps, which a head that is solved has no use for.
-_OF_STEPS = ("epochs", "learning_rate", "warmup", "ema", "patience", "clip_norm")
+OF_STEPS = ("epochs", "learning_rate", "schedule", "warmup", "ema", "patience", "clip_norm")
 
 _RULES: dict[str, Any] = {
     "augment": _augment,

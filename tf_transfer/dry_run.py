@@ -51,7 +51,8 @@ def _show_phase(session: Session, phase: str) -> None:
     )
     split = Split(pictures, np.arange(64, dtype=np.int32) % len(class_names), [""] * 64)
     classifier = session.pretrained(len(class_names), source="random")
-    facts = TrainingData(_Sized(split, examples), None, class_names, np.ones(len(class_names), np.float32))
+    validation = _Sized(split, held) if held else None
+    facts = TrainingData(_Sized(split, examples), validation, class_names, np.ones(len(class_names), np.float32))
     plan = session.plan(phase, facts, classifier, loaded=False)
     groups = fitting.trained_groups(phase, classifier, plan)
     trained = sum(int(np.prod(v.shape)) for g in groups for v in g.variables)

@@ -14,13 +14,13 @@ from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.defaults import Plan
 from tf_transfer.features import extract, solver
-from tf_transfer.models import backbones, batchnorm, classifier, folding
+from tf_transfer.models import backbones, batchnorm, classifier, folding, weights
 from tf_transfer.session import Session
 from tf_transfer.training import optimizers, tasks
 from tf_transfer.training.regularizers import REGULARIZERS
 
 # Whoever changes one of these may change the features.
-_DECIDING = (augment, batches, pixels, extract, backbones, batchnorm, classifier, folding)
+_DECIDING = (augment, batches, pixels, extract, backbones, batchnorm, classifier, folding, tasks)
 
 
 def features(
@@ -30,7 +30,8 @@ def features(
     size = 2 * plan.batch_size if session.image_size <= 112 else 32
     facts = {
         "backbone": session.config.model.backbone,
-        "weights": weights_digest(model),
+        "network": hashlib.blake2b(model.backbone.to_json().encode(), digest_size=16).hexdigest(),
+        "weights": weights.digest(model.backbone),
         "image_size": session.image_size,
         "precision": session.precision,
         "device": runtime.facts(session.strategy, session.precision)["device"]["devices"][:1],
@@ -52,8 +53,8 @@ def solve(session: Session, phase: str, model: classifier.Classifier, data: Trai
     """Solves the head to its optimum, its L2 chosen on validation; returns how it ended."""
     train, validation = features(session, model, data, plan)
     scale = extract.Standardizer(train.inputs)
-    weights = data.class_weights[train.labels]
-    problem = solver.Problem(train, scale, weights, model.num_classes, plan.label_smoothing)
+    examples = data.class_weights[train.labels]
+    problem = solver.Problem(train, scale, examples, model.num_classes, plan.label_smoothing)
     penalty = REGULARIZERS.create(plan.regularizer, [], [])
     best = solver.solve(
         problem,
@@ -82,14 +83,6 @@ def _validator(scale: extract.Standardizer, split: Split | None):
         return tasks.measure(split.inputs @ kernel + bias, split.labels)
 
     return validate
-
-
-def weights_digest(model: classifier.Classifier) -> str:
-    """Returns a digest of the backbone's weights, statistics included."""
-    digest = hashlib.blake2b(digest_size=16)
-    for variable in model.backbone.weights:
-        digest.update(np.ascontiguousarray(variable.numpy()))
-    return digest.hexdigest()
 
 
 @functools.cache

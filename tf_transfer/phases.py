@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tf_transfer import defaults, fitting, scoring
 from tf_transfer import export as exporter
-from tf_transfer.config import Training, pick
+from tf_transfer.config import TRAINING_PHASES, Training, pick
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.registry import Registry
 from tf_transfer.report import page, plots, summary
@@ -69,10 +69,8 @@ def lr_find(session: Session) -> None:
     classifier = session.trained("head", names) if phase == "full" else session.pretrained(len(names))
     plan = session.plan(phase, data, classifier)
     if defaults.solved(plan.optimizer):
-        raise UserError(
-            "--phase=lr_find: the head is solved by L-BFGS, which has no learning rate. Run --phase=head first to "
-            "search one for the full phase, or give --optimizer=sgd."
-        )
+        # As the head would train if it were given a rate.
+        plan = session.plan(phase, data, classifier, optimizer="sgd", regularizer=None)
     task, batches, _ = fitting.prepare(session, phase, classifier, data, plan)
     found = lr_finder.find_learning_rate(
         task, batches, fitting.loop_config(session, plan), session.strategy, progress=session.progress("lr_find")
@@ -106,7 +104,9 @@ def export(session: Session) -> None:
         classifier = session.trained(phase, class_names, precision)
     with session.run.write_folder("saved_model") as folder:
         signatures = exporter.write(classifier, class_names, folder / "1")
-        parity = exporter.parity(folder / "1", sample.inputs, logits, precision)
+        # The logits come from the precision that was trained in.
+        coarser = max((precision, session.precision), key=exporter.TOLERANCE.get)
+        parity = exporter.parity(folder / "1", sample.inputs, logits, coarser)
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     path = session.run.path / "saved_model" / "1"
     session.run.record(
@@ -148,6 +148,8 @@ def run(session: Session, names: Sequence[str]) -> None:
     """
     stories = [PHASES.factory(name) for name in names]
     fitting.check_specs(session.config.training)
+    for name in set(names) & set(TRAINING_PHASES):
+        defaults.check(session.config.training, name)
     if names[:1] == ["source"] and names[1:]:
         # A wrong target is told now, not when the source model has been trained.
         session.open(session.config.data.dataset)
@@ -180,9 +182,12 @@ def _already_done(session: Session, phase: str) -> bool:
     if phase != "head" or done["plan"]["bn"] != "frozen":
         # Only a head on a frozen backbone heeds it.
         asked.pop("feature_views", None)
-    if done["plan"]["feature_views"]:
+    views = done["plan"]["feature_views"]
+    if views and "augment" in asked and defaults.seen(asked["augment"], views) == done["plan"]["augment"]:
         # On features made beforehand, the views say what is augmented.
-        asked.pop("augment", None)
+        del asked["augment"]
+    if defaults.solved(done["plan"]["optimizer"]) and defaults.solved(asked.get("optimizer", "lbfgs")):
+        asked = {k: v for k, v in asked.items() if k not in defaults.OF_STEPS}
     if asked:
         differ = one_line(", ".join(f"--{k} was {done['plan'][k]!r}, now {v!r}" for k, v in asked.items()))
         raise UserError(

@@ -164,8 +164,11 @@ class RunDir:
         Raises:
             UserError: the folder cannot be written, which is better known now than after the work.
         """
+        there = os.path.exists(self.path)
         with self._writing(CONFIG) as target:
             tempfile.TemporaryFile(dir=target.parent).close()
+        if not there:
+            self.path.rmdir()
         self._proposed = config, start_over
 
     def start_over(self) -> None:

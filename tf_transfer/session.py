@@ -1,15 +1,18 @@
 """What the phases of one command share: the run, its strategy, its data and its models."""
 
+import dataclasses
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tf_transfer import defaults, runtime
-from tf_transfer.config import Config
+from tf_transfer.config import Config, pick
 from tf_transfer.console import Console
 from tf_transfer.data import splits, training_data
 from tf_transfer.data.sources import open_source
@@ -89,7 +92,7 @@ class Session:
         loaded = training_data.load_training(source, dataset, plan, data.class_weights, self.image_size)
         if loaded.validation is None:
             self.console.line(
-                "note  the label budget leaves nothing to validate on: the last epoch is kept, unselected."
+                "note  the label budget leaves nothing to validate on: what is trained last is kept, unselected."
             )
         for kind, texts in loaded.facts["notes"].items():
             many = f"{len(texts)}, such as " if len(texts) > 1 else ""
@@ -106,16 +109,16 @@ class Session:
         if (name, True) in self._data:
             loaded = self._data[name, True]
             split = loaded.validation or loaded.train
-            return split.take(np.arange(min(count, len(split)))), loaded.class_names
+            return split.take(_spread(np.arange(len(split)), count)), loaded.class_names
         source = self.open(name)
         plan = training_data.plan_training(
             source, data.validation_fraction, self.config.run.seed, data.examples_per_class
         )
         if plan.validation is None:
-            rows = np.arange(min(count, len(source.labels("validation"))))
-            return source.load("validation", rows, self.image_size), tuple(source.class_names)
+            rows = np.arange(len(source.labels("validation")))
+            return source.load("validation", _spread(rows, count), self.image_size), tuple(source.class_names)
         rows = plan.validation if len(plan.validation) else plan.train
-        return source.load("train", rows[:count], self.image_size), tuple(source.class_names)
+        return source.load("train", _spread(rows, count), self.image_size), tuple(source.class_names)
 
     def record_data(self, data: TrainingData) -> None:
         """Records what a phase is about to train on; once a command."""
@@ -203,8 +206,18 @@ class Session:
                 f"over with --phase={phase},full --restart."
             )
 
-    def plan(self, phase: str, data: TrainingData, classifier: Classifier, loaded: bool = True) -> defaults.Plan:
-        """Resolves the options of a phase against its data and network, whose weights need not be `loaded` yet."""
+    def plan(
+        self, phase: str, data: TrainingData, classifier: Classifier, loaded: bool = True, **other: Any
+    ) -> defaults.Plan:
+        """Resolves the options of a phase against its data and network.
+
+        Args:
+            phase: the phase.
+            data: what it trains on.
+            classifier: what it trains.
+            loaded: the network has its weights; without, nothing is concluded from them.
+            **other: options that take the place of what was asked for.
+        """
         kind = "none" if not classifier.batchnorms else self.backbone.bn
         # Random weights have no statistics either, but for them that is the start and not the end.
         if loaded and self.config.model.weights != "random" and batchnorm.already_folded(classifier.batchnorms):
@@ -219,8 +232,14 @@ class Session:
             held,
             self.config.model.dropout,
         )
-        plan = defaults.resolve(self.config.training, phase, facts)
-        asked = self.config.training.augment
+        training = dataclasses.replace(self.config.training, **other)
+        plan = defaults.resolve(training, phase, facts)
+        if plan.feature_views and not (defaults.solved(plan.optimizer) or pick(training.optimizer, phase)):
+            self.console.line(
+                f"note  {phase} trains in steps, since an option of steps was given; one for another phase alone, such "
+                "as --epochs=full:8, leaves it to be solved."
+            )
+        asked = training.augment
         if plan.feature_views and asked not in (None, plan.augment):
             self.console.line(
                 f"note  {phase} trains on features computed beforehand, {plan.feature_views} of each picture: of "
@@ -241,9 +260,16 @@ class Session:
     def features(self) -> FeatureStore:
         """The store of features."""
         where = self.config.run.feature_store
-        folder = None if where == OFF else Path(where).expanduser() if where else default_folder()
-        return FeatureStore(folder, int(self.config.run.feature_store_gb * 1e9))
+        folder = None if where == OFF else Path(os.path.expanduser(where)) if where else default_folder()
+        # A store that nobody asked for must not end a run.
+        warn = None if where else lambda text: self.console.line(f"note  {text}")
+        return FeatureStore(folder, int(self.config.run.feature_store_gb * 1e9), warn)
 
     def progress(self, label: str) -> Callable[[int, int, str], None]:
         """Returns a progress bar."""
         return self.console.bar(label)
+
+
+def _spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """Returns so many of the rows, evenly spaced: the first ones of a folder are all of one class."""
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]

@@ -67,6 +67,29 @@ def test_the_oldest_go_when_it_is_full(tmp_path):
     np.testing.assert_array_equal(arrays_kept[1], ROWS)
 
 
+def test_nothing_but_its_own_arrays_goes(tmp_path):
+    foreign = {"data/0.png": "", f"{'0' * 32}/mine.txt": "", f"{'g' * 32}/features.f32": "", "features.f32": ""}
+    for name in foreign:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(1000))
+    FeatureStore(tmp_path, 400).get({"n": 0}, (10, 4), by_threes)
+    FeatureStore(tmp_path, 400).get({"n": 1}, (10, 4), by_threes)
+    assert all((tmp_path / name).stat().st_size == 1000 for name in foreign)
+    assert len(list(tmp_path.rglob("facts.json"))) == 1
+
+
+def test_an_array_that_is_being_written_does_not_go(tmp_path):
+    place = tmp_path / ("a" * 32)
+    place.mkdir()
+    with (place / store.PARTIAL).open("wb") as other:
+        other.write(bytes(1000))
+        fcntl.flock(other, fcntl.LOCK_EX)
+        FeatureStore(tmp_path, 400).get({}, (10, 4), by_threes)
+        assert place.exists()
+    FeatureStore(tmp_path, 400).get({"n": 1}, (10, 4), by_threes)
+    assert not place.exists()
+
+
 @pytest.mark.parametrize(("folder", "limit"), [(None, 10_000), ("store", 100)])
 def test_without_a_folder_or_above_the_limit_nothing_is_kept(tmp_path, folder, limit):
     kept = FeatureStore(folder and tmp_path / folder, limit)
@@ -95,7 +118,13 @@ def test_two_at_once_do_not_write_into_one_another(kept):
     assert here == 0 and not path.exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_used_is_told_or_done_without(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match=r"--feature_store='.*file/store' cannot be written: Not a directory"):
+    with pytest.raises(UserError, match=r"--feature_store='.*file/store' cannot be used: Not a directory"):
         FeatureStore(tmp_path / "file" / "store", 10_000).get({}, (10, 4), by_threes)
+    told = []
+    array, here = FeatureStore(tmp_path / "file" / "store", 10_000, told.append).get({}, (10, 4), by_threes)
+    np.testing.assert_array_equal(array, ROWS)
+    assert here == 0 and "cannot be used: Not a directory; the features are not kept." in told[0]
+    FeatureStore(tmp_path / "small", 100, told.append).get({}, (10, 4), by_threes)
+    assert "GB of features are not kept: --feature_store_gb=1e-07" in told[1]

@@ -27,6 +27,7 @@ FAMILIES = {
     "resnet50v2": 32,
     "small_resnet": 9,
     "vgg16": 0,
+    "vgg19": 0,
     "xception": 40,
 }
 

@@ -1,5 +1,6 @@
 """One pass of a frozen backbone over the data, and the scaling that makes a head quick to train."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -7,12 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from tf_transfer.data import augment
-from tf_transfer.data.arrays import release
+from tf_transfer.data.arrays import release, temporary
 from tf_transfer.data.batches import DRAWS
 from tf_transfer.data.splits import Split
 from tf_transfer.features.store import FeatureStore
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.training.tasks import Predictor
+
+# Features that are worked on at a time.
+_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,14 @@ class Views:
             return images
         if view == 1 and "flip" in self.augment:
             return images[:, :, ::-1]
-        random = np.random.Generator(np.random.Philox(key=[self.seed, view]))
-        uniform = random.random((total, DRAWS), dtype=np.float32)[start : start + len(images)]
+        uniform = _draw(self.seed, view, total)[start : start + len(images)]
         return augment.parse(self.augment).pictures(tf.constant(images), tf.constant(uniform)).numpy()
+
+
+@functools.lru_cache(maxsize=1)
+def _draw(seed: int, view: int, total: int) -> np.ndarray:
+    random = np.random.Generator(np.random.Philox(key=[seed, view]))
+    return random.random((total, DRAWS), dtype=np.float32)
 
 
 def extract(
@@ -116,8 +125,13 @@ class Standardizer:
         self.deviation = np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
 
     def __call__(self, split: Split) -> Split:
-        """Returns the split with its features scaled."""
-        return Split(self.apply(split.inputs), split.labels, split.names)
+        """Returns the split with its features scaled, in a file where they are many."""
+        scaled = temporary(split.inputs.shape, np.float32)
+        for start in range(0, len(split), _ROWS):
+            scaled[start : start + _ROWS] = self.apply(split.inputs[start : start + _ROWS])
+            release(split.inputs)
+            release(scaled)
+        return Split(scaled, split.labels, split.names)
 
     def apply(self, features: np.ndarray) -> np.ndarray:
         """Returns float32 `[N, D]` features scaled."""
@@ -133,10 +147,10 @@ class Standardizer:
         return kernel, bias - self.mean @ kernel
 
 
-def _mean(features: np.ndarray, function: Callable[[np.ndarray], np.ndarray], chunk: int = 4096) -> np.ndarray:
+def _mean(features: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Returns the float64 mean over the rows of a function of them, a few rows at a time."""
     total = np.zeros(features.shape[1])
-    for start in range(0, len(features), chunk):
-        total += function(np.asarray(features[start : start + chunk], np.float64)).sum(axis=0)
+    for start in range(0, len(features), _ROWS):
+        total += function(np.asarray(features[start : start + _ROWS], np.float64)).sum(axis=0)
         release(features)
     return total / len(features)

@@ -9,6 +9,7 @@ close to c Sigma, with Sigma the covariance of the features and c = (1 - 1/C) / 
 for c). Pooled features are strongly correlated, and without this it takes five to ten times as many iterations.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import scipy.optimize
 import tensorflow as tf
 
 from tf_transfer.data.splits import Split
+from tf_transfer.errors import UserError
 from tf_transfer.features.extract import Standardizer
 
 # Features of more bytes than this are read anew in every pass.
@@ -89,6 +91,8 @@ class Objective:
         total = 0.0
         for x, _, weights in self._chunks or self._read():
             total = total + tf.matmul(x, x * weights[:, None], transpose_a=True).numpy().astype(np.float64)
+        if not np.isfinite(total).all():
+            raise UserError("The features are not finite: the weights, or what --weights names, are unusable.")
         return total / len(self.problem.split)
 
 
@@ -148,6 +152,11 @@ def solve(
         log: called with one record a strength.
         progress: called with (strengths done, strengths in all, text) after every iteration.
     """
+    with _full_precision():
+        return _solve_path(problem, strengths, validate, iterations, tolerance, log, progress)
+
+
+def _solve_path(problem, strengths, validate, iterations, tolerance, log, progress) -> Solution:
     objective = Objective(problem)
     coordinates = _Coordinates(objective.covariance(), problem.classes)
     (kernel, bias), best, worse = (np.zeros(coordinates.shape), np.zeros(problem.classes)), None, 0
@@ -174,6 +183,17 @@ def solve(
         if worse == _PATIENCE:
             break
     return best
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """Keeps GPUs from rounding products to TF32: a line search cannot tell its steps from that noise."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def _penalised(objective: Objective, l2: float, coordinates: _Coordinates):

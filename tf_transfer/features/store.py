@@ -1,5 +1,7 @@
 """Features on disk, under everything that determines them: a second head begins where the first one's pass ended."""
 
+import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -7,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -16,28 +18,32 @@ from tf_transfer.errors import UserError, one_line
 
 FEATURES, FACTS, PARTIAL = "features.f32", "facts.json", "features.partial"
 OFF = "off"
-# Rows between two looks at how much is safely written.
-_SYNC_ROWS = 2048
+# Digits of a digest that name an array.
+_NAME = 32
 
 
 def default_folder() -> Path:
     """Returns the user's cache folder: `$XDG_CACHE_HOME/tf_transfer/features`, by default below `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tf_transfer" / "features"
+    # os.path, as Path.expanduser raises where nobody has a home.
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return Path(os.path.expanduser(cache)) / "tf_transfer" / "features"
 
 
 class FeatureStore:
     """A folder of feature arrays, one sub-folder each, named by the digest of the facts that determine it.
 
     An array is written to `features.partial` and renamed when it is whole; an interrupted one is gone on with. Where
-    the store would grow above its limit, the arrays that have not been used for longest go first.
+    the store would grow above its limit, the arrays that have not been used for longest go first; nothing else in the
+    folder is touched.
 
     Args:
         folder: where; made when needed. None keeps nothing.
         limit: bytes that the store may take.
+        warn: called with a line where features cannot be kept; None makes a folder that fails an error.
     """
 
-    def __init__(self, folder: Path | None, limit: int):
-        self.folder, self.limit = folder, limit
+    def __init__(self, folder: Path | None, limit: int, warn: Callable[[str], None] | None = None):
+        self.folder, self.limit, self.warn = folder, limit, warn
 
     def get(
         self, facts: Mapping[str, Any], shape: tuple[int, int], compute: Callable[[int], Iterator[np.ndarray]]
@@ -53,64 +59,105 @@ class FeatureStore:
             float32 of `shape`, memory-mapped and read-only where it is large or kept; and how many rows were here.
 
         Raises:
-            UserError: the store cannot be written.
+            UserError: the store cannot be written, and there is no `warn`.
         """
         size = 4 * shape[0] * shape[1]
         if self.folder is None or size > self.limit:
+            if self.folder is not None and self.warn:
+                self.warn(f"{size / 1e9:.1f} GB of features are not kept: --feature_store_gb={self.limit / 1e9:g}.")
             return _fill(temporary(shape, np.float32), 0, compute), 0
-        place = self.folder / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+        place = self.folder / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_NAME]
         try:
-            if _is_whole(place, size):
-                os.utime(place)
-                return np.memmap(place / FEATURES, np.float32, "r", shape=shape), shape[0]
-            place.mkdir(parents=True, exist_ok=True)
-            self._make_room(size, place)
-            with (place / PARTIAL).open("ab") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    # Another process is at it; waiting could take longer than doing it again.
-                    return _fill(temporary(shape, np.float32), 0, compute), 0
-                return self._write(place, file, facts, shape, compute)
+            return self._kept(place, facts, shape, compute)
         except OSError as e:
-            raise UserError(
-                f"--feature_store={one_line(self.folder)!r} cannot be written: {e.strerror}. Give another, or off."
-            ) from e
+            text = f"--feature_store={one_line(self.folder)!r} cannot be used: {e.strerror}"
+            if self.warn is None:
+                raise UserError(f"{text}. Give another folder, or off.") from e
+            self.warn(f"{text}; the features are not kept.")
+            return _fill(temporary(shape, np.float32), 0, compute), 0
+
+    def _kept(self, place, facts, shape, compute) -> tuple[np.ndarray, int]:
+        if (found := _whole(place, shape)) is not None:
+            return found, shape[0]
+        place.mkdir(parents=True, exist_ok=True)
+        self._make_room(4 * shape[0] * shape[1], place)
+        with (place / PARTIAL).open("ab", buffering=0) as file:
+            if not _locked(file):
+                # Another process is at it; waiting could take longer than doing it again.
+                return _fill(temporary(shape, np.float32), 0, compute), 0
+            if (found := _whole(place, shape)) is not None:
+                return found, shape[0]
+            return self._write(place, file, facts, shape, compute)
 
     def _write(self, place, file, facts, shape, compute) -> tuple[np.ndarray, int]:
         row = 4 * shape[1]
         # What a crash cut off in the middle of a row is written again.
         here = os.fstat(file.fileno()).st_size // row
         os.ftruncate(file.fileno(), here * row)
-        waiting = 0
         for rows in compute(here) if here < shape[0] else ():
             file.write(np.ascontiguousarray(rows, np.float32).tobytes())
-            waiting += len(rows)
-            if waiting >= _SYNC_ROWS:
-                file.flush()
-                waiting = 0
-        file.flush()
         os.fsync(file.fileno())
         (place / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
         os.replace(place / PARTIAL, place / FEATURES)
         return np.memmap(place / FEATURES, np.float32, "r", shape=shape), here
 
     def _make_room(self, size: int, keep: Path) -> None:
-        places = sorted((p for p in self.folder.iterdir() if p.is_dir() and p != keep), key=lambda p: p.stat().st_mtime)
-        sizes = {p: sum(f.stat().st_size for f in p.iterdir()) for p in places}
-        for place in places:
+        facts = {p: _age_and_size(p) for p in self.folder.iterdir() if p != keep and _is_ours(p)}
+        sizes = {place: size for place, (_, size) in facts.items()}
+        for place in sorted(sizes, key=facts.get):
             if sum(sizes.values()) + size <= self.limit:
                 return
-            # An array in use stays readable: its mapping outlives its name.
-            shutil.rmtree(place, ignore_errors=True)
+            if not _at_work(place):
+                # An array that is being read stays readable: its mapping outlives its name.
+                shutil.rmtree(place, ignore_errors=True)
             del sizes[place]
 
 
-def _is_whole(place: Path, size: int) -> bool:
+def _is_ours(place: Path) -> bool:
+    """A folder named by a digest, with nothing in it but what the store writes."""
     try:
-        return (place / FEATURES).stat().st_size == size
-    except FileNotFoundError:
+        digest = len(place.name) == _NAME and set(place.name) <= set("0123456789abcdef")
+        return digest and {f.name for f in place.iterdir()} <= {FEATURES, FACTS, PARTIAL}
+    except OSError:
         return False
+
+
+def _age_and_size(place: Path) -> tuple[float, int]:
+    """Returns when an array was last used, and its bytes; zeros where another process has just removed it."""
+    try:
+        return place.stat().st_mtime, sum(f.stat().st_size for f in place.iterdir())
+    except OSError:
+        return 0.0, 0
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Takes the lock that the one who writes holds; True as well on file systems that know none."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        return e.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+def _at_work(place: Path) -> bool:
+    try:
+        with (place / PARTIAL).open("rb") as file:
+            return not _locked(file)
+    except OSError:
+        return False
+
+
+def _whole(place: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """Returns a finished array, marked as used now where that may be written; None where there is none."""
+    try:
+        if (place / FEATURES).stat().st_size != 4 * shape[0] * shape[1]:
+            return None
+        found = np.memmap(place / FEATURES, np.float32, "r", shape=shape)
+    except FileNotFoundError:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(place)
+    return found
 
 
 def _fill(array: np.ndarray, start: int, compute: Callable[[int], Iterator[np.ndarray]]) -> np.ndarray:

@@ -10,7 +10,7 @@ arXiv:1712.05877, section 3.2). The folded layer computes with either of two for
 
 * *trainable*: kernel' and bias' are worked out of the variables at each call, so that gradients reach kernel,
   bias, gamma and beta exactly; the statistics are constants.
-* *constant*: kernel' and bias' are worked out once, see `constant`. For features of a frozen network and for serving.
+* *constant*: kernel' and bias' are worked out once, see `constant`. For serving, where batches are small.
 
 The variables are the model's own and stay where they are: its `.weights.h5` loads into the plain
 `keras.applications` model at any time.

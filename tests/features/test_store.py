@@ -72,8 +72,8 @@ def test_nothing_but_its_own_arrays_goes(tmp_path):
     for name in foreign:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(1000))
-    FeatureStore(tmp_path, 400).get({"n": 0}, (10, 4), by_threes)
-    FeatureStore(tmp_path, 400).get({"n": 1}, (10, 4), by_threes)
+    FeatureStore(tmp_path, 300).get({"n": 0}, (10, 4), by_threes)
+    FeatureStore(tmp_path, 300).get({"n": 1}, (10, 4), by_threes)
     assert all((tmp_path / name).stat().st_size == 1000 for name in foreign)
     assert len(list(tmp_path.rglob("facts.json"))) == 1
 

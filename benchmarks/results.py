@@ -61,15 +61,14 @@ def quickstart(shared: Path, work: Path) -> dict:
 
 
 def cifar10(shared: Path, work: Path) -> dict:
-    """CIFAR-10 with MobileNet(0.25): three seeds, and a plain Keras-guide script timed in between."""
+    """CIFAR-10 with MobileNet(0.25): three seeds, in turns with a plain Keras-guide script."""
     data = f"--data_dir={shared / 'tfds'}"
-    runs, guide = [], None
+    runs, guides = [], []
     for seed in SEEDS:
         flags = ("--flagfile=flags/cifar10_mobilenet.flags", "--phase=head,full,evaluate", data, f"--seed={seed}")
         runs.append(run_phases(work / f"cifar10-{seed}", *flags))
-        if guide is None:
-            guide = _guide(data, work / "guide.json")
-    return {"runs": runs, "guide": guide}
+        guides.append(_guide(data, work / f"guide-{seed}.json"))
+    return {"runs": runs, "guides": guides}
 
 
 def _guide(data: str, output: Path) -> dict:

@@ -71,7 +71,7 @@ def test_every_phase_of_the_command_line_has_its_function():
         (["--phase=head", "--weights=source"], "give --source_dataset too"),
         (["--phase=head", "--image_size=31"], "--image_size=31: this backbone takes 32 px or more"),
         (["--phase=full", "--unfreeze=stage[4"], r"--unfreeze='stage\[4' is not a regular expression"),
-        (["--phase=head", "--bn=froze"], "--bn: expected one of frozen, train, got 'froze'"),
+        (["--phase=head", "--bn=froze"], "--bn: expected one of frozen, train, local, got 'froze'"),
         (["--phase=head", "--epochs=many"], "--epochs: expected a number, got 'many'"),
         (["--phase=head", "--epochs=nan"], "--epochs: expected 0.001 to 1000000.0, got nan"),
         (["--phase=head", "--epochs=head:1,ful:2"], "--epochs='head:1,ful:2': expected PHASE:VALUE"),
@@ -166,7 +166,7 @@ def test_control_c_ends_with_one_line_and_the_phase_can_be_run_again(tmp_path):
     arguments = [sys.executable, str(tools.ROOT / "run.py"), "--phase=head", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(arguments, cwd=tmp_path, **pipes) as running:
-        while "epoch" not in running.stdout.readline():
+        while "head  epoch" not in running.stdout.readline():
             assert running.poll() is None
         running.send_signal(signal.SIGINT)
         _, error = running.communicate(timeout=60)

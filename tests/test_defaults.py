@@ -90,7 +90,7 @@ def test_the_head_trains_on_features_computed_once():
 
 def test_a_head_on_features_is_solved_unless_an_option_of_steps_is_given():
     held = dataclasses.replace(CIFAR, validation=5000)
-    for facts, regularizer in ((CIFAR, "l2(0.0011)"), (held, "l2path(0.022, 2.2e-05, 7)")):
+    for facts, regularizer in ((CIFAR, "l2(0.0011)"), (held, "l2path(0.022, 2.2e-06, 9)")):
         found = plan("head", facts)
         assert (found.optimizer, found.regularizer) == ("lbfgs", regularizer)
         assert (found.epochs, found.learning_rate) == (0, 0)

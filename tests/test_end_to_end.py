@@ -257,8 +257,8 @@ def test_an_export_in_another_precision(tmp_path, trained, exported):
     options = SOLVED | {"phases": ["head", "export"], "precision": trained, "export_precision": exported}
     result = api.fine_tune(**options, run_dir=tmp_path / "run")
     record = run_dir.RunDir(result.run_dir).records("export")[-1]
-    assert (record["precision"], record["parity"]["tolerance"]) == (exported, 2e-2)
-    assert 0 < record["parity"]["max_probability_difference"] < 2e-2
+    assert (record["precision"], record["parity"]["tolerance"]) == (exported, 5e-2)
+    assert 0 < record["parity"]["max_probability_difference"] < 5e-2
 
 
 def test_the_same_command_again_is_done_already(tmp_path, capsys):

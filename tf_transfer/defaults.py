@@ -182,9 +182,9 @@ def _regularizer(phase: str, facts: Facts, plan: dict) -> str:
     if not plan["feature_views"]:
         return "l2(1e-4)"
     if solved(plan["optimizer"]) and facts.validation:
-        # Three decades around what has been best, 50 / N, from far too strong to hardly any.
+        # Four decades around what has been best, 50 / N; the path ends where weaker has become worse.
         strongest = min(1.0, 1000 / facts.examples)
-        return f"l2path({strongest:.2g}, {strongest / 1000:.2g}, 7)"
+        return f"l2path({strongest:.2g}, {strongest / 10000:.2g}, 9)"
     return f"l2({min(0.03, 50 / facts.examples):.2g})"
 
 

@@ -71,8 +71,12 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     end["seconds"] = seconds = time.perf_counter() - begun
     end["validation_examples"] = len(data.validation) if data.validation is not None else 0
     # First what goes out of date, so that nothing stands on a model that is no longer there.
-    for name in _DOWNSTREAM[phase]:
-        session.run.forget(name)
+    gone = [name for name in _DOWNSTREAM[phase] if session.run.forget(name)]
+    if gone:
+        session.console.line(
+            f"note  {', '.join(gone)} stood on the old {phase} and went with it; report.html tells of it until "
+            "--phase=report writes it anew."
+        )
     facts = {**end, "class_names": data.class_names, "plan": dataclasses.asdict(plan)}
     facts["split_digest"] = data.facts["split_digest"]
     session.run.finish(phase, classifier, facts, log.history)

@@ -68,13 +68,17 @@ def lr_find(session: Session) -> None:
     names = data.class_names
     classifier = session.trained("head", names) if phase == "full" else session.pretrained(len(names))
     plan = session.plan(phase, data, classifier)
-    if defaults.solved(plan.optimizer):
+    if solved := defaults.solved(plan.optimizer):
         # As the head would train if it were given a rate.
         plan = session.plan(phase, data, classifier, optimizer="sgd", regularizer=None)
     task, batches, _ = fitting.prepare(session, phase, classifier, data, plan)
     found = lr_finder.find_learning_rate(
         task, batches, fitting.loop_config(session, plan), session.strategy, progress=session.progress("lr_find")
     )
+    if solved:
+        session.console.line(
+            "note  by default the head is solved and has no rate: this one is for --optimizer=head:sgd."
+        )
     session.run.record("lr_find", phase=phase, **found)
     picture = session.run.write_text(
         "lr_find.svg", plots.rate_search(found["rates"], found["losses"], found["suggestion"])
@@ -104,9 +108,9 @@ def export(session: Session) -> None:
         classifier = session.trained(phase, class_names, precision)
     with session.run.write_folder("saved_model") as folder:
         signatures = exporter.write(classifier, class_names, folder / "1")
-        # The logits come from the precision that was trained in.
-        coarser = max((precision, session.precision), key=exporter.TOLERANCE.get)
-        parity = exporter.parity(folder / "1", sample.inputs, logits, coarser)
+        # The logits are those of the precision that was trained in.
+        held_to = precision if precision == session.precision else "other"
+        parity = exporter.parity(folder / "1", sample.inputs, logits, held_to)
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     path = session.run.path / "saved_model" / "1"
     session.run.record(

@@ -147,9 +147,11 @@ class RunDir:
             text = json.dumps(facts, indent=1, ensure_ascii=False, default=_plain)
             (folder / DONE).write_bytes(text.encode("utf-8", "backslashreplace"))
 
-    def forget(self, name: str) -> None:
-        """Removes what a phase left."""
+    def forget(self, name: str) -> bool:
+        """Removes what a phase left; returns whether there was something."""
+        there = os.path.exists(self.path / name)
         shutil.rmtree(self.path / name, ignore_errors=True)
+        return there
 
     def propose(self, config: Mapping, start_over: bool = False) -> None:
         """Says what the first write of this command shall record as the configuration.

@@ -36,7 +36,8 @@ def test_what_is_kept_is_not_computed_again(kept):
     np.testing.assert_array_equal(again, ROWS)
     assert here == 10 and isinstance(again, np.memmap) and not again.flags.writeable
     (facts,) = kept.folder.rglob("facts.json")
-    assert json.loads(facts.read_text()) == {"a": 1, "b": [2]}
+    told = json.loads(facts.read_text())
+    assert (told["a"], told["b"]) == (1, [2])
     assert not list(kept.folder.rglob("*.partial"))
 
 
@@ -49,9 +50,15 @@ def test_other_facts_are_another_array(kept):
 def test_a_damaged_array_is_computed_again(kept):
     kept.get({}, (10, 4), by_threes)
     (path,) = kept.folder.rglob(store.FEATURES)
-    path.write_bytes(path.read_bytes()[:50])
-    array, _ = kept.get({}, (10, 4), by_threes)
-    np.testing.assert_array_equal(array, ROWS)
+    (facts,) = kept.folder.rglob(store.FACTS)
+    good = path.read_bytes(), facts.read_bytes()
+    for content, told in ((good[0][:50], good[1]), (bytes(160), good[1]), (good[0], b"{"), (good[0], b"[]")):
+        path.write_bytes(content)
+        facts.write_bytes(told)
+        array, here = kept.get({}, (10, 4), by_threes)
+        np.testing.assert_array_equal(array, ROWS)
+        assert here == 0
+        assert kept.get({}, (10, 4), never)[1] == 10
 
 
 def test_the_oldest_go_when_it_is_full(tmp_path):

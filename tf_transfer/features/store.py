@@ -97,7 +97,7 @@ class FeatureStore:
         for rows in compute(here) if here < shape[0] else ():
             file.write(np.ascontiguousarray(rows, np.float32).tobytes())
         os.fsync(file.fileno())
-        (place / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+        (place / FACTS).write_text(json.dumps({"digest": _digest(place / PARTIAL), **facts}, indent=1) + "\n")
         os.replace(place / PARTIAL, place / FEATURES)
         return np.memmap(place / FEATURES, np.float32, "r", shape=shape), here
 
@@ -147,13 +147,20 @@ def _at_work(place: Path) -> bool:
         return False
 
 
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:_NAME]
+
+
 def _whole(place: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """Returns a finished array, marked as used now where that may be written; None where there is none."""
+    """Returns a finished array, marked as used now where that may be written; None without, or damaged."""
     try:
         if (place / FEATURES).stat().st_size != 4 * shape[0] * shape[1]:
             return None
+        if json.loads((place / FACTS).read_text())["digest"] != _digest(place / FEATURES):
+            return None
         found = np.memmap(place / FEATURES, np.float32, "r", shape=shape)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     with contextlib.suppress(OSError):
         os.utime(place)

@@ -11,7 +11,7 @@ MODELS = {
     "source": "the source model, used as it is",
     "head": "a new head on the frozen backbone",
     "full": "the head, then the whole network",
-    "scratch": "the same network from random weights, on the same budget",
+    "scratch": "the same network from random weights, on the same labels",
 }
 
 

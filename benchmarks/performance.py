@@ -119,7 +119,10 @@ def _steps(spec: str, size: int, batch: int, policy: str) -> dict[str, Callable]
     from tf_transfer.training import tasks
     from tf_transfer.training.step import LoopConfig, Stepper
 
-    plain, ours = _network(spec, size, "float32")
+    strategy = runtime.make_strategy("one")
+    plain, _ = _network(spec, size, "float32")
+    with strategy.scope():
+        _, ours = _network(spec, size, "float32")
     if policy == "frozen":
         for layer in plain.layers:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
@@ -128,7 +131,6 @@ def _steps(spec: str, size: int, batch: int, policy: str) -> dict[str, Callable]
         keras.optimizers.SGD(1e-3, 0.9, nesterov=True), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
     images, labels = _pictures(batch, size), tf.constant(np.arange(batch) % 10, tf.int32)
-    strategy = runtime.make_strategy("one")
     ours.set_batchnorm(policy)
     task = tasks.classification(ours, ours.groups(), augment.parse("none"), 0.0, "none", True, None)
     with strategy.scope():

@@ -5,7 +5,7 @@
 Every figure is a ratio against an alternative that took turns with it in the same process.
 """
 
-import argparse
+import functools
 import json
 import os
 import subprocess
@@ -15,11 +15,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import performance_page
+from benchmarks import performance_page, runner
+from benchmarks.runner import ROOT
 from benchmarks.timing import compare, in_turns
 
-ROOT = Path(__file__).resolve().parents[1]
-RECORDS = ROOT / "docs" / "performance.json"
 # Network, side in pixels, batch: the laptop's and the flagship's.
 CASES = (("mobilenet(alpha=0.25)", 96, 128, 20), ("resnet50", 224, 32, 5))
 
@@ -154,7 +153,7 @@ def head(shared: Path) -> dict:
     }
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"XDG_CACHE_HOME": folder, "KERAS_HOME": _keras_home(shared)}
+        environment = os.environ | {"XDG_CACHE_HOME": folder}
         for name, flags in variants.items():
             command = [sys.executable, "run.py", *data, *flags, f"--run_dir={folder}/run"]
             begun = time.perf_counter()
@@ -168,10 +167,6 @@ def head(shared: Path) -> dict:
                 "validation": end["validation_accuracy"],
             }
     return {"rows": rows}
-
-
-def _keras_home(shared: Path) -> str:
-    return os.environ.get("KERAS_HOME", str(shared / "keras"))
 
 
 def pipeline(shared: Path) -> dict:
@@ -276,22 +271,22 @@ SECTIONS: dict[str, Callable[[Path], dict]] = {
 
 
 def main() -> None:
-    """Runs the sections asked for, a process each, and writes the page from all records there are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shared", type=Path, default=ROOT / "../shared/data", help="folder with tfds/ and flowers/")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections to run anew; empty: only write the page")
+    """Runs the sections asked for, a process each, and writes the page."""
+    parser = runner.options(__doc__, SECTIONS)
     parser.add_argument("--section", help="run one section here and print its record")
     args = parser.parse_args()
+    runner.prepare(args)
     if args.section:
-        print("\n" + json.dumps(SECTIONS[args.section](args.shared.resolve())))
+        print("\n" + json.dumps(SECTIONS[args.section](args.shared)))
         return
-    records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
-    for name in filter(None, args.only.split(",")):
+
+    def measure(name: str) -> dict:
         command = [sys.executable, "-m", "benchmarks.performance", f"--section={name}", f"--shared={args.shared}"]
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-        records[name] = json.loads(done.stdout.splitlines()[-1]) | performance_page.machine()
-        RECORDS.write_text(json.dumps(records, indent=1) + "\n")
-    (ROOT / "docs" / "performance.md").write_text(performance_page.render(records))
+        return json.loads(done.stdout.splitlines()[-1]) | performance_page.machine()
+
+    measures = {name: functools.partial(measure, name) for name in SECTIONS}
+    runner.refresh("performance", args.only, measures, performance_page.render)
 
 
 if __name__ == "__main__":

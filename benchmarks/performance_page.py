@@ -2,9 +2,10 @@
 
 import importlib.metadata
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
+
+from benchmarks.runner import table
 
 
 def machine() -> dict:
@@ -14,7 +15,6 @@ def machine() -> dict:
     facts = {key.strip(): value.strip() for key, value in facts.items()}
     flags = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in facts.get("flags", "").split()]
     return {
-        "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores of {facts.get('model name', 'an unnamed processor')} ({', '.join(flags)})",
         "versions": {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
     }
@@ -38,10 +38,11 @@ def render(records: Mapping) -> str:
 
 
 def _rows(found: Mapping, unit: int, what: str) -> list[str]:
-    lines = [f"| | {what} | ratio | quartiles |", "|---|---|---|---|"]
-    for name, r in found.items():
-        lines.append(f"| {name} | {unit / r['seconds']:,.0f} | {r['ratio']:.2f} | {r['low']:.2f} to {r['high']:.2f} |")
-    return lines
+    rows = [
+        (name, f"{unit / r['seconds']:,.0f}", f"{r['ratio']:.2f}", f"{r['low']:.2f} to {r['high']:.2f}")
+        for name, r in found.items()
+    ]
+    return table(("", what, "ratio", "quartiles"), rows)
 
 
 def _cases(title: str, text: str, record: Mapping) -> list[str]:
@@ -71,17 +72,17 @@ def _step(record: Mapping) -> list[str]:
 
 
 def _head(record: Mapping) -> list[str]:
-    lines = [
+    rows = [
+        (name, f"{r['seconds']:.0f} ({r['phase_seconds']:.0f})", f"{r['validation']:.4f}")
+        for name, r in record["rows"].items()
+    ]
+    return [
         "## The head phase",
         "",
         "`flags/cifar10_mobilenet.flags --phase=head`, fresh processes; in brackets the phase alone.",
         "",
-        "| | seconds | validation accuracy |",
-        "|---|---|---|",
+        *table(("", "seconds", "validation accuracy"), rows),
     ]
-    for name, r in record["rows"].items():
-        lines.append(f"| {name} | {r['seconds']:.0f} ({r['phase_seconds']:.0f}) | {r['validation']:.4f} |")
-    return lines
 
 
 def _pipeline(record: Mapping) -> list[str]:
@@ -99,38 +100,38 @@ def _pipeline(record: Mapping) -> list[str]:
 
 
 def _serving(record: Mapping) -> list[str]:
-    lines = [
+    rows = []
+    for spec, case in record.items():
+        if not isinstance(case, Mapping) or "batches" not in case:
+            continue
+        sizes = [f"{case['bytes'][k] / 1e6:.1f}" for k in ("as trained", "folded")]
+        for batch, timed in case["batches"].items():
+            plain, folded = timed["as trained"], timed["folded"]
+            times = [f"{1000 * r['seconds']:.1f}" for r in (plain, folded)]
+            ratio = [f"{folded['ratio']:.2f}", f"{folded['low']:.2f} to {folded['high']:.2f}"]
+            rows.append((f"{spec}, {case['size']} px", batch, *times, *ratio, *sizes))
+    header = ("", "batch", "milliseconds as trained", "folded", "ratio", "quartiles", "MB as trained", "folded")
+    return [
         "## The exported model",
         "",
         "`serving_default` of a SavedModel with normalisations as trained and folded.",
         "",
-        "| | batch | milliseconds as trained | folded | ratio | quartiles | MB as trained | folded |",
-        "|---|---|---|---|---|---|---|---|",
+        *table(header, rows),
     ]
-    for spec, case in record.items():
-        if not isinstance(case, Mapping) or "batches" not in case:
-            continue
-        sizes = [case["bytes"][k] / 1e6 for k in ("as trained", "folded")]
-        for batch, rows in case["batches"].items():
-            plain, folded = rows["as trained"], rows["folded"]
-            cells = [f"{spec}, {case['size']} px", batch, *(f"{1000 * r['seconds']:.1f}" for r in (plain, folded))]
-            cells += [f"{folded['ratio']:.2f}", f"{folded['low']:.2f} to {folded['high']:.2f}"]
-            lines.append(f"| {' | '.join([*cells, *(f'{size:.1f}' for size in sizes)])} |")
-    return lines
 
 
 def _memory(record: Mapping) -> list[str]:
-    lines = [
+    rows = [
+        (f"{int(count):,}", f"{r['peak_bytes'] / 1e9:.2f}", f"{r['seconds']:.0f}")
+        for count, r in record["rows"].items()
+    ]
+    return [
         "## Memory of the head phase",
         "",
         "Image files at 224 px, MobileNet(0.25), peak resident memory of the process.",
         "",
-        "| pictures | GB | seconds |",
-        "|---|---|---|",
+        *table(("pictures", "GB", "seconds"), rows),
     ]
-    for count, r in record["rows"].items():
-        lines.append(f"| {int(count):,} | {r['peak_bytes'] / 1e9:.2f} | {r['seconds']:.0f} |")
-    return lines
 
 
 _SECTIONS = {

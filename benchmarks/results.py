@@ -5,9 +5,8 @@
 Every run is a fresh process, timed whole (imports, data, training, test), on the machine of the moment.
 """
 
-import argparse
+import functools
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,24 +14,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import results_page
+from benchmarks import results_page, runner
+from benchmarks.runner import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-RECORDS = ROOT / "docs" / "results.json"
 SEEDS = (0, 1, 2)
 # What the page tells of a plan.
 _TOLD = ("epochs", "batch_size", "learning_rate", "bn", "unfreeze", "augment", "ema")
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | {"KERAS_HOME": os.environ.get("KERAS_HOME", str(ROOT / "../shared/data/keras"))}
 
 
 def run_phases(folder: Path, *flags: str) -> dict:
     """Runs run.py in a fresh process; returns its wall seconds and, by model, what its records say."""
     command = [sys.executable, str(ROOT / "run.py"), *flags, f"--run_dir={folder}"]
     begun = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, env=_environment(), check=True, stdout=sys.stderr)
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
     seconds = time.perf_counter() - begun
     records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     models: dict[str, dict] = {}
@@ -74,7 +68,7 @@ def cifar10(shared: Path, work: Path) -> dict:
 def _guide(data: str, output: Path) -> dict:
     begun = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.keras_guide", data, f"--json={output}"]
-    subprocess.run(command, cwd=ROOT, env=_environment(), check=True, stdout=sys.stderr)
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
     return json.loads(output.read_text()) | {"wall_seconds": time.perf_counter() - begun}
 
 
@@ -106,20 +100,12 @@ SECTIONS: dict[str, Callable[[Path, Path], dict]] = {
 
 
 def main() -> None:
-    """Runs the sections asked for and writes the page from all records there are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shared", type=Path, default=ROOT / "../shared/data", help="folder with tfds/ and flowers/")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections to run anew; empty: only write the page")
-    args = parser.parse_args()
-    RECORDS.parent.mkdir(exist_ok=True)
-    records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
+    """Runs the sections asked for and writes the page."""
+    args = runner.options(__doc__, SECTIONS).parse_args()
+    runner.prepare(args)
     with tempfile.TemporaryDirectory() as work:
-        for name in filter(None, args.only.split(",")):
-            begun = time.time()
-            records[name] = SECTIONS[name](args.shared.resolve(), Path(work)) | {"date": time.strftime("%Y-%m-%d")}
-            print(f"{name}: {time.time() - begun:.0f} s", file=sys.stderr)
-            RECORDS.write_text(json.dumps(records, indent=1) + "\n")
-    (ROOT / "docs" / "results.md").write_text(results_page.render(records))
+        measures = {name: functools.partial(section, args.shared, Path(work)) for name, section in SECTIONS.items()}
+        runner.refresh("results", args.only, measures, results_page.render)
 
 
 if __name__ == "__main__":

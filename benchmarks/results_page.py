@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from statistics import mean
 
+from benchmarks.runner import table
+
 _NAMES = {
     "source": "source model as it is",
     "head": "head",
@@ -54,8 +56,7 @@ def _cifar10(record: dict) -> list[str]:
         f"{splits['train']:,} to train, {splits['validation']:,} to validate; test: the first 1,000 official test "
         f"images. {len(runs)} seeds. {_machine(record)}",
         "",
-        *_table(runs, ("head", "full")),
-        *[_guide_row(p, guide["test_accuracy"]) for p in guide["phases"]],
+        *_table(runs, ("head", "full"), [_guide_row(p, guide["test_accuracy"]) for p in guide["phases"]]),
         "",
         f"- Head, target 0.765: {_against(runs, 'head', 0.765)}.",
         f"- Full, target 0.900: {_against(runs, 'full', 0.90)}.",
@@ -70,10 +71,10 @@ def _cifar10(record: dict) -> list[str]:
     ]
 
 
-def _guide_row(phase: dict, test: float) -> str:
+def _guide_row(phase: dict, test: float) -> tuple[str, ...]:
     tested = f"{test:.3f}" if phase["phase"] == "full" else "–"
     name = f"Keras guide: {phase['phase']}, {phase['epochs']} epochs"
-    return f"| {name} | {phase['validation_accuracy']:.3f} | {tested} | – | {phase['seconds']:.0f} |"
+    return name, f"{phase['validation_accuracy']:.3f}", tested, "–", f"{phase['seconds']:.0f}"
 
 
 def _flowers(record: dict) -> list[str]:
@@ -95,23 +96,18 @@ def _bn(record: dict) -> list[str]:
     rows = []
     for name, model in record["policies"].items():
         backbone, _, policy = name.rpartition(" ")
-        rows.append(f"| {backbone} | {policy} | {model['plan']['learning_rate']:g} | {model['validation']:.3f} |")
+        rows.append((backbone, policy, f"{model['plan']['learning_rate']:g}", f"{model['validation']:.3f}"))
     return [
         "## BatchNorm in the full phase",
         "",
         "Flowers at 96 px, one seed, each policy at its default rate. The default policy follows this table.",
         "",
-        "| backbone | BatchNorm | rate | validation accuracy |",
-        "|---|---|---|---|",
-        *rows,
+        *table(("backbone", "BatchNorm", "rate", "validation accuracy"), rows),
     ]
 
 
-def _table(runs: Sequence[dict], models: Sequence[str]) -> list[str]:
-    lines = [
-        "| model | validation accuracy | test accuracy, mean (range) | 95 % interval, first seed | seconds |",
-        "|---|---|---|---|---|",
-    ]
+def _table(runs: Sequence[dict], models: Sequence[str], more: Sequence[tuple] = ()) -> list[str]:
+    rows = []
     for model in (m for m in models if m in runs[0]["models"]):
         found = [r["models"][model] for r in runs]
         validation = f"{mean(m['validation'] for m in found):.3f}" if found[0].get("validation") is not None else "–"
@@ -119,8 +115,9 @@ def _table(runs: Sequence[dict], models: Sequence[str]) -> list[str]:
         spread = f" ({min(tests):.3f} to {max(tests):.3f})" if len(tests) > 1 else ""
         first = f"{found[0]['test']['low']:.3f} to {found[0]['test']['high']:.3f}"
         seconds = f"{mean(m['seconds'] for m in found):.0f}" if "seconds" in found[0] else "–"
-        lines.append(f"| {_NAMES[model]} | {validation} | {mean(tests):.3f}{spread} | {first} | {seconds} |")
-    return lines
+        rows.append((_NAMES[model], validation, f"{mean(tests):.3f}{spread}", first, seconds))
+    header = ("model", "validation accuracy", "test accuracy, mean (range)", "95 % interval, first seed", "seconds")
+    return table(header, [*rows, *more])
 
 
 def _against(runs: Sequence[dict], model: str, target: float) -> str:

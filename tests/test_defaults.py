@@ -9,9 +9,9 @@ from tf_transfer.errors import UserError
 from tf_transfer.training import optimizers
 from tf_transfer.training.schedules import SCHEDULES
 
-CIFAR = Facts(45_000, 32, 96, ("airplane", "automobile", "bird"))
-FLOWERS = Facts(3_000, 224, 224, ("daisy", "rose"))
-FEW = Facts(80, 28, 32, tuple("0123456789"))
+CIFAR = Facts(45_000, 96, ("airplane", "automobile", "bird"))
+FLOWERS = Facts(3_000, 224, ("daisy", "rose"))
+FEW = Facts(80, 32, tuple("0123456789"))
 
 
 def plan(phase, facts=CIFAR, **training):

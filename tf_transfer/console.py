@@ -29,24 +29,18 @@ class Console:
 
     def epoch(self, phase: str, record: dict) -> None:
         """Prints one epoch's record."""
-        validation = ""
-        if "validation_accuracy" in record:
-            validation = f"  validation {record['validation_accuracy']:.4f} (loss {record['validation_loss']:.4f})"
         width = len(str(record["epochs"]))
         self.line(
-            f"{phase}  epoch {record['epoch']:>{width}}/{record['epochs']}  train {record['train_accuracy']:.4f} "
-            f"(loss {record['train_loss']:.4f}){validation}  rate {record['learning_rate']:.2g}  "
+            f"{phase}  epoch {record['epoch']:>{width}}/{record['epochs']}  {_measures(record)}  rate "
+            f"{record['learning_rate']:.2g}  "
             f"{record['images_per_second']:,.0f} examples/s  {record['seconds']:.1f} s"
         )
 
     def path(self, phase: str, record: dict) -> None:
         """Prints one strength of a path of regularised solutions."""
-        validation = ""
-        if "validation_accuracy" in record:
-            validation = f"  validation {record['validation_accuracy']:.4f} (loss {record['validation_loss']:.4f})"
+        cut = "" if record["converged"] else ", cut short"
         self.line(
-            f"{phase}  l2 {record['l2']:.1e}  train {record['train_accuracy']:.4f} (loss {record['train_loss']:.4f})"
-            f"{validation}  {record['iterations']} iterations{'' if record['converged'] else ', cut short'}  "
+            f"{phase}  l2 {record['l2']:.1e}  {_measures(record)}  {record['iterations']} iterations{cut}  "
             f"{record['seconds']:.1f} s"
         )
 
@@ -55,6 +49,7 @@ class Console:
         begun, last = time.monotonic(), 0.0
 
         def show(done: int, total: int, text: str = "") -> None:
+            """Redraws the bar."""
             nonlocal last
             now = time.monotonic()
             if not self.terminal or (now - last < 0.1 and done < total):
@@ -79,6 +74,11 @@ class Console:
         if self._drawn:
             self.stream.write("\r" + " " * self._drawn + "\r")
             self._drawn = 0
+
+
+def _measures(record: dict) -> str:
+    parts = [part for part in ("train", "validation") if f"{part}_accuracy" in record]
+    return "  ".join(f"{part} {record[f'{part}_accuracy']:.4f} (loss {record[f'{part}_loss']:.4f})" for part in parts)
 
 
 def clock(seconds: float) -> str:

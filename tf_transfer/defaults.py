@@ -9,7 +9,7 @@ from typing import Any
 
 from tf_transfer.config import Training, pick
 from tf_transfer.errors import UserError
-from tf_transfer.registry import split_list
+from tf_transfer.registry import parse_spec, split_list
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,6 @@ class Facts:
 
     Attributes:
         examples: training examples, validation taken off.
-        stored_size: side of the stored pictures in pixels.
         image_size: side that the network sees.
         class_names: names of the classes.
         batchnorm: `none`, `train` or `frozen`: what suits the network, see `backbones.Backbone.bn`.
@@ -27,7 +26,6 @@ class Facts:
     """
 
     examples: int
-    stored_size: int
     image_size: int
     class_names: tuple[str, ...]
     batchnorm: str = "train"
@@ -98,16 +96,16 @@ def resolve(training: Training, phase: str, facts: Facts) -> Plan:
 
 def check(training: Training, phase: str) -> None:
     """Finds options that do not go together in a phase, before any data is read; see `resolve`."""
-    resolve(training, phase, Facts(1000, 32, 32, ("one", "two"), validation=100))
+    resolve(training, phase, Facts(1000, 32, ("one", "two"), validation=100))
 
 
 def _is_path(regularizer: str) -> bool:
-    return regularizer.split("(")[0].strip() == "l2path"
+    return parse_spec(regularizer).name == "l2path"
 
 
 def seen(augment: str, views: int) -> str:
     """What of an augmentation so many fixed views show: mirrors, then all that mixes no pictures."""
-    parts = [part for part in split_list(augment) if part.split("(")[0] not in ("mixup", "cutmix", "none")]
+    parts = [part for part in split_list(augment) if parse_spec(part).name not in ("mixup", "cutmix", "none")]
     if views <= 1 + ("flip" in parts):
         parts = [part for part in parts if part == "flip" and views > 1]
     return ",".join(parts) or "none"
@@ -115,7 +113,7 @@ def seen(augment: str, views: int) -> str:
 
 def solved(optimizer: str) -> bool:
     """True where the head is solved on all examples at once, and no step has a rate."""
-    return optimizer.split("(")[0].strip() == "lbfgs"
+    return parse_spec(optimizer).name == "lbfgs"
 
 
 def _bn(phase: str, facts: Facts, plan: dict) -> str:

@@ -27,6 +27,7 @@ class _Served(tf.Module):
         size = classifier.size
 
         def answer(images):
+            """Returns the outputs of both signatures."""
             logits = classifier.logits(images)
             best = tf.argmax(logits, axis=1)
             everyone = tf.tile(names[None], (tf.shape(logits)[0], 1))

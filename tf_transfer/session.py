@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tf_transfer import defaults, runtime
 from tf_transfer.config import Config, pick
 from tf_transfer.console import Console
@@ -85,11 +83,15 @@ class Session:
             )
         return self._data[key]
 
-    def _load_training(self, dataset: str, few_shot: bool) -> TrainingData:
+    def _planned(self, dataset: str, few_shot: bool) -> tuple[splits.Source, splits.SplitPlan]:
         data, source = self.config.data, self.open(dataset)
         per_class = data.examples_per_class if few_shot else None
-        plan = training_data.plan_training(source, data.validation_fraction, self.config.run.seed, per_class)
-        loaded = training_data.load_training(source, dataset, plan, data.class_weights, self.image_size)
+        return source, training_data.plan_training(source, data.validation_fraction, self.config.run.seed, per_class)
+
+    def _load_training(self, dataset: str, few_shot: bool) -> TrainingData:
+        source, plan = self._planned(dataset, few_shot)
+        weighing = self.config.data.class_weights
+        loaded = training_data.load_training(source, dataset, plan, weighing, self.image_size)
         if loaded.validation is None:
             self.console.line(
                 "note  the label budget leaves nothing to validate on: what is trained last is kept, unselected."
@@ -101,24 +103,9 @@ class Session:
         return loaded
 
     def sample(self, count: int) -> tuple[splits.Split, tuple[str, ...]]:
-        """Returns some pictures of the validation split, or of the training split without one, and the class names.
-
-        No others are read than these, where this command has not loaded them all already.
-        """
-        data, name = self.config.data, self.config.data.dataset
-        if (name, True) in self._data:
-            loaded = self._data[name, True]
-            split = loaded.validation or loaded.train
-            return split.take(_spread(np.arange(len(split)), count)), loaded.class_names
-        source = self.open(name)
-        plan = training_data.plan_training(
-            source, data.validation_fraction, self.config.run.seed, data.examples_per_class
-        )
-        if plan.validation is None:
-            rows = np.arange(len(source.labels("validation")))
-            return source.load("validation", _spread(rows, count), self.image_size), tuple(source.class_names)
-        rows = plan.validation if len(plan.validation) else plan.train
-        return source.load("train", _spread(rows, count), self.image_size), tuple(source.class_names)
+        """Returns some pictures that validate, or train where none do, and the class names; no others are decoded."""
+        source, plan = self._planned(self.config.data.dataset, few_shot=True)
+        return training_data.load_sample(source, plan, count, self.image_size), tuple(source.class_names)
 
     def record_data(self, data: TrainingData) -> None:
         """Records what a phase is about to train on; once a command."""
@@ -225,7 +212,6 @@ class Session:
         held = 0 if data.validation is None else len(data.validation)
         facts = defaults.Facts(
             len(data.train),
-            data.train.inputs.shape[1],
             self.image_size,
             data.class_names,
             kind,
@@ -268,8 +254,3 @@ class Session:
     def progress(self, label: str) -> Callable[[int, int, str], None]:
         """Returns a progress bar."""
         return self.console.bar(label)
-
-
-def _spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """Returns so many of the rows, evenly spaced: the first ones of a folder are all of one class."""
-    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]

@@ -60,18 +60,3 @@ def test_warmup_is_a_share_of_the_phase(warmup):
 def test_an_unknown_schedule_lists_the_known_ones():
     with pytest.raises(UserError, match=r"Unknown --schedule 'cosin'. Did you mean 'cosine'\? Known: cosine, constant"):
         learning_rate("cosin", 1.0, 10, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ('step(at=("a", "b"))', r"--schedule: step\(at\) takes shares of the phase in \[0, 1\].*got \('a', 'b'\)"),
-        ("step(at=(0.5, 30))", r"step\(at\) takes shares.*got \(0.5, 30\)"),
-        ("step(factor=2)", r"--schedule: step\(factor\) must lie in \[0.0, 1.0\], got 2"),
-        ("cosine(-1)", r"cosine\(final\) must lie in"),
-        ("linear(final=3)", r"linear\(final\) must lie in"),
-    ],
-)
-def test_arguments_out_of_range_are_told(spec, message):
-    with pytest.raises(UserError, match=message):
-        SCHEDULES.create(spec)

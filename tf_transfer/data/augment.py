@@ -134,6 +134,7 @@ def resized_crop(smallest: float = 0.35, ratio: float = 4 / 3):
     check_range("--augment", "resized_crop(ratio)", ratio, 1.0, 10.0)
 
     def apply(images, uniform):
+        """Cuts and scales `[B, H, W, 3]`."""
         area = smallest + (1.0 - smallest) * uniform[:, 3]
         aspect = tf.exp((2.0 * uniform[:, 4] - 1.0) * tf.math.log(tf.cast(ratio, tf.float32)))
         height, width = tf.minimum(tf.sqrt(area / aspect), 1.0), tf.minimum(tf.sqrt(area * aspect), 1.0)
@@ -167,6 +168,7 @@ def cutmix(alpha: float = 1.0):
         return tf.abs(pixel[None] - centre[:, None]) < half[:, None]
 
     def apply(images, others, mix, uniform):
+        """Pastes `others` into `images`; returns them and the share that is left."""
         half = tf.sqrt(1.0 - mix) / 2.0
         shape = tf.shape(images)
         rows, columns = span(shape[1], uniform[:, 5], half), span(shape[2], uniform[:, 6], half)

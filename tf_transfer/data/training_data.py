@@ -56,11 +56,8 @@ def load_training(
         size: side in pixels that the network sees.
     """
     train = source.load("train", plan.train, size)
-    validation = None
-    if plan.validation is None:
-        validation = source.load("validation", None, size)
-    elif len(plan.validation):
-        validation = source.load("train", plan.validation, size)
+    split, rows = _validation(source, plan)
+    validation = source.load(split, rows, size) if len(rows) else None
     parts = {"train": train} | ({"validation": validation} if validation is not None else {})
     seen: dict[bytes, tuple[str, str]] = {}
     duplicates = splits.find_duplicates(parts, seen)
@@ -75,3 +72,21 @@ def load_training(
     }
     weights = splits.class_weights(train.labels, len(source.class_names), class_weights)
     return TrainingData(train, validation, tuple(source.class_names), weights, facts, seen)
+
+
+def load_sample(source: splits.Source, plan: splits.SplitPlan, count: int, size: int) -> splits.Split:
+    """Decodes so many pictures of those that validate, or where none do of those that train, evenly spaced.
+
+    The first ones of a folder would all be of one class.
+    """
+    split, rows = _validation(source, plan)
+    split, rows = (split, rows) if len(rows) else ("train", plan.train)
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
+    return source.load(split, rows[places], size)
+
+
+def _validation(source: splits.Source, plan: splits.SplitPlan) -> tuple[str, np.ndarray]:
+    """Returns which split of the source validates, and which examples of it."""
+    if plan.validation is None:
+        return "validation", np.arange(len(source.labels("validation")))
+    return "train", plan.validation

@@ -78,6 +78,7 @@ def extract(
     predict = Predictor(classifier.features, strategy, batch_size)
 
     def compute(start: int) -> Iterator[np.ndarray]:
+        """Yields the features from row `start` of all views on."""
         first, row = divmod(start, total)
         for view in range(first, views.number):
 

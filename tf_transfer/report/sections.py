@@ -73,9 +73,9 @@ def comparison(rows: Sequence[Mapping]) -> dict | None:
 def learning(records: Sequence[dict]) -> list[dict]:
     """Returns the learning curves, and the searches for a learning rate where there were some."""
     epochs = {phase: rows for phase, rows in summary.epochs(records).items() if phase != "source"}
-    best = {phase: end.get("best_epoch") for phase, end in summary.by_phase(records, "phase_end").items()}
-    figures = [_curve(epochs, quantity, best) for quantity in ("accuracy", "loss") if epochs]
     ends = summary.by_phase(records, "phase_end")
+    best = {phase: end.get("best_epoch") for phase, end in ends.items()}
+    figures = [_curve(epochs, quantity, best) for quantity in ("accuracy", "loss") if epochs]
     figures += [_path(phase, rows, ends.get(phase, {}).get("l2")) for phase, rows in summary.paths(records).items()]
     for phase, r in summary.by_phase(records, "lr_find").items():
         svg = plots.rate_search(r.get("rates", []), r.get("losses", []), r.get("suggestion"), f"rates-{len(figures)}")
@@ -89,12 +89,9 @@ def _path(phase: str, rows: Sequence[Mapping], chosen: float | None) -> dict:
     told = [f"{r['l2']:.1e} {percent(r.get('validation_accuracy'))}" for r in rows]
     name = one_line(phase, 20)
     validated = any(number(r.get("validation_accuracy")) is not None for r in rows)
-    kept = (
-        ""
-        if chosen is None
-        else f" {'The ring marks the one that' if validated else 'The last'} was kept, {chosen:.1e}."
-    )
-    caption = f"The {name} was solved for each of these strengths, weaker ones fitting closer.{kept}"
+    caption = f"The {name} was solved for each of these strengths, weaker ones fitting closer."
+    if chosen is not None:
+        caption += f" {'The ring marks the one that' if validated else 'The last'} was kept, {chosen:.1e}."
     alt = f"Line chart of accuracy over the strength of L2; on validation: {', '.join(told)}."
     return figure(plots.l2_path(rows, chosen, f"path-{len(name)}"), alt, caption)
 

@@ -23,7 +23,9 @@ def counter(strategy, measures=(), loss=None):
     def validate():
         seen.append(variable.numpy()[0])
         measured = next(script)
-        return measured if isinstance(measured, dict) else {"accuracy": measured, "loss": 1.0}
+        # So many examples that every difference of the scripts is one.
+        told = measured if isinstance(measured, dict) else {"accuracy": measured, "loss": 1.0}
+        return {"examples": 1_000_000} | told
 
     def falling(batch, seed):
         # Divided by its weight, as the loop multiplies by it.
@@ -47,7 +49,7 @@ def test_best_epoch_is_kept(make_batches, strategy):
     np.testing.assert_allclose(seen, [4 * RATE, 8 * RATE, 12 * RATE], rtol=1e-6)
     np.testing.assert_allclose(variable.numpy(), [8 * RATE], rtol=1e-6)
     assert (result.epochs, result.best_epoch, result.stopped_early, result.steps) == (3, 2, False, 12)
-    assert result.best == {"accuracy": 0.8, "loss": 1.0}
+    assert result.best == {"accuracy": 0.8, "loss": 1.0, "examples": 1_000_000}
     assert [r["validation_accuracy"] for r in records] == [0.5, 0.8, 0.7]
     assert [r["validation_loss"] for r in records] == [1.0] * 3
 
@@ -59,6 +61,29 @@ def test_between_equal_accuracies_the_lower_loss_is_better(make_batches, one_dev
     # Nothing is gained by an equal one: the earlier stays.
     result, *_ = run(counter(one_device, [0.5, 0.5])[0], make_batches(), one_device, 2)
     assert result.best_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("examples", "measures", "best"),
+    [
+        # One right answer of twenty more is no difference: the loss decides, also where all are right.
+        (20, [(0.95, 0.5), (1.0, 0.6), (0.95, 0.4)], 3),
+        (20, [(0.95, 0.5), (1.0, 0.6), (0.85, 0.4)], 1),
+        # sqrt(0.9 * 0.1 / 5000) = 0.0042
+        (5000, [(0.900, 0.5), (0.897, 0.4)], 2),
+        (5000, [(0.900, 0.5), (0.895, 0.4)], 1),
+        # The kept one falls more than an error behind in small steps: its loss no longer helps it.
+        (5000, [(0.900, 0.1), (0.903, 0.5), (0.906, 0.5)], 3),
+        # Nor may accuracy be lost in small steps.
+        (5000, [(0.900, 0.5), (0.897, 0.4), (0.894, 0.3)], 2),
+    ],
+)
+def test_within_one_standard_error_of_the_highest_accuracy_the_loss_decides(
+    make_batches, one_device, examples, measures, best
+):
+    script = [{"accuracy": accuracy, "loss": loss, "examples": examples} for accuracy, loss in measures]
+    result, *_ = run(counter(one_device, script)[0], make_batches(), one_device, len(script))
+    assert result.best_epoch == best
 
 
 @pytest.mark.parametrize(

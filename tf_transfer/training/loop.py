@@ -37,7 +37,7 @@ def fit(
     log: Callable[[dict], None],
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> FitResult:
-    """Trains `task` on `batches`, validates after each epoch, keeps the best by validation.
+    """Trains `task` on `batches`, validates after each epoch, keeps the best by validation (`_to_be_kept`).
 
     Args:
         task: what to train.
@@ -59,7 +59,7 @@ def fit(
     with strategy.scope():
         stepper = Stepper(task, config, batches.size, strategy)
     stream = iter(strategy.experimental_distribute_dataset(batches.dataset(0, total)))
-    result, best_state, step = FitResult(), None, 0
+    result, best_state, step, top = FitResult(), None, 0, 0.0
     begun = time.perf_counter()
     last = max(ends)
     for epoch, end in ends.items():
@@ -70,8 +70,8 @@ def fit(
         train, step = _train_epoch(stepper, stream, rate, step, end, show)
         with stepper.averaged():
             measured = task.validate() if task.validate else {}
-            better = not measured or not result.best or _rank(measured) > _rank(result.best)
-            if better:
+            top = max(top, measured.get("accuracy", 0.0))
+            if _to_be_kept(measured, result.best, top):
                 best_state = [v.numpy() for v in task.state]
                 result.best, result.best_epoch = measured, epoch
         result.epochs, result.steps = epoch, step
@@ -95,9 +95,25 @@ def _epoch_ends(epochs: float, steps: Callable[[float], int], most: int = 20) ->
     return {epoch: step for step, epoch in epoch_at.items()}
 
 
-def _rank(measured: dict) -> tuple[float, float]:
-    """Accuracy decides, and the loss between equals: small validation sets have many ties."""
-    return measured["accuracy"], -measured["loss"]
+def _to_be_kept(measured: dict, kept: dict, top: float) -> bool:
+    """Says whether this epoch takes the place of the kept one; without validation the last always does.
+
+    Of the epochs whose accuracy is within one standard error of the highest, the one of the lowest loss is
+    kept (the one-standard-error rule; Breiman et al., Classification and Regression Trees, 1984, 3.4.3): on
+    twenty pictures the highest accuracy alone is luck. The error is that of Agresti and Coull's adjusted
+    proportion, which is not zero where all answers are right.
+
+    Args:
+        measured: accuracy, loss and examples of this epoch, or nothing.
+        kept: those of the epoch kept so far, or nothing.
+        top: the highest accuracy so far, this epoch's included.
+    """
+    if not measured or not kept:
+        return True
+    size = measured["examples"] + 4
+    proportion = (top * measured["examples"] + 2) / size
+    least = top - math.sqrt(proportion * (1 - proportion) / size)
+    return kept["accuracy"] < least or (measured["accuracy"] >= least and measured["loss"] < kept["loss"])
 
 
 def _finite(loss: float, step: int, rate: float) -> float:

@@ -20,7 +20,7 @@ class Task:
         groups: what trains.
         state: every variable that training may change; kept at its best and put back at the end.
         penalty: lambda * R(theta), or None.
-        validate: measures the current variables, `{"loss": ..., "accuracy": ...}`; None without validation.
+        validate: measures the current variables: `loss`, `accuracy` and the number of `examples`; or None.
     """
 
     loss: Callable[[dict, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]

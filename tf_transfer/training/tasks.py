@@ -55,11 +55,12 @@ class Predictor:
 
 
 def measure(logits: np.ndarray, labels: np.ndarray) -> dict:
-    """Returns mean cross-entropy and accuracy of float `[N, C]` logits."""
+    """Returns mean cross-entropy, accuracy and number of examples of float `[N, C]` logits."""
     top = logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
     losses = log_sum - logits[np.arange(len(labels)), labels]
-    return {"loss": float(losses.mean()), "accuracy": float((logits.argmax(axis=1) == labels).mean())}
+    accuracy = float((logits.argmax(axis=1) == labels).mean())
+    return {"loss": float(losses.mean()), "accuracy": accuracy, "examples": len(labels)}
 
 
 def validator(predict: Predictor, split: Split | None) -> Callable[[], dict] | None:

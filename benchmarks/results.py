@@ -1,6 +1,6 @@
 """Makes docs/results.md: runs what it tells, keeps the records in docs/results.json, writes the page from them.
 
-    python -m benchmarks.results --shared=../shared/data [--only=quickstart,cifar10,flowers,bn_policy]
+    python -m benchmarks.results --shared=../shared/data [--only=quickstart,cifar10,flowers,bn_policy,engine]
 
 Every run is a fresh process, timed whole (imports, data, training, test), on the machine of the moment.
 """
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import results_page, runner
@@ -22,9 +22,15 @@ SEEDS = (0, 1, 2)
 _TOLD = ("epochs", "batch_size", "learning_rate", "bn", "unfreeze", "augment", "ema")
 
 
-def run_phases(folder: Path, *flags: str) -> dict:
+# run.py with every normalisation left beside its convolution.
+_UNFOLDED = (
+    "from tf_transfer.models import folding; folding.adopt = lambda model: []; from tf_transfer import cli; cli.run()"
+)
+
+
+def run_phases(folder: Path, *flags: str, program: Sequence[str] = ("run.py",)) -> dict:
     """Runs run.py in a fresh process; returns its wall seconds and, by model, what its records say."""
-    command = [sys.executable, str(ROOT / "run.py"), *flags, f"--run_dir={folder}"]
+    command = [sys.executable, *program, *flags, f"--run_dir={folder}"]
     begun = time.perf_counter()
     subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
     seconds = time.perf_counter() - begun
@@ -91,17 +97,41 @@ def bn_policy(shared: Path, work: Path) -> dict:
     return {"policies": found}
 
 
+def engine(shared: Path, work: Path) -> dict:
+    """CIFAR-10 with and without folding, and a head with and without features computed beforehand: one seed."""
+    preset = ("--flagfile=flags/cifar10_mobilenet.flags", f"--data_dir={shared / 'tfds'}", "--feature_store=off")
+    steps = ("--phase=head", "--optimizer=sgd", "--epochs=5")
+    frozen = ("--phase=head,full", "--bn=full:frozen", "--epochs=full:3")
+    unfolded = ("-c", _UNFOLDED)
+    variants = {
+        "the preset, folded": (("--phase=head,full",), ("run.py",)),
+        "the preset, not folded": (("--phase=head,full",), unfolded),
+        "full: 3 epochs, BatchNorm frozen, folded": (frozen, ("run.py",)),
+        "full: 3 epochs, BatchNorm frozen, not folded": (frozen, unfolded),
+        "head: SGD, 5 epochs, features beforehand": (steps, ("run.py",)),
+        "head: SGD, 5 epochs, features in each step": ((*steps, "--feature_views=0"), ("run.py",)),
+    }
+    found = {}
+    for number, (name, (flags, program)) in enumerate(variants.items()):
+        run = run_phases(work / f"engine-{number}", *preset, *flags, program=program)
+        found[name] = {phase: model["validation"] for phase, model in run["models"].items()}
+    return {"variants": found}
+
+
 SECTIONS: dict[str, Callable[[Path, Path], dict]] = {
     "quickstart": quickstart,
     "cifar10": cifar10,
     "flowers": flowers,
     "bn_policy": bn_policy,
+    "engine": engine,
 }
 
 
 def main() -> None:
     """Runs the sections asked for and writes the page."""
-    args = runner.options(__doc__, SECTIONS).parse_args()
+    parser = runner.options(__doc__)
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections to run anew; empty: only write the page")
+    args = parser.parse_args()
     runner.prepare(args)
     with tempfile.TemporaryDirectory() as work:
         measures = {name: functools.partial(section, args.shared, Path(work)) for name, section in SECTIONS.items()}

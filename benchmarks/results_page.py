@@ -26,6 +26,7 @@ def render(records: dict) -> str:
         ("cifar10", _cifar10),
         ("flowers", _flowers),
         ("bn_policy", _bn),
+        ("engine", _engine),
     ):
         if name in records:
             parts += [*section(records[name]), ""]
@@ -103,6 +104,19 @@ def _bn(record: dict) -> list[str]:
         "Flowers at 96 px, one seed, each policy at its default rate. The default policy follows this table.",
         "",
         *table(("backbone", "BatchNorm", "rate", "validation accuracy"), rows),
+    ]
+
+
+def _engine(record: dict) -> list[str]:
+    rows = []
+    for name, models in record["variants"].items():
+        rows.append((name, *(f"{models[phase]:.4f}" if phase in models else "–" for phase in ("head", "full"))))
+    return [
+        "## With and without folding and computing features beforehand",
+        "",
+        "CIFAR-10 as above, validation accuracy on 5,000 pictures (standard error 0.004 to 0.006), one seed.",
+        "",
+        *table(("", "head", "full"), rows),
     ]
 
 

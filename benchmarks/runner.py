@@ -1,6 +1,7 @@
-"""What the benchmarks share: their options, their records, and the page that is written from the records."""
+"""What the benchmarks share: their options, their records, and the pages that are written from the records."""
 
 import argparse
+import importlib.metadata
 import json
 import os
 import sys
@@ -9,18 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
-def options(text: str, sections: Iterable[str]) -> argparse.ArgumentParser:
-    """Returns the parser of a benchmark's command line.
-
-    Args:
-        text: the benchmark's docstring; its first line is shown.
-        sections: names of what can be measured.
-    """
+def options(text: str) -> argparse.ArgumentParser:
+    """Returns the parser of a benchmark's command line; `text` is its docstring, of which the first line is shown."""
     parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=ROOT / "../shared/data", help="folder with tfds/ and flowers/")
-    parser.add_argument("--only", default=",".join(sections), help="sections to run anew; empty: only write the page")
     return parser
 
 
@@ -28,6 +24,27 @@ def prepare(arguments: argparse.Namespace) -> None:
     """Makes the folder of real data absolute, and where nobody says otherwise the one of pretrained weights, too."""
     arguments.shared = arguments.shared.resolve()
     os.environ.setdefault("KERAS_HOME", str(arguments.shared / "keras"))
+
+
+def command(
+    text: str, measure: Callable[[argparse.Namespace], dict], render: Callable[[Mapping], Sequence[str]]
+) -> None:
+    """Runs one benchmark from the command line, prints what it found, and keeps the record where asked to.
+
+    Args:
+        text: its docstring.
+        measure: options to the record; `options.quick` asks for few rounds on little.
+        render: the record to lines of Markdown.
+    """
+    parser = options(text)
+    parser.add_argument("--quick", action="store_true", help="few rounds on little: to see that it runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record here too")
+    args = parser.parse_args()
+    prepare(args)
+    record = measure(args) | machine()
+    print("\n".join(render(record)))
+    if args.json:
+        args.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def refresh(page: str, only: str, measure: Mapping[str, Callable[[], dict]], render: Callable[[dict], str]) -> None:
@@ -53,7 +70,57 @@ def refresh(page: str, only: str, measure: Mapping[str, Callable[[], dict]], ren
     kept.with_suffix(".md").write_text(render(records))
 
 
+def machine() -> dict:
+    """Returns the date, what the processor is and can do, and the versions that matter."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = [f for f in _FEATURES if f in facts.get("flags", "").split()]
+    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
+    for name in ("torch", "transformers", "onnxruntime"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} cores of {facts.get('model name', 'an unnamed processor')} ({', '.join(flags)})",
+        "versions": versions,
+    }
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Returns the lines of a Markdown table."""
     lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
     return [lines[0], "|" + "---|" * len(header), *lines[1:]]
+
+
+def timed_rows(found: Mapping[str, Mapping], unit: int, what: str = "pictures/s") -> list[str]:
+    """Returns the table of a comparison that `timing.compare` made; `unit` is what one call works through."""
+    rows = [
+        (name, f"{unit / r['seconds']:,.0f}", f"{r['ratio']:.2f}", f"{r['low']:.2f} to {r['high']:.2f}")
+        for name, r in found.items()
+    ]
+    return table(("", what, "ratio", "quartiles"), rows)
+
+
+def targets(
+    found: Mapping[str, Mapping],
+    wanted: Sequence[tuple[str, str, float]],
+    case: str = "",
+    where: str = ", on a processor with AMX",
+) -> list[str]:
+    """Returns a line for each target: how many times as fast as another `name` is to be, and is.
+
+    Args:
+        found: what `timing.compare` made.
+        wanted: (name, other, times); left out where one of the two was not measured.
+        case: what it was measured on.
+        where: what the target was set for.
+    """
+    lines = []
+    for name, other, times in wanted:
+        if name in found and other in found:
+            ratio = found[other]["seconds"] / found[name]["seconds"]
+            verdict = "reached" if ratio >= times else "not reached"
+            lines.append(f"- {case}{name} against {other}: {ratio:.2f}; to reach{where}, {times:g}: {verdict}.")
+    return lines

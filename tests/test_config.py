@@ -183,7 +183,9 @@ def test_texts_of_flags_become_values(name, text, value):
         ("epochs", "head:many", "--epochs: expected a number, got 'many'"),
         ("epochs", "head:5,8", r"--epochs='head:5,8': expected PHASE:VALUE,... with PHASE one of source, head, full"),
         ("epochs", "head:5,fall:8", "expected PHASE:VALUE"),
-        ("epochs", "fall:8", "--epochs: expected a number, got 'fall:8'"),
+        ("epochs", "heda:5", "--epochs='heda:5': expected PHASE:VALUE"),
+        ("epochs", "5:3", "--epochs: expected a number, got '5:3'"),
+        ("epochs", "fall:8", "expected PHASE:VALUE"),
         ("layer_decay", "full:0.5", "--layer_decay: expected a number, got 'full:0.5'"),
     ],
 )

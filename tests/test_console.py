@@ -66,10 +66,13 @@ def test_no_bar_where_nobody_watches():
 def test_bar_tells_progress_rate_and_time_left(time):
     stream = Terminal()
     show = Console(stream).bar("head")
+    time[0] += 50
+    show(40, 120, "loss 0.7")
+    assert stream.getvalue() == f"\rhead [{'#' * 8}{'.' * 16}] 40/120  ...  loss 0.7"
     time[0] += 10
-    show(30, 120, "loss 0.5")
-    drawn = stream.getvalue()
-    assert drawn == f"\rhead [{'#' * 6}{'.' * 18}] 30/120  3.0/s  0:30 left  loss 0.5"
+    show(60, 120, "loss 0.5")
+    # From the first call on: 20 in 10 seconds, and 60 are left.
+    assert stream.getvalue().endswith(f"\rhead [{'#' * 12}{'.' * 12}] 60/120  2.0/s  0:30 left  loss 0.5")
 
 
 def test_bar_is_drawn_ten_times_a_second_at_most_and_at_the_end(time):

@@ -41,7 +41,10 @@ def test_a_dry_run_tells_what_the_run_then_does(tmp_path_factory, tmp_path):
         assert re.search(rf"^{record['phase']} +{trained} of {total} parameters train", done.stdout, re.MULTILINE)
         shown = "  ".join(f"{k}={v}" for k, v in record["plan"].items() if v != "")
         assert shown in done.stdout
-    assert re.findall(r"about \d+:\d\d for (\d+) training pictures, [\d,]+ pictures/s", done.stdout) == ["30", "30"]
+    once, steps = re.findall(r"about \d+:\d\d: (30 training pictures .*)", done.stdout)
+    # Digits are not mirrored: one view.
+    assert re.fullmatch(r"30 training pictures and 10 validation pictures once .*, [\d,]+/s", once)
+    assert re.fullmatch(r"30 training pictures in \d+ epochs, [\d,]+/s", steps)
     assert float(re.search(r"peak of this process ([\d.]+) GB", done.stdout)[1]) > 0.1
 
 
@@ -49,8 +52,8 @@ def test_without_the_data_sizes_are_assumed(capsys, monkeypatch):
     """As with the flagship's defaults on a machine that has nothing yet."""
     monkeypatch.setattr(tfds_directory, "network_answers", lambda urls: False)
     printed = show(["evaluate"], capsys, dataset="mnist", data_dir="nowhere", examples_per_class=None)
-    assert "note     The data set 'mnist' is not in " in printed
-    assert printed.count("for 45,000 training pictures (assumed: the data is not here), ") == 2
+    assert printed.count("note     The data set 'mnist' is not in ") == 1
+    assert printed.count(" (assumed: the data is not here): 45,000 training pictures in ") == 2
     assert re.findall(r"^(head|full) ", printed, re.MULTILINE) == ["head", "full"]
 
 
@@ -68,7 +71,7 @@ def test_a_source_phase_is_measured_on_its_own_data(capsys):
     classes = np.bincount(open_source("digits").labels("train"))
     validating = [round(0.25 * n) for n in classes]
     printed = show(["source", "head"], capsys, source_dataset="digits", weights="source", examples_per_class=5)
-    assert re.findall(r"for (\d+) training", printed) == [str(1000 - sum(validating)), str(10 * (5 - 1))]
+    assert re.findall(r": (\d+) training", printed) == [str(1000 - sum(validating)), str(10 * (5 - 1))]
     assert re.findall(r"^(source|head|full) +([\d,]+) of", printed, re.MULTILINE) == [
         ("source", "78,042"),
         ("head", "650"),

@@ -86,7 +86,7 @@ def _one_a_class(shapes):
         ("./nowhere", "--dataset=./nowhere: there is no such folder"),
         ("csv(path=nowhere.csv)", "the manifest cannot be read: No such file or directory"),
         ("foldr(path=x)", "Unknown data set 'foldr'. Did you mean 'folder'"),
-        ("folder(pth=x)", r"'path'.*It takes: path, test_fraction"),
+        ("folder(pth=x)", r"unexpected argument 'pth'\. It takes: path, test_fraction"),
         ("folder(path=x", r"Expected name or name\(key=value"),
         ("digits(fraction=1)", r"'fraction'.*It takes: test_fraction"),
         ("cifra10", r"Unknown data set 'cifra10'\. Did you mean cifar10"),

@@ -15,7 +15,7 @@ from tf_transfer.run_dir import RunDir
 # Options of a run that later commands may change: they do not touch what was trained (until there is a source model).
 _FREE = {
     "run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset", "feature_store", "feature_store_gb",
-    "export_precision",
+    "export_precision", "xla",
 }  # fmt: skip
 # Phases that go on from nothing that this run has trained.
 _FIRST = {"source", "head", "scratch"}

@@ -40,13 +40,14 @@ _COMMAND_FLAGS = {
     "images": (None, "predict: a file, a folder or a glob"),
     "predictions": (None, "predict: the .csv or .jsonl file to write (default: in the run directory)"),
 }
+_PREDICT_FLAGS = ("saved_model", "images", "predictions")
 _GROUPS = (
     ("Command", ("phase", "restart", "dry_run", "debug")),
     ("Data", "data"),
     ("Model", "model"),
     ("Training (a value, or one a phase: --epochs=head:5,full:8)", "training"),
     ("Run", "run"),
-    ("Predict", ("saved_model", "images", "predictions")),
+    ("Predict", _PREDICT_FLAGS),
 )
 
 
@@ -134,6 +135,8 @@ def _dispatch(argv: Sequence[str]) -> int:
     console = Console()
     if "predict" in names and not values.images:
         raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER or GLOB.")
+    if "predict" not in names and (idle := [f"--{n}" for n in _PREDICT_FLAGS if values[n].present]):
+        console.line(f"note  {', '.join(idle)}: for --phase=predict alone, which was not asked for.")
     if names == ["predict"]:
         return _predict(console, given)
     from tf_transfer import api

@@ -101,6 +101,7 @@ class Run:
     feature_store_gb: float = option(20.0, "size in GB above which the oldest features go", float, low=0.0, high=1e6)
     strategy: str = option("auto", "one device, mirrored over all, or auto", choices=("auto", "one", "mirrored"))
     precision: str = option("auto", "of the computation", choices=("auto", "float32", "bfloat16"))
+    xla: str = option("auto", "compile the network with XLA; auto: on GPUs", choices=("auto", "on", "off"))
     export_precision: str = option(None, "of the exported model (default: as trained)", choices=("float32", "bfloat16"))
 
 
@@ -173,7 +174,8 @@ def parse_option(name: str, text: str) -> Any:
     """
     facts = option_fields()[name][1].metadata
     parts = [p.partition(":") for p in split_list(text)] if facts["per_phase"] else []
-    if parts and any(p[0].strip() in TRAINING_PHASES and p[1] for p in parts):
+    # No value of an option that takes phases begins with a word and a colon.
+    if any(p[0].strip().isidentifier() and p[1] for p in parts):
         wrong = [p[0] for p in parts if p[0].strip() not in TRAINING_PHASES or not p[1]]
         if wrong:
             raise UserError(

@@ -40,26 +40,29 @@ class Console:
         """Prints one strength of a path of regularised solutions."""
         cut = "" if record["converged"] else ", cut short"
         self.line(
-            f"{phase}  l2 {record['l2']:.1e}  {_measures(record)}  {record['iterations']} iterations{cut}  "
+            f"{phase}  l2 {record['l2']:.2g}  {_measures(record)}  {record['iterations']} iterations{cut}  "
             f"{record['seconds']:.1f} s"
         )
 
     def bar(self, label: str) -> Callable[[int, int, str], None]:
         """Returns a progress function (done, total, text) that redraws at most ten times a second."""
-        begun, last = time.monotonic(), 0.0
+        first, last = None, 0.0
 
         def show(done: int, total: int, text: str = "") -> None:
             """Redraws the bar."""
-            nonlocal last
+            nonlocal first, last
             now = time.monotonic()
+            # Rate and time left count from the first call: what was done before it, compiling or rows of a
+            # pass that is gone on with, says nothing of the rest.
+            first = first or (now, done)
             if not self.terminal or (now - last < 0.1 and done < total):
                 return
-            last, seconds = now, now - begun
-            left = seconds / done * (total - done) if done else 0.0
+            last, seconds, more = now, now - first[0], done - first[1]
             gauge = "#" * round(24 * done / total)
-            rate = f"{done / seconds:,.1f}/s" if seconds > 0 else ""
-            text = one_line(text, 40)
-            self._draw(f"{label} [{gauge:.<24}] {done}/{total}  {rate}  {clock(left)} left  {text}")
+            pace = (
+                f"{more / seconds:,.1f}/s  {clock(seconds / more * (total - done))} left" if seconds and more else "..."
+            )
+            self._draw(f"{label} [{gauge:.<24}] {done}/{total}  {pace}  {one_line(text, 40)}")
             if done >= total:
                 self._clear()
 

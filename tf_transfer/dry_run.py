@@ -4,6 +4,7 @@ import dataclasses
 import resource
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,14 +38,18 @@ def show(session: Session, names: Sequence[str]) -> None:
         f"{'device':<9}"
         + "  ".join(f"{k}={v}" for k, v in runtime.facts(session.strategy, session.precision)["device"].items())
     )
+    sizes: dict[bool, _Sizes] = {}
     for phase in [n for n in names if n in TRAINING_PHASES] or ["head", "full"]:
-        _show_phase(session, phase)
+        of_source = phase == "source"
+        if of_source not in sizes:
+            sizes[of_source] = _sizes(session, of_source)
+        _show_phase(session, phase, sizes[of_source])
     say(f"memory   peak of this process {_peak_gb():.1f} GB (host)")
     say(f"run      would be kept in {one_line(session.run.path)}")
 
 
-def _show_phase(session: Session, phase: str) -> None:
-    examples, held, class_names, known = _sizes(session, phase)
+def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
+    examples, held, class_names, known = sizes
     pictures = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
     pictures = (
         np.resize(pictures, (64, session.image_size, session.image_size, 3)) if session.image_size < 32 else pictures
@@ -61,16 +66,16 @@ def _show_phase(session: Session, phase: str) -> None:
     say(f"{'':<9}" + "  ".join(f"{k}={v}" for k, v in dataclasses.asdict(plan).items() if v != ""))
     if plan.feature_views:
         forward = _per_picture(tasks.Predictor(classifier.logits, session.strategy, 32), split)
-        seconds, work = (
-            forward * (examples * plan.feature_views + held),
-            f"{1 / forward:,.0f} pictures/s through the frozen backbone, once",
-        )
+        seconds = forward * (examples * plan.feature_views + held)
+        shown = f" in {plan.feature_views} views" if plan.feature_views > 1 else ""
+        work = f"{shown} and {held:,} validation pictures once through the frozen backbone, {1 / forward:,.0f}/s"
     else:
         task, batches = fitting.in_steps(session, phase, classifier, dataclasses.replace(facts, train=split), plan)
         step = _per_step(session, task, batches, plan)
-        seconds, work = step * plan.epochs * examples / plan.batch_size, f"{plan.batch_size / step:,.0f} pictures/s"
+        seconds = step * plan.epochs * examples / plan.batch_size
+        work = f" in {plan.epochs:g} epochs, {plan.batch_size / step:,.0f}/s"
     assumed = "" if known else " (assumed: the data is not here)"
-    say(f"{'':<9}about {clock(seconds)} for {examples:,} training pictures{assumed}, {work}")
+    say(f"{'':<9}about {clock(seconds)}{assumed}: {examples:,} training pictures{work}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,19 +93,27 @@ class _Sized:
         return self.split.inputs
 
 
-def _sizes(session: Session, phase: str) -> tuple[int, int, tuple[str, ...], bool]:
-    """Returns training and validation examples, class names, and whether the data is here to say so."""
+class _Sizes(NamedTuple):
+    """Training and validation examples, class names, and whether the data is here to say so."""
+
+    examples: int
+    held: int
+    class_names: tuple[str, ...]
+    known: bool
+
+
+def _sizes(session: Session, of_source: bool) -> _Sizes:
     data = session.config.data
-    dataset = data.source_dataset if phase == "source" and data.source_dataset else data.dataset
+    dataset = data.source_dataset if of_source and data.source_dataset else data.dataset
     try:
         source = session.open(dataset)
-        few = None if phase == "source" else data.examples_per_class
+        few = None if of_source else data.examples_per_class
         plan = plan_training(source, data.validation_fraction, session.config.run.seed, few)
         held = len(source.labels("validation") if plan.validation is None else plan.validation)
-        return len(plan.train), held, tuple(source.class_names), True
+        return _Sizes(len(plan.train), held, tuple(source.class_names), True)
     except MissingDataError as e:
         session.console.line(f"note     {e}")
-        return 45_000, 5_000, tuple(f"class{i}" for i in range(10)), False
+        return _Sizes(45_000, 5_000, tuple(f"class{i}" for i in range(10)), False)
 
 
 def _per_picture(predict: Callable, split: Split) -> float:

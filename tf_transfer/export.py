@@ -66,6 +66,8 @@ def write(classifier: Classifier, class_names: tuple[str, ...], folder: Path) ->
     Returns:
         The names of the signatures.
     """
+    # Compiled for the device at hand it would run on no other.
+    classifier.xla = False
     with folding.constant(classifier.folds) as folded:
         served = _Served(classifier, class_names, folded)
         signatures = {"serving_default": served.serve_images, "serve_bytes": served.serve_bytes}

@@ -83,7 +83,7 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     session.run.record("phase_end", phase=phase, **end)
     best = ""
     if end["validation_accuracy"] is not None:
-        at = f"epoch {end['best_epoch']}" if end["best_epoch"] else f"l2 {end['l2']:.1e}"
+        at = f"epoch {end['best_epoch']}" if end["best_epoch"] else f"l2 {end['l2']:.2g}"
         best = f", validation {end['validation_accuracy']:.4f} on {end['validation_examples']:,} pictures at {at}"
     session.console.line(f"{phase}  done in {clock(seconds)}{best}")
 

@@ -148,7 +148,11 @@ class Registry:
             bound = inspect.signature(factory).bind(*context, *spec.args, **spec.kwargs, **more)
         except TypeError as e:
             takes = [p for p in list(parameters)[len(context) :] if p not in more]
-            raise UserError(f"The {self.kind} {spec.name!r}: {e}. It takes: {', '.join(takes) or 'nothing'}.") from e
+            # Python speaks of what is missing first; a mistyped key is why.
+            strange = [f"unexpected argument {one_line(key)!r}" for key in spec.kwargs if key not in takes]
+            raise UserError(
+                f"The {self.kind} {spec.name!r}: {', '.join(strange) or e}. It takes: {', '.join(takes) or 'nothing'}."
+            ) from e
         for name, value in bound.arguments.items():
             words, types = _ACCEPTED.get(parameters[name].annotation, ("", (object,)))
             if not isinstance(value, types) or (isinstance(value, bool) and float in types):

@@ -58,6 +58,11 @@ def resolve_precision(name: str) -> str:
     return "bfloat16" if "amx_bf16" in _cpu_flags() else "float32"
 
 
+def resolve_xla(name: str) -> bool:
+    """Says whether networks are compiled with XLA: `auto` on GPUs alone, as on CPUs it was measured slower."""
+    return name == "on" or (name == "auto" and bool(tf.config.list_physical_devices("GPU")))
+
+
 def _cpu_flags() -> set[str]:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

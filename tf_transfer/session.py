@@ -152,7 +152,9 @@ class Session:
             # Random weights and the head's start depend on the seed alone, whatever ran before.
             runtime.set_up(seed)
             network = weights.load_backbone(self.backbone, model.backbone, where, self.image_size)
-            return Classifier(network, self.backbone.mode, num_classes, model.dropout, seed)
+            classifier = Classifier(network, self.backbone.mode, num_classes, model.dropout, seed)
+        classifier.xla = runtime.resolve_xla(self.config.run.xla)
+        return classifier
 
     def trained(self, phase: str, class_names: Sequence[str] | None = None, precision: str | None = None) -> Classifier:
         """Builds the classifier that a finished phase left.

@@ -130,6 +130,17 @@ def test_frozen_statistics_stay_while_everything_else_trains(network):
     assert changed >= paths([*network.backbone.trainable_variables, *network.head.variables])
 
 
+def test_convolutions_in_groups_train_too():
+    """TensorFlow by itself knows no gradient of theirs on a CPU."""
+    network = make("convnext_tiny")
+    for variable in network.backbone.weights:
+        if variable.path.endswith("gamma"):
+            variable.assign(tf.ones_like(variable.value))  # Layer scale starts at 1e-6, and hides what is behind it.
+    changed = train_step(network, network.groups(), through_backbone=True)
+    kernels = [v for layer in network.backbone.layers if getattr(layer, "groups", 1) > 1 for v in layer.weights]
+    assert len(kernels) == 2 * 18 and changed >= paths(kernels)
+
+
 def test_trained_statistics_move_in_every_layer(network):
     network.set_batchnorm("train")
     changed = train_step(network, network.groups(), through_backbone=True)

@@ -145,3 +145,31 @@ def test_damaged_missing_and_foreign_files_are_told_in_one_line(tmp_path):
     (tmp_path / "head.weights.h5").write_bytes((tmp_path / "head.weights.h5").read_bytes()[:500])
     with pytest.raises(UserError, match=r"head\.weights\.h5 do not fit"):
         classifier.load(tmp_path)
+
+
+@pytest.mark.parametrize("policy", ["frozen", "train"])
+def test_compiled_by_xla_it_computes_the_same(policy):
+    """Features, gradients and moving statistics."""
+    found = []
+    for xla in (False, True):
+        keras.utils.set_random_seed(0)
+        classifier = small()
+        classifier.xla = xla
+        classifier.set_batchnorm(policy)
+        variables = [v for group in classifier.groups() for v in group.variables]
+
+        @tf.function(autograph=False)
+        def step(images, classifier=classifier, variables=variables):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                for variable in variables:
+                    tape.watch(variable)
+                features = classifier.features(images, training=True)
+                objective = tf.reduce_sum(classifier.classify(features)[:, 0])
+            gradients = tape.gradient(objective, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return [features, *map(tf.convert_to_tensor, gradients)]
+
+        outputs = [x.numpy() for x in step(tf.constant(IMAGES))]
+        found.append([*outputs, *classifier.state_values()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4 * max(1e-3, np.abs(one).max()))
+    assert len(found[0]) > 50

@@ -243,6 +243,30 @@ LAYERS = {
 }
 
 
+@pytest.mark.parametrize("multiplier", [1, 2])
+@pytest.mark.parametrize("options", [{"padding": "same"}, {"strides": 2}])
+def test_a_group_for_each_channel_equals_a_convolution_for_each(multiplier, options):
+    keras.config.set_dtype_policy("float64")
+    inputs = keras.Input((9, 9, 3), dtype="float64")
+    network = keras.Model(inputs, keras.layers.Conv2D(3 * multiplier, 3, groups=3, use_bias=False, **options)(inputs))
+    kernel, x = network.trainable_variables[0].value, tf.constant(pictures(network))
+
+    def by_channel(x):
+        parts = zip(tf.split(x, 3, -1), tf.split(kernel, 3, -1), strict=True)
+        how = (options.get("strides", 1), options.get("padding", "valid").upper())
+        return tf.concat([tf.nn.conv2d(part, k, *how) for part, k in parts], -1)
+
+    folding.adopt(network)
+    found = []
+    for function in (network, by_channel):
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            y = function(x)
+            objective = tf.reduce_sum(y * tf.reshape(tf.cos(tf.range(tf.size(y), dtype=y.dtype)), y.shape))
+        found.append([y, *map(tf.convert_to_tensor, tape.gradient(objective, [x, kernel]))])
+    assert_near(*found, 1e-12)
+
+
 @pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}])
 @pytest.mark.parametrize("case", LAYERS)
 def test_layers_one_by_one(case, options):

@@ -35,6 +35,11 @@ def open_folder(path: str, test_fraction: float = 0.2, *, max_unreadable: int = 
         rows = _list_pictures(root, what, notes)
     except OSError as e:
         raise UserError(f"{what}: {one_line(e.filename)} cannot be listed: {e.strerror}.") from e
+    if not rows and (loose := [name for name in _entries(root)[1] if _is_picture(name)]):
+        raise UserError(
+            f"{what}: its {len(loose):,} pictures stand right in it, such as {one_line(min(loose))}; expected one "
+            "sub-folder a class, named after it, with the pictures of that class. A CSV with path,label does as well."
+        )
     return FileSource(what, rows, test_fraction, max_unreadable, notes)
 
 

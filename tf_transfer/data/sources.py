@@ -50,6 +50,8 @@ def _meaning(text: str) -> Spec:
     if text.lower().endswith(".csv"):
         return Spec("csv", (), {"path": text})
     if text.startswith(("/", "./", "../", "~")) or text.endswith("/"):
+        if os.path.exists(path):
+            raise UserError(f"--dataset={one_line(text)} is a file; expected a folder of class folders or a .csv.")
         raise UserError(f"--dataset={one_line(text)}: there is no such folder.")
     if "(" in text or not text:
         return parse_spec(text)

@@ -40,11 +40,13 @@ class Classifier:
         seed: of the head's initial kernel, normal with deviation 0.01.
 
     Attributes:
+        xla: compile the backbone with XLA; the pictures are resized, and the head computed, outside of it.
         stages: `{layer name: stage}`, 1 at the input, one more at each halving of the resolution.
     """
 
     def __init__(self, backbone: keras.Model, mode: str, num_classes: int, dropout: float = 0.0, seed: int = 0):
         self.backbone, self.mode, self.dropout = backbone, mode, dropout
+        self.xla = False
         self.num_classes, self.size = num_classes, backbone.input_shape[1]
         self.num_features = backbone.output_shape[-1]
         self.batchnorms = batchnorm.adopt(backbone)
@@ -59,8 +61,18 @@ class Classifier:
         """Maps uint8 `[B, H, W, 3]` (or float in [0, 255]) of any size to float32 `[B, D]`."""
         for fold in self.folds:
             fold.active = not (training and fold.batchnorm.use_batch_statistics)
-        resized = pixels.resize(images, self.size)
-        return tf.cast(self.backbone(backbones.preprocess(resized, self.mode), training=training), tf.float32)
+        inputs = backbones.preprocess(pixels.resize(images, self.size), self.mode)
+        if not self.xla or (training and self._reduces_over_replicas()):
+            return tf.cast(self.backbone(inputs, training=training), tf.float32)
+        # Made anew each time this is traced: what folds are active is fixed by a trace.
+        compiled = tf.function(lambda x: self.backbone(x, training=training), autograph=False, jit_compile=True)
+        return tf.cast(compiled(inputs), tf.float32)
+
+    def _reduces_over_replicas(self) -> bool:
+        """Statistics of several replicas, which meet in the midst of the network: XLA compiles for one device."""
+        replicas = tf.distribute.get_replica_context()
+        several = replicas is not None and replicas.num_replicas_in_sync > 1
+        return several and any(layer.use_batch_statistics for layer in self.batchnorms)
 
     def logits(self, images: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Maps images to float32 `[B, C]`; `seed`, int32 `[2]`, drives the dropout of a training pass."""

@@ -86,12 +86,13 @@ def learning(records: Sequence[dict]) -> list[dict]:
 
 
 def _path(phase: str, rows: Sequence[Mapping], chosen: float | None) -> dict:
-    told = [f"{r['l2']:.1e} {percent(r.get('validation_accuracy'))}" for r in rows]
+    told = [f"{r['l2']:.2g} {percent(r.get('validation_accuracy'))}" for r in rows]
     name = one_line(phase, 20)
     validated = any(number(r.get("validation_accuracy")) is not None for r in rows)
     caption = f"The {name} was solved for each of these strengths, weaker ones fitting closer."
     if chosen is not None:
-        caption += f" {'The ring marks the one that' if validated else 'The last'} was kept, {chosen:.1e}."
+        which = "The ring marks the one of the lowest validation loss, which" if validated else "The last"
+        caption += f" {which} was kept, {chosen:.2g}."
     alt = f"Line chart of accuracy over the strength of L2; on validation: {', '.join(told)}."
     return figure(plots.l2_path(rows, chosen, f"path-{len(name)}"), alt, caption)
 

@@ -1,0 +1,138 @@
+"""Times the frozen network forward: ours against Keras' own and PyTorch's.
+
+python -m benchmarks.features [--quick] [--json=FILE]
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+
+from benchmarks import networks, runner
+from benchmarks.timing import compare, in_turns
+
+TARGETS = (
+    ("folded, bfloat16", "Keras, float32", 6.0),
+    ("folded, bfloat16", "Keras, bfloat16", 5.0),
+    ("folded, bfloat16", "PyTorch, bfloat16, compiled", 2.0),
+)
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """Returns the record: for each network the alternatives, with its convolutions alone as the limit."""
+    found = {}
+    for spec, size, batch, rounds in networks.cases(args.quick):
+        functions, alive = {}, []
+        for precision in networks.POLICIES:
+            made, kept = _tensorflow(spec, size, batch, precision)
+            functions |= {f"{name}, {precision}": f for name, f in made.items()}
+            alive.append(kept)
+        if spec == "resnet50":
+            functions |= _torch(batch, size)
+        rows = compare(in_turns(functions, rounds), "Keras, float32")
+        found[spec] = {"size": size, "batch": batch, "gflop": _gflop(spec, size), "rows": rows}
+    return {"cases": found}
+
+
+def _tensorflow(spec: str, size: int, batch: int, precision: str) -> tuple[dict[str, Callable], list]:
+    import tensorflow as tf
+
+    from tf_transfer.models import folding
+
+    plain, ours = networks.network(spec, size, precision)
+    images, folds = networks.pictures(batch, size), ours.folds
+
+    def unfolded():
+        ours.folds = []
+        for fold in folds:
+            fold.active = False
+        outputs = ours.features(images)
+        ours.folds = folds
+        return outputs
+
+    compiled = {
+        "Keras": tf.function(lambda: plain(tf.cast(images, tf.float32), training=False), autograph=False),
+        "fused kernel": tf.function(unfolded, autograph=False),
+        "its convolutions alone": _alone(ours, batch),
+        "folded": tf.function(lambda: ours.features(images), autograph=False),
+    }
+    for function in compiled.values():
+        function()
+    # What the export computes with; the variables live as long as the function does.
+    with folding.constant(folds) as kept:
+        compiled["folded once"] = tf.function(lambda: ours.features(images), autograph=False)
+        compiled["folded once"]()
+    return {name: networks.waiting(f) for name, f in compiled.items()}, kept
+
+
+def _alone(ours, batch: int) -> Callable:
+    """Runs every linear layer of a network by itself, on inputs that are there."""
+    import tensorflow as tf
+
+    for fold in ours.folds:
+        fold.active = False
+    layers = [layer for layer in ours.backbone.layers if hasattr(layer, "kernel")]
+    inputs = [tf.random.normal((batch, *layer.input.shape[1:]), dtype=layer.compute_dtype) for layer in layers]
+
+    def run():
+        # One value of each output: all of it has to be computed, and nothing more is.
+        return tf.stack([tf.reshape(layer(x), [-1])[0] for layer, x in zip(layers, inputs, strict=True)])
+
+    return tf.function(run, autograph=False)
+
+
+def _torch(batch: int, size: int) -> dict[str, Callable]:
+    model = networks.torch_resnet()
+    if model is None:
+        return {}
+    import torch
+
+    model = model.resnet.eval()
+    half = networks.torch_resnet().resnet.eval().to(torch.bfloat16)
+    images = torch.rand(batch, 3, size, size).to(memory_format=torch.channels_last)
+    found = {
+        "PyTorch, float32": (model, images),
+        "PyTorch, bfloat16": (half, images.bfloat16()),
+        "PyTorch, bfloat16, compiled": (torch.compile(half), images.bfloat16()),
+    }
+
+    def run(function, x):
+        with torch.inference_mode():
+            return function(x).pooler_output
+
+    return {name: (lambda f=f, x=x: run(f, x)) for name, (f, x) in found.items()}
+
+
+def _gflop(spec: str, size: int) -> float:
+    """Returns the operations of one picture, 10^9, a multiplication and an addition as two."""
+    import tensorflow as tf
+
+    _, ours = networks.network(spec, size, "float32")
+    function = tf.function(ours.features, autograph=False)
+    graph = function.get_concrete_function(tf.TensorSpec((1, size, size, 3), tf.uint8)).graph
+    wanted = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    counted = tf.compat.v1.profiler.profile(graph, options={**wanted, "output": "none"})
+    return counted.total_float_ops / 1e9
+
+
+def render(record: Mapping) -> list[str]:
+    """Returns the lines of the page."""
+    parts = [
+        "## The frozen network, forward",
+        "",
+        "Keras' own network; ours with each normalisation as one fused kernel; and with each normalisation folded into "
+        "the layer before it, its weights worked out at each call or once. The linear layers alone, each on an input "
+        "that is there, are what no arrangement of them can beat.",
+    ]
+    for spec, case in record["cases"].items():
+        parts += ["", f"**{spec}**, {case['size']} px, batch {case['batch']}", ""]
+        parts += runner.timed_rows(case["rows"], case["batch"])
+        rates = [
+            f"{case['gflop'] * case['batch'] / case['rows'][name]['seconds'] / 1000:.2f} in {name}"
+            for name in ("its convolutions alone, float32", "folded, float32",
+                         "its convolutions alone, bfloat16", "folded, bfloat16")
+        ]  # fmt: skip
+        parts += ["", f"{case['gflop']:.2f} GFLOP a picture; TFLOP/s: {', '.join(rates)}."]
+    return [*parts, "", *runner.targets(record["cases"]["resnet50"]["rows"], TARGETS, "ResNet-50, ")]
+
+
+if __name__ == "__main__":
+    runner.command(__doc__, measure, render)

@@ -1,0 +1,115 @@
+"""Times a training step of the whole network: ours against Keras' own and PyTorch's, statistics frozen and trained.
+
+python -m benchmarks.full_step [--quick] [--json=FILE]
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+
+from benchmarks import networks, runner
+from benchmarks.timing import compare, in_turns
+
+TARGETS = {"frozen": ("Keras, bfloat16", 1.6), "train": ("Keras, bfloat16", 2.0)}
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """Returns the record: for each network and policy the alternatives."""
+    found = {}
+    for spec, size, batch, rounds in networks.cases(args.quick):
+        for policy in TARGETS:
+            functions = {}
+            for precision in networks.POLICIES:
+                made = _tensorflow(spec, size, batch, policy, precision)
+                functions |= {f"{name}, {precision}": f for name, f in made.items()}
+            if spec == "resnet50":
+                functions |= _torch(batch, size, policy)
+            rows = compare(in_turns(functions, rounds), "Keras, float32")
+            found[f"{spec}, BatchNorm {policy}"] = {"size": size, "batch": batch, "policy": policy, "rows": rows}
+    return {"cases": found}
+
+
+def _tensorflow(spec: str, size: int, batch: int, policy: str, precision: str) -> dict[str, Callable]:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from tf_transfer import runtime
+    from tf_transfer.data import augment
+    from tf_transfer.data.batches import DRAWS
+    from tf_transfer.training import tasks
+    from tf_transfer.training.step import LoopConfig, Stepper
+
+    strategy = runtime.make_strategy("one")
+    plain, _ = networks.network(spec, size, precision)
+    with strategy.scope():
+        _, ours = networks.network(spec, size, precision)
+    if policy == "frozen":
+        for layer in plain.layers:
+            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    top = keras.layers.Dense(10, dtype="float32")
+    model = keras.Sequential([keras.Input((size, size, 3)), plain, top])
+    model.compile(
+        keras.optimizers.SGD(1e-3, 0.9, nesterov=True), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    images, labels = networks.pictures(batch, size), tf.constant(np.arange(batch) % 10, tf.int32)
+    ours.set_batchnorm(policy)
+    task = tasks.classification(ours, ours.groups(), augment.parse("none"), 0.0, "none", True, None)
+    with strategy.scope():
+        stepper = Stepper(task, LoopConfig(1, 1e-3), batch, strategy)
+    ready = {"inputs": images, "label": labels, "weight": tf.ones(batch), "uniform": tf.zeros((batch, DRAWS))}
+    floats = tf.cast(images, tf.float32)
+    return {"Keras": lambda: model.train_on_batch(floats, labels), "ours": lambda: stepper(ready, 1e-3, 0)}
+
+
+def _torch(batch: int, size: int, policy: str) -> dict[str, Callable]:
+    if networks.torch_resnet() is None:
+        return {}
+    import torch
+
+    images = torch.rand(batch, 3, size, size).to(memory_format=torch.channels_last)
+    labels = torch.arange(batch) % 10
+    found = {}
+    for name in ("PyTorch, bfloat16", "PyTorch, bfloat16, compiled"):
+        model = networks.torch_resnet().train()
+        if policy == "frozen":
+            for module in model.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.eval()
+        optimizer = torch.optim.SGD(model.parameters(), 1e-3, 0.9, nesterov=True)
+        call = torch.compile(model) if name.endswith("compiled") else model
+
+        def step(call=call, optimizer=optimizer):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = call(images).logits
+            loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        found[name] = step
+    return found
+
+
+def render(record: Mapping) -> list[str]:
+    """Returns the lines of the page."""
+    parts = [
+        "## A training step",
+        "",
+        "One step of SGD on the whole network: `train_on_batch` of a compiled Keras model, and the step of the package "
+        "with statistics frozen (folded; gamma, beta, kernel and bias still train) and trained (fused kernel). "
+        "Keras' frozen layers train no gamma and beta.",
+    ]
+    for name, case in record["cases"].items():
+        parts += ["", f"**{name}**, {case['size']} px, batch {case['batch']}", ""]
+        parts += runner.timed_rows(case["rows"], case["batch"])
+        if name.startswith("resnet50"):
+            other, times = TARGETS[case["policy"]]
+            wanted = [("ours, bfloat16", other, times), ("ours, bfloat16", "PyTorch, bfloat16", 1.0),
+                      ("ours, bfloat16", "PyTorch, bfloat16, compiled", 1.0)]  # fmt: skip
+            parts += ["", *runner.targets(case["rows"], wanted)]
+    return parts
+
+
+if __name__ == "__main__":
+    runner.command(__doc__, measure, render)

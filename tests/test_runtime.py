@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tf_transfer import runtime
 from tf_transfer.errors import UserError
+from tf_transfer.models.backbones import BACKBONES
 
 
 @pytest.mark.parametrize(("name", "replicas"), [("one", 1), ("auto", 1), ("mirrored", 2)])
@@ -30,11 +31,18 @@ def test_runs_of_one_process_reduce_different_shapes():
 
 
 @pytest.mark.parametrize(
-    ("flags", "precision"), [("fpu amx_bf16 amx_tile", "bfloat16"), ("fpu avx512_bf16", "float32")]
+    ("flags", "depthwise", "dense"),
+    [
+        ("fpu amx_bf16 amx_tile avx512_bf16", "bfloat16", "bfloat16"),
+        ("fpu avx512_bf16", "float32", "bfloat16"),
+        ("fpu avx512f", "float32", "float32"),
+    ],
 )
-def test_auto_precision_is_half_where_the_processor_gains_by_it(monkeypatch, flags, precision):
+def test_auto_precision_is_half_where_the_processor_gains_by_it(monkeypatch, flags, depthwise, dense):
     monkeypatch.setattr(pathlib.Path, "read_text", lambda self: f"processor: 0\nflags\t\t: {flags}\n")
-    assert runtime.resolve_precision("auto") == precision
+    found = {name: runtime.resolve_precision("auto", spec.dense) for name, spec in BACKBONES.items()}
+    assert found["mobilenet"] == found["efficientnetb7"] == found["small_resnet"] == depthwise
+    assert found["resnet50"] == found["vgg16"] == found["densenet121"] == dense
     assert runtime.resolve_precision("float32") == "float32" and runtime.resolve_precision("bfloat16") == "bfloat16"
 
 

@@ -38,11 +38,15 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
     return tf.distribute.MirroredStrategy(devices)
 
 
-def resolve_precision(name: str) -> str:
+def resolve_precision(name: str, dense: bool = False) -> str:
     """Returns `float32` or `bfloat16`.
 
-    `auto` takes bfloat16 where it was measured to pay: GPUs of compute capability 8 or more, CPUs with
-    AMX. Elsewhere, avx512_bf16 alone included, float32 is faster on depthwise networks.
+    `auto` takes bfloat16 where it was measured to pay (docs/performance.md): GPUs of compute capability 8 or more,
+    CPUs with AMX, and those with avx512_bf16 alone for large networks of plain convolutions.
+
+    Args:
+        name: one of `PRECISIONS`.
+        dense: the network is one of the latter.
 
     Raises:
         UserError: an unknown name.
@@ -55,7 +59,8 @@ def resolve_precision(name: str) -> str:
     if gpus:
         capable = [tf.config.experimental.get_device_details(g).get("compute_capability", (0, 0))[0] >= 8 for g in gpus]
         return "bfloat16" if all(capable) else "float32"
-    return "bfloat16" if "amx_bf16" in _cpu_flags() else "float32"
+    flags = _cpu_flags()
+    return "bfloat16" if "amx_bf16" in flags or (dense and "avx512_bf16" in flags) else "float32"
 
 
 def resolve_xla(name: str) -> bool:

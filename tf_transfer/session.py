@@ -52,7 +52,7 @@ class Session:
     @cached_property
     def precision(self) -> str:
         """`float32` or `bfloat16`."""
-        return runtime.resolve_precision(self.config.run.precision)
+        return runtime.resolve_precision(self.config.run.precision, self.backbone.dense)
 
     @cached_property
     def backbone(self) -> backbones.Backbone:

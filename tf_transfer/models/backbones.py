@@ -24,6 +24,8 @@ class Backbone:
         imagenet: whether ImageNet weights are published.
         bn: BatchNorm policy of the full phase by default, `train` or `frozen`; `train` where nobody has measured
             otherwise (`python -m benchmarks.results --only=bn_policy`).
+        depthwise: most of its time goes into depthwise convolutions, which gain nothing by bfloat16 on a CPU without
+            tiles for it.
         arguments: constructor arguments that the spec set, such as `alpha`.
     """
 
@@ -34,7 +36,13 @@ class Backbone:
     smallest: int = 32
     imagenet: bool = True
     bn: str = "train"
+    depthwise: bool = False
     arguments: dict = field(default_factory=dict)
+
+    @property
+    def dense(self) -> bool:
+        """Whether it is a large network of plain convolutions."""
+        return not self.depthwise and self.parameters > 5_000_000
 
     def function(self):
         """Imports and returns the constructor."""
@@ -43,37 +51,37 @@ class Backbone:
 
 
 BACKBONES: dict[str, Backbone] = {
-    "convnext_base": Backbone("ConvNeXtBase", "torch", 224, 87_566_464),
-    "convnext_large": Backbone("ConvNeXtLarge", "torch", 224, 196_230_336),
-    "convnext_small": Backbone("ConvNeXtSmall", "torch", 224, 49_454_688),
-    "convnext_tiny": Backbone("ConvNeXtTiny", "torch", 224, 27_820_128),
-    "convnext_xlarge": Backbone("ConvNeXtXLarge", "torch", 224, 348_147_968),
+    "convnext_base": Backbone("ConvNeXtBase", "torch", 224, 87_566_464, depthwise=True),
+    "convnext_large": Backbone("ConvNeXtLarge", "torch", 224, 196_230_336, depthwise=True),
+    "convnext_small": Backbone("ConvNeXtSmall", "torch", 224, 49_454_688, depthwise=True),
+    "convnext_tiny": Backbone("ConvNeXtTiny", "torch", 224, 27_820_128, depthwise=True),
+    "convnext_xlarge": Backbone("ConvNeXtXLarge", "torch", 224, 348_147_968, depthwise=True),
     "densenet121": Backbone("DenseNet121", "torch", 224, 7_037_504),
     "densenet169": Backbone("DenseNet169", "torch", 224, 12_642_880),
     "densenet201": Backbone("DenseNet201", "torch", 224, 18_321_984),
-    "efficientnetb0": Backbone("EfficientNetB0", "raw", 224, 4_049_571),
-    "efficientnetb1": Backbone("EfficientNetB1", "raw", 240, 6_575_239),
-    "efficientnetb2": Backbone("EfficientNetB2", "raw", 260, 7_768_569),
-    "efficientnetb3": Backbone("EfficientNetB3", "raw", 300, 10_783_535),
-    "efficientnetb4": Backbone("EfficientNetB4", "raw", 380, 17_673_823),
-    "efficientnetb5": Backbone("EfficientNetB5", "raw", 456, 28_513_527),
-    "efficientnetb6": Backbone("EfficientNetB6", "raw", 528, 40_960_143),
-    "efficientnetb7": Backbone("EfficientNetB7", "raw", 600, 64_097_687),
-    "efficientnetv2b0": Backbone("EfficientNetV2B0", "torch", 224, 5_919_312),
-    "efficientnetv2b1": Backbone("EfficientNetV2B1", "torch", 240, 6_931_124),
-    "efficientnetv2b2": Backbone("EfficientNetV2B2", "torch", 260, 8_769_374),
-    "efficientnetv2b3": Backbone("EfficientNetV2B3", "torch", 300, 12_930_622),
-    "efficientnetv2l": Backbone("EfficientNetV2L", "v2", 480, 117_746_848),
-    "efficientnetv2m": Backbone("EfficientNetV2M", "v2", 480, 53_150_388),
-    "efficientnetv2s": Backbone("EfficientNetV2S", "v2", 384, 20_331_360),
+    "efficientnetb0": Backbone("EfficientNetB0", "raw", 224, 4_049_571, depthwise=True),
+    "efficientnetb1": Backbone("EfficientNetB1", "raw", 240, 6_575_239, depthwise=True),
+    "efficientnetb2": Backbone("EfficientNetB2", "raw", 260, 7_768_569, depthwise=True),
+    "efficientnetb3": Backbone("EfficientNetB3", "raw", 300, 10_783_535, depthwise=True),
+    "efficientnetb4": Backbone("EfficientNetB4", "raw", 380, 17_673_823, depthwise=True),
+    "efficientnetb5": Backbone("EfficientNetB5", "raw", 456, 28_513_527, depthwise=True),
+    "efficientnetb6": Backbone("EfficientNetB6", "raw", 528, 40_960_143, depthwise=True),
+    "efficientnetb7": Backbone("EfficientNetB7", "raw", 600, 64_097_687, depthwise=True),
+    "efficientnetv2b0": Backbone("EfficientNetV2B0", "torch", 224, 5_919_312, depthwise=True),
+    "efficientnetv2b1": Backbone("EfficientNetV2B1", "torch", 240, 6_931_124, depthwise=True),
+    "efficientnetv2b2": Backbone("EfficientNetV2B2", "torch", 260, 8_769_374, depthwise=True),
+    "efficientnetv2b3": Backbone("EfficientNetV2B3", "torch", 300, 12_930_622, depthwise=True),
+    "efficientnetv2l": Backbone("EfficientNetV2L", "v2", 480, 117_746_848, depthwise=True),
+    "efficientnetv2m": Backbone("EfficientNetV2M", "v2", 480, 53_150_388, depthwise=True),
+    "efficientnetv2s": Backbone("EfficientNetV2S", "v2", 384, 20_331_360, depthwise=True),
     "inception_resnet_v2": Backbone("InceptionResNetV2", "tf", 299, 54_336_736, 75),
     "inception_v3": Backbone("InceptionV3", "tf", 299, 21_802_784, 75),
-    "mobilenet": Backbone("MobileNet", "tf", 224, 3_228_864),
-    "mobilenet_v2": Backbone("MobileNetV2", "tf", 224, 2_257_984),
-    "mobilenet_v3_large": Backbone("MobileNetV3Large", "tf", 224, 2_996_352),
-    "mobilenet_v3_small": Backbone("MobileNetV3Small", "tf", 224, 939_120),
-    "nasnet_large": Backbone("NASNetLarge", "tf", 331, 84_916_818),
-    "nasnet_mobile": Backbone("NASNetMobile", "tf", 224, 4_269_716),
+    "mobilenet": Backbone("MobileNet", "tf", 224, 3_228_864, depthwise=True),
+    "mobilenet_v2": Backbone("MobileNetV2", "tf", 224, 2_257_984, depthwise=True),
+    "mobilenet_v3_large": Backbone("MobileNetV3Large", "tf", 224, 2_996_352, depthwise=True),
+    "mobilenet_v3_small": Backbone("MobileNetV3Small", "tf", 224, 939_120, depthwise=True),
+    "nasnet_large": Backbone("NASNetLarge", "tf", 331, 84_916_818, depthwise=True),
+    "nasnet_mobile": Backbone("NASNetMobile", "tf", 224, 4_269_716, depthwise=True),
     "resnet101": Backbone("ResNet101", "caffe", 224, 42_658_176),
     "resnet101v2": Backbone("ResNet101V2", "tf", 224, 42_626_560),
     "resnet152": Backbone("ResNet152", "caffe", 224, 58_370_944),
@@ -83,7 +91,7 @@ BACKBONES: dict[str, Backbone] = {
     "small_resnet": Backbone("tf_transfer.models.small_resnet:SmallResNet", "tf", 32, 78_064, 16, imagenet=False),
     "vgg16": Backbone("VGG16", "caffe", 224, 14_714_688),
     "vgg19": Backbone("VGG19", "caffe", 224, 20_024_384),
-    "xception": Backbone("Xception", "tf", 299, 20_861_480, 71),
+    "xception": Backbone("Xception", "tf", 299, 20_861_480, 71, depthwise=True),
 }
 
 # Arguments of the constructors that the package sets itself.

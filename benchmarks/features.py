@@ -21,7 +21,7 @@ def measure(args: argparse.Namespace) -> dict:
     found = {}
     for spec, size, batch, rounds in networks.cases(args.quick):
         functions, alive = {}, []
-        for precision in networks.POLICIES:
+        for precision in networks.PRECISIONS:
             made, kept = _tensorflow(spec, size, batch, precision)
             functions |= {f"{name}, {precision}": f for name, f in made.items()}
             alive.append(kept)

@@ -18,7 +18,7 @@ def measure(args: argparse.Namespace) -> dict:
     for spec, size, batch, rounds in networks.cases(args.quick):
         for policy in TARGETS:
             functions = {}
-            for precision in networks.POLICIES:
+            for precision in networks.PRECISIONS:
                 made = _tensorflow(spec, size, batch, policy, precision)
                 functions |= {f"{name}, {precision}": f for name, f in made.items()}
             if spec == "resnet50":

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 # Network, side in pixels, batch, rounds: the laptop's and the flagship's.
 CASES = (("mobilenet(alpha=0.25)", 96, 128, 20), ("resnet50", 224, 32, 7))
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+PRECISIONS = ("float32", "bfloat16")
 
 
 def cases(quick: bool) -> tuple[tuple[str, int, int, int], ...]:

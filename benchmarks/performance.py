@@ -2,7 +2,7 @@
 
     python -m benchmarks.performance [--only=features,full_step,...] [--shared=../shared/data]
 
-Every speed is a ratio against an alternative that took turns with it in the same run.
+Speeds are ratios against alternatives of the same run; where a single call is short, they took turns in one process.
 """
 
 import functools

@@ -89,9 +89,10 @@ def bn_policy(shared: Path, work: Path) -> dict:
     """BatchNorm frozen or trained in the full phase, on the networks with real weights: sets the default."""
     source = f"--dataset=folder(path={shared / 'flowers'})"
     found = {}
-    for backbone in ("mobilenet(alpha=0.25)", "mobilenet_v2(alpha=0.35)"):
+    # The second one's weights are those for 224 px, which Keras takes for sizes that have none of their own.
+    for backbone, size in (("mobilenet(alpha=0.25)", 96), ("mobilenet_v2(alpha=0.35)", 112)):
         for bn in ("frozen", "train"):
-            flags = (f"--backbone={backbone}", "--image_size=96", source, f"--bn=full:{bn}", "--phase=head,full")
+            flags = (f"--backbone={backbone}", f"--image_size={size}", source, f"--bn=full:{bn}", "--phase=head,full")
             name = f"bn-{backbone.split('(')[0]}-{bn}"
             found[f"{backbone} {bn}"] = run_phases(work / name, *flags)["models"]["full"]
     return {"policies": found}

@@ -24,7 +24,7 @@ def measure(args: argparse.Namespace) -> dict:
         for spec, size, _, rounds in networks.cases(args.quick):
             place = Path(folder) / str(size)
             made = {"model.export": _keras(spec, size, place / "keras")}
-            for precision in networks.POLICIES:
+            for precision in networks.PRECISIONS:
                 made[f"ours, {precision}"] = _ours(spec, size, precision, place / precision)
             made |= _onnx(spec, size, place / "onnx")
             sizes = {name: stored for name, (_, stored) in made.items()}

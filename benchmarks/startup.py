@@ -14,6 +14,7 @@ from benchmarks.timing import compare, in_turns
 
 TINY = ("--dataset=digits", "--backbone=small_resnet", "--weights=random", "--examples_per_class=10", "--epochs=1",
         "--feature_store=off")  # fmt: skip
+MISTAKEN = ("run.py", "--phase=haed")
 HELP, TENSORFLOW = "run.py --help", "import tensorflow, keras"
 
 
@@ -25,7 +26,7 @@ def measure(args: argparse.Namespace) -> dict:
             "python -c pass": ("-c", "pass"),
             HELP: ("run.py", "--help"),
             "import tf_transfer": ("-c", "import tf_transfer"),
-            "a mistaken flag": ("run.py", "--phase=haed"),
+            "a mistaken flag": MISTAKEN,
             TENSORFLOW: ("-c", "import tensorflow, keras"),
             "one epoch of small_resnet on 100 digits, all told": first_step,
         }
@@ -34,7 +35,9 @@ def measure(args: argparse.Namespace) -> dict:
 
 
 def _run(program: tuple[str, ...]) -> None:
-    subprocess.run([sys.executable, *program], cwd=runner.ROOT, capture_output=True, check=False)
+    done = subprocess.run([sys.executable, *program], cwd=runner.ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != (2 if program == MISTAKEN else 0):
+        raise RuntimeError(f"{program} ended with {done.returncode}: {done.stderr}")
 
 
 def render(record: Mapping) -> list[str]:

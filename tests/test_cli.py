@@ -1,5 +1,6 @@
 """The command line: help, flags, exit codes, and one line for every mistake."""
 
+import functools
 import re
 import signal
 import subprocess
@@ -165,7 +166,9 @@ def test_control_c_ends_with_one_line_and_the_phase_can_be_run_again(tmp_path):
     options = tools.flags(**tools.TINY | {"epochs": 10_000, "run_dir": "run"})
     arguments = [sys.executable, str(tools.ROOT / "run.py"), "--phase=head", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(arguments, cwd=tmp_path, **pipes) as running:
+    # Where the tests run in the background of a shell, SIGINT is ignored, and would be by the process, too.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(arguments, cwd=tmp_path, preexec_fn=heed, **pipes) as running:
         while "head  epoch" not in running.stdout.readline():
             assert running.poll() is None
         running.send_signal(signal.SIGINT)

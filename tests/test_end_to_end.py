@@ -234,7 +234,8 @@ def test_the_same_head_with_the_store_without_and_again(tmp_path):
     best = min(path, key=lambda r: r["validation_loss"])
     assert (end["l2"], end["validation_accuracy"]) == (best["l2"], best["validation_accuracy"])
     # Other weights, pictures or views are other features.
-    for change in ({"seed": 1}, {"image_size": 24}, {"feature_views": 3, "augment": "crop"}, {"precision": "bfloat16"}):
+    views = {"feature_views": 3, "augment": "crop"}
+    for change in ({"seed": 1}, {"image_size": 24}, views, {"precision": "bfloat16"}, {"xla": "on"}):
         before = len(list((tmp_path / "store").rglob("features.f32")))
         api.fine_tune(**SOLVED | change, run_dir=tmp_path / str(change), feature_store=tmp_path / "store")
         assert len(list((tmp_path / "store").rglob("features.f32"))) > before

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tools
 from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tf_transfer import api, export, phases, runtime, serving
 from tf_transfer.data import pixels
@@ -174,3 +175,15 @@ def test_a_broken_export_leaves_nothing_behind(run, tmp_path, monkeypatch):
     with pytest.raises(api.UserError, match="nothing was exported"):
         api.fine_tune(**options, phases=["export"])
     assert (result.saved_model / "saved_model.pb").read_bytes() == kept
+
+
+def test_it_is_not_compiled_by_xla(classifier, tmp_path):
+    classifier.xla = True
+    try:
+        export.write(classifier, NAMES, tmp_path)
+        assert classifier.xla
+    finally:
+        classifier.xla = False
+    written = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
+    functions = written.meta_graphs[0].graph_def.library.function
+    assert functions and not any(f.attr["_XlaMustCompile"].b for f in functions)

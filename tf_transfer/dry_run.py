@@ -13,7 +13,7 @@ from tf_transfer.config import TRAINING_PHASES
 from tf_transfer.console import clock
 from tf_transfer.data.batches import Batches
 from tf_transfer.data.splits import Split
-from tf_transfer.data.training_data import TrainingData, plan_training
+from tf_transfer.data.training_data import TrainingData, validating
 from tf_transfer.errors import MissingDataError, one_line
 from tf_transfer.session import Session
 from tf_transfer.training import tasks
@@ -106,11 +106,9 @@ def _sizes(session: Session, of_source: bool) -> _Sizes:
     data = session.config.data
     dataset = data.source_dataset if of_source and data.source_dataset else data.dataset
     try:
-        source = session.open(dataset)
-        few = None if of_source else data.examples_per_class
-        plan = plan_training(source, data.validation_fraction, session.config.run.seed, few)
-        held = len(source.labels("validation") if plan.validation is None else plan.validation)
-        return _Sizes(len(plan.train), held, tuple(source.class_names), True)
+        source, plan = session.planned(dataset, few_shot=not of_source)
+        _, held = validating(source, plan)
+        return _Sizes(len(plan.train), len(held), tuple(source.class_names), True)
     except MissingDataError as e:
         session.console.line(f"note     {e}")
         return _Sizes(45_000, 5_000, tuple(f"class{i}" for i in range(10)), False)

@@ -66,12 +66,13 @@ def write(classifier: Classifier, class_names: tuple[str, ...], folder: Path) ->
     Returns:
         The names of the signatures.
     """
-    # Compiled for the device at hand it would run on no other.
-    classifier.xla = False
+    # A server need not have XLA, and would compile anew for every size of a batch.
+    xla, classifier.xla = classifier.xla, False
     with folding.constant(classifier.folds) as folded:
         served = _Served(classifier, class_names, folded)
         signatures = {"serving_default": served.serve_images, "serve_bytes": served.serve_bytes}
         tf.saved_model.save(served, str(folder), signatures=signatures)
+    classifier.xla = xla
     return list(signatures)
 
 

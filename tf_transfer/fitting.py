@@ -147,6 +147,8 @@ def in_steps(session: Session, phase: str, classifier: Classifier, data: Trainin
     augmentation = augment.parse(plan.augment)
     batches = _batches(session, data.train, data.class_weights, plan, augmentation.mix_alpha)
     following = classifier.unfrozen(plan.unfreeze) if phase == "full" else None
+    # A function compiled as a whole is differentiated as a whole: frozen stages would cost their backward pass.
+    classifier.xla = classifier.xla and not (phase == "full" and plan.unfreeze)
     classifier.set_batchnorm(plan.bn, following, batches.steps(plan.epochs))
     predict = tasks.Predictor(classifier.logits, session.strategy, 2 * plan.batch_size)
     task = tasks.classification(

@@ -35,6 +35,7 @@ def features(
         "weights": weights.digest(model.backbone),
         "image_size": session.image_size,
         "precision": session.precision,
+        "xla": model.xla,
         "device": runtime.facts(session.strategy, session.precision)["device"]["devices"][:1],
         "code": _code_digest(),
     }

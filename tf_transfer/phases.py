@@ -162,8 +162,11 @@ def run(session: Session, names: Sequence[str]) -> None:
 
 
 def _compare_with_head(session: Session) -> None:
-    head, full = (session.run.done(phase)["validation_accuracy"] for phase in ("head", "full"))
-    if head is not None and full is not None and full < head:
+    done = session.run.done("full")
+    head, full = session.run.done("head")["validation_accuracy"], done["validation_accuracy"]
+    if head is None or full is None:
+        return
+    if full < head - tasks.standard_error(head, done["validation_examples"]):
         text = (
             f"the whole network validates worse than the head it began from ({full:.3f} against {head:.3f}). With few "
             "labels, --bn=full:frozen, a lower --learning_rate=full:... or --unfreeze of the last stage may do better."

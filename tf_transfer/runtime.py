@@ -41,8 +41,8 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
 def resolve_precision(name: str, dense: bool = False) -> str:
     """Returns `float32` or `bfloat16`.
 
-    `auto` takes bfloat16 where it was measured to pay (docs/performance.md): GPUs of compute capability 8 or more,
-    CPUs with AMX, and those with avx512_bf16 alone for large networks of plain convolutions.
+    `auto` takes bfloat16 on GPUs of compute capability 8 or more and CPUs with AMX, which have units for it, and on
+    CPUs with avx512_bf16 alone for large networks of plain convolutions, where it pays (docs/performance.md).
 
     Args:
         name: one of `PRECISIONS`.
@@ -64,8 +64,19 @@ def resolve_precision(name: str, dense: bool = False) -> str:
 
 
 def resolve_xla(name: str) -> bool:
-    """Says whether networks are compiled with XLA: `auto` on GPUs alone, as on CPUs it was measured slower."""
-    return name == "on" or (name == "auto" and bool(tf.config.list_physical_devices("GPU")))
+    """Says whether networks are compiled with XLA: by `auto` on GPUs alone, and where their XLA is complete.
+
+    On CPUs it is slower. On a GPU whose CUDA lacks libdevice or ptxas every compilation fails: one is tried.
+    """
+    if name != "auto":
+        return name == "on"
+    if not tf.config.list_physical_devices("GPU"):
+        return False
+    try:
+        tf.function(lambda x: tf.exp(tf.matmul(x, x)), autograph=False, jit_compile=True)(tf.ones((8, 8)))
+    except tf.errors.OpError:
+        return False
+    return True
 
 
 def _cpu_flags() -> set[str]:

@@ -83,13 +83,19 @@ class Session:
             )
         return self._data[key]
 
-    def _planned(self, dataset: str, few_shot: bool) -> tuple[splits.Source, splits.SplitPlan]:
+    def planned(self, dataset: str, few_shot: bool) -> tuple[splits.Source, splits.SplitPlan]:
+        """Opens a data set and plans what of it trains and what validates; reads labels, but no pictures.
+
+        Args:
+            dataset: its spec.
+            few_shot: the label budget counts, which is the target's.
+        """
         data, source = self.config.data, self.open(dataset)
         per_class = data.examples_per_class if few_shot else None
         return source, training_data.plan_training(source, data.validation_fraction, self.config.run.seed, per_class)
 
     def _load_training(self, dataset: str, few_shot: bool) -> TrainingData:
-        source, plan = self._planned(dataset, few_shot)
+        source, plan = self.planned(dataset, few_shot)
         weighing = self.config.data.class_weights
         loaded = training_data.load_training(source, dataset, plan, weighing, self.image_size)
         if loaded.validation is None:
@@ -104,7 +110,7 @@ class Session:
 
     def sample(self, count: int) -> tuple[splits.Split, tuple[str, ...]]:
         """Returns some pictures that validate, or train where none do, and the class names; no others are decoded."""
-        source, plan = self._planned(self.config.data.dataset, few_shot=True)
+        source, plan = self.planned(self.config.data.dataset, few_shot=True)
         return training_data.load_sample(source, plan, count, self.image_size), tuple(source.class_names)
 
     def record_data(self, data: TrainingData) -> None:

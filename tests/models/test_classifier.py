@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_transfer import runtime
 from tf_transfer.data import pixels
 from tf_transfer.errors import UserError
 from tf_transfer.models.classifier import Classifier
@@ -168,8 +169,29 @@ def test_compiled_by_xla_it_computes_the_same(policy):
             gradients = tape.gradient(objective, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             return [features, *map(tf.convert_to_tensor, gradients)]
 
+        traced = step.get_concrete_function(tf.TensorSpec(IMAGES.shape, tf.uint8)).graph.as_graph_def()
+        assert xla == any(f.attr["_XlaMustCompile"].b for f in traced.library.function)
         outputs = [x.numpy() for x in step(tf.constant(IMAGES))]
         found.append([*outputs, *classifier.state_values()])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4 * max(1e-3, np.abs(one).max()))
     assert len(found[0]) > 50
+
+
+@pytest.mark.parametrize("policy", ["frozen", "train"])
+def test_xla_leaves_statistics_of_several_replicas_alone(policy):
+    strategy = runtime.make_strategy("mirrored")
+    found = []
+    for xla in (False, True):
+        with strategy.scope():
+            keras.utils.set_random_seed(0)
+            classifier = small()
+        classifier.xla = xla
+        classifier.set_batchnorm(policy)
+        run = tf.function(
+            lambda x, c=classifier: strategy.run(lambda x: c.features(x, training=True), args=(x,)), autograph=False
+        )
+        parts = strategy.experimental_local_results(run(tf.constant(IMAGES)))
+        found.append([*(p.numpy() for p in parts), *classifier.state_values()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4 * max(1e-3, np.abs(one).max()))

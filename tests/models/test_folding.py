@@ -234,7 +234,8 @@ def test_what_cannot_be_folded_is_left_alone(case):
 
 LAYERS = {
     "strides and dilation": lambda: keras.layers.Conv2D(6, 3, dilation_rate=2),
-    "groups": lambda: keras.layers.Conv2D(6, 1, groups=3, use_bias=False),
+    "groups": lambda: keras.layers.Conv2D(6, 1, groups=2, use_bias=False),
+    "a group a channel": lambda: keras.layers.Conv2D(8, 3, groups=4, use_bias=False),
     "1x1": lambda: keras.layers.Conv2D(6, 1),
     "1x1 with strides": lambda: keras.layers.Conv2D(6, 1, strides=2),
     "depthwise": lambda: keras.layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same", strides=2),
@@ -271,7 +272,7 @@ def test_a_group_for_each_channel_equals_a_convolution_for_each(multiplier, opti
 @pytest.mark.parametrize("case", LAYERS)
 def test_layers_one_by_one(case, options):
     keras.config.set_dtype_policy("float64")
-    inputs = keras.Input((8, 8, 3))
+    inputs = keras.Input((8, 8, 4))
     network = keras.Model(inputs, keras.layers.BatchNormalization(**options)(LAYERS[case]()(inputs)))
     random = np.random.default_rng(4)
     for v in network.variables:

@@ -49,9 +49,9 @@ def _meaning(text: str) -> Spec:
         return Spec("folder", (), {"path": text})
     if text.lower().endswith(".csv"):
         return Spec("csv", (), {"path": text})
+    if os.path.isfile(path) and not text.isidentifier():
+        raise UserError(f"--dataset={one_line(text)} is a file; expected a folder of class folders or a .csv.")
     if text.startswith(("/", "./", "../", "~")) or text.endswith("/"):
-        if os.path.exists(path):
-            raise UserError(f"--dataset={one_line(text)} is a file; expected a folder of class folders or a .csv.")
         raise UserError(f"--dataset={one_line(text)}: there is no such folder.")
     if "(" in text or not text:
         return parse_spec(text)

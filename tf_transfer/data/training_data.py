@@ -56,7 +56,7 @@ def load_training(
         size: side in pixels that the network sees.
     """
     train = source.load("train", plan.train, size)
-    split, rows = _validation(source, plan)
+    split, rows = validating(source, plan)
     validation = source.load(split, rows, size) if len(rows) else None
     parts = {"train": train} | ({"validation": validation} if validation is not None else {})
     seen: dict[bytes, tuple[str, str]] = {}
@@ -79,13 +79,13 @@ def load_sample(source: splits.Source, plan: splits.SplitPlan, count: int, size:
 
     The first ones of a folder would all be of one class.
     """
-    split, rows = _validation(source, plan)
+    split, rows = validating(source, plan)
     split, rows = (split, rows) if len(rows) else ("train", plan.train)
     places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
     return source.load(split, rows[places], size)
 
 
-def _validation(source: splits.Source, plan: splits.SplitPlan) -> tuple[str, np.ndarray]:
+def validating(source: splits.Source, plan: splits.SplitPlan) -> tuple[str, np.ndarray]:
     """Returns which split of the source validates, and which examples of it."""
     if plan.validation is None:
         return "validation", np.arange(len(source.labels("validation")))

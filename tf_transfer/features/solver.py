@@ -146,7 +146,7 @@ def solve(
     Args:
         problem: the regression.
         strengths: L2 strengths, from strong to weak.
-        validate: kernel and bias to `{"loss", "accuracy"}`.
+        validate: kernel and bias to `loss` and `accuracy`.
         iterations: L-BFGS iterations at most, for each strength.
         tolerance: relative gain of an iteration below which it ends.
         log: called with one record a strength.
@@ -219,7 +219,9 @@ def _solution(objective, l2, kernel, bias, validate) -> Solution:
     loss, accuracy, *_ = objective(kernel, bias)
     measured = validate(kernel, bias) if validate else {}
     measures = {"train_loss": loss, "train_accuracy": accuracy}
-    return Solution(l2, kernel, bias, measures | {f"validation_{k}": v for k, v in measured.items()})
+    return Solution(
+        l2, kernel, bias, measures | {f"validation_{k}": measured[k] for k in ("loss", "accuracy") if measured}
+    )
 
 
 def _loss(solution: Solution) -> float:

@@ -24,8 +24,7 @@ class Backbone:
         imagenet: whether ImageNet weights are published.
         bn: BatchNorm policy of the full phase by default, `train` or `frozen`; `train` where nobody has measured
             otherwise (`python -m benchmarks.results --only=bn_policy`).
-        depthwise: most of its time goes into depthwise convolutions, which gain nothing by bfloat16 on a CPU without
-            tiles for it.
+        depthwise: it is built on depthwise convolutions, which gain nothing by bfloat16 on a CPU without AMX.
         arguments: constructor arguments that the spec set, such as `alpha`.
     """
 

@@ -158,7 +158,7 @@ _LINEAR = {cls.__name__: cls for cls in (Conv2D, DepthwiseConv2D, SeparableConv2
 def adopt(model: keras.Model) -> list[Fold]:
     """Makes every linear layer that a batch normalisation follows foldable, in place, found by the model's graph.
 
-    Convolutions in groups become ours without one too, as only so do they train on CPUs.
+    Convolutions with a group for each channel become ours without one too, as only so do they train on CPUs.
 
     Left as they are: layers with an activation of their own, with several consumers, or called more than once, and
     normalisations that stand before a convolution (DenseNet, ResNetV2), which padding keeps apart from it.
@@ -171,8 +171,9 @@ def adopt(model: keras.Model) -> list[Fold]:
     """
     nodes = [node for depth in model._nodes_by_depth.values() for node in depth]
     for node in nodes:
-        if _is_linear(node.operation) and getattr(node.operation, "groups", 1) > 1:
-            node.operation.__class__ = Conv2D
+        layer = node.operation
+        if _is_linear(layer) and getattr(layer, "groups", 1) == layer.input.shape[-1] > 1:
+            layer.__class__ = Conv2D
     calls = Counter(id(node.operation) for node in nodes)
     taken = [tensor for node in nodes for tensor in node.arguments.keras_tensors] + list(model.outputs)
     consumers = Counter(_source(tensor) for tensor in taken)

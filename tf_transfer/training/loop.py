@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf_transfer.data.batches import Batches
 from tf_transfer.errors import UserError
-from tf_transfer.training import schedules
+from tf_transfer.training import schedules, tasks
 from tf_transfer.training.step import LoopConfig, Stepper, Task
 
 # Steps between two looks at the loss: each look waits for the device.
@@ -75,7 +75,7 @@ def fit(
                 best_state = [v.numpy() for v in task.state]
                 result.best, result.best_epoch = measured, epoch
         result.epochs, result.steps = epoch, step
-        validation = {f"validation_{k}": v for k, v in measured.items()}
+        validation = {f"validation_{k}": measured[k] for k in ("loss", "accuracy") if measured}
         log({"kind": "epoch", "epoch": epoch, "epochs": last, "step": step, **train, **validation})
         if config.patience and measured and epoch - result.best_epoch >= config.patience and epoch < last:
             result.stopped_early = True
@@ -98,10 +98,10 @@ def _epoch_ends(epochs: float, steps: Callable[[float], int], most: int = 20) ->
 def _to_be_kept(measured: dict, kept: dict, top: float) -> bool:
     """Says whether this epoch takes the place of the kept one; without validation the last always does.
 
-    Of the epochs whose accuracy is within one standard error of the highest, the one of the lowest loss is
-    kept (the one-standard-error rule; Breiman et al., Classification and Regression Trees, 1984, 3.4.3): on
-    twenty pictures the highest accuracy alone is luck. The error is that of Agresti and Coull's adjusted
-    proportion, which is not zero where all answers are right.
+    It does where its accuracy is within one standard error of the highest so far and its loss is lower, or where
+    the kept one is no longer within (after the one-standard-error rule; Breiman et al., Classification and
+    Regression Trees, 1984, 3.4.3): on twenty pictures the highest accuracy alone is luck. One epoch is kept at a
+    time: what was passed over does not come back.
 
     Args:
         measured: accuracy, loss and examples of this epoch, or nothing.
@@ -110,9 +110,7 @@ def _to_be_kept(measured: dict, kept: dict, top: float) -> bool:
     """
     if not measured or not kept:
         return True
-    size = measured["examples"] + 4
-    proportion = (top * measured["examples"] + 2) / size
-    least = top - math.sqrt(proportion * (1 - proportion) / size)
+    least = top - tasks.standard_error(top, measured["examples"])
     return kept["accuracy"] < least or (measured["accuracy"] >= least and measured["loss"] < kept["loss"])
 
 

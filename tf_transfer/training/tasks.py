@@ -63,6 +63,13 @@ def measure(logits: np.ndarray, labels: np.ndarray) -> dict:
     return {"loss": float(losses.mean()), "accuracy": accuracy, "examples": len(labels)}
 
 
+def standard_error(accuracy: float, examples: int) -> float:
+    """Returns that of an accuracy, by Agresti and Coull's adjusted proportion: not zero where all are right."""
+    size = examples + 4
+    proportion = (accuracy * examples + 2) / size
+    return float(np.sqrt(proportion * (1 - proportion) / size))
+
+
 def validator(predict: Predictor, split: Split | None) -> Callable[[], dict] | None:
     """Returns the measurement of a validation split, or None where there is none."""
     if split is None or len(split) == 0:

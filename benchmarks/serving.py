@@ -85,8 +85,11 @@ def _onnx(spec: str, size: int, place: Path) -> dict[str, tuple[Callable, int]]:
 
     place.mkdir(parents=True)
     file = str(place / "model.onnx")
+    model = _model(spec, size)
+    # Keras exports to ONNX what has been called.
+    model(np.zeros((1, size, size, 3), np.float32))
     with contextlib.redirect_stdout(io.StringIO()):
-        _model(spec, size).export(file, format="onnx")
+        model.export(file, format="onnx")
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 

@@ -156,8 +156,7 @@ def render(record: Mapping) -> list[str]:
         "that is there, are what no arrangement of them can beat.",
     ]
     for spec, case in record["cases"].items():
-        parts += ["", f"**{spec}**, {case['size']} px, batch {case['batch']}", ""]
-        parts += runner.timed_rows(case["rows"], case["batch"])
+        parts += runner.case_rows(spec, case)
         parts += ["", *(_limit(case, precision) for precision in networks.PRECISIONS)]
     return [*parts, "", *runner.targets(record["cases"]["resnet50"]["rows"], TARGETS, "ResNet-50, ")]
 

@@ -101,8 +101,7 @@ def render(record: Mapping) -> list[str]:
         "Keras' frozen layers train no gamma and beta.",
     ]
     for name, case in record["cases"].items():
-        parts += ["", f"**{name}**, {case['size']} px, batch {case['batch']}", ""]
-        parts += runner.timed_rows(case["rows"], case["batch"])
+        parts += runner.case_rows(name, case)
         if name.startswith("resnet50"):
             other, times = TARGETS[case["policy"]]
             wanted = [("ours, bfloat16", other, times), ("ours, bfloat16", "PyTorch, bfloat16", 1.0),

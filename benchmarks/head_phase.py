@@ -98,7 +98,7 @@ def render(record: Mapping) -> list[str]:
         parts += ["", f"**{case}**", ""]
         parts += runner.table(("", "seconds", "ratio", "validation accuracy", "precision"), rows)
     guide, ours = (record["cases"][RESNET][key]["seconds"] for key in ("guide", "ours"))
-    verdict = "reached" if guide / ours >= 30 else "not reached"
+    verdict = runner.verdict(guide / ours >= 30)
     return [*parts, "", f"- ResNet-50: {guide / ours:.1f}; to reach, on a processor with AMX, 30: {verdict}."]
 
 

@@ -103,6 +103,16 @@ def timed_rows(found: Mapping[str, Mapping], unit: int, what: str = "pictures/s"
     return table(("", what, "ratio", "quartiles"), rows)
 
 
+def case_rows(name: str, case: Mapping) -> list[str]:
+    """Returns the heading and the table of one network's comparison: its `size`, `batch` and `rows`."""
+    return ["", f"**{name}**, {case['size']} px, batch {case['batch']}", "", *timed_rows(case["rows"], case["batch"])]
+
+
+def verdict(reached: bool) -> str:
+    """Returns what a page says of a target."""
+    return "reached" if reached else "not reached"
+
+
 def targets(
     found: Mapping[str, Mapping],
     wanted: Sequence[tuple[str, str, float]],
@@ -121,6 +131,6 @@ def targets(
     for name, other, times in wanted:
         if name in found and other in found:
             ratio = found[other]["seconds"] / found[name]["seconds"]
-            verdict = "reached" if ratio >= times else "not reached"
-            lines.append(f"- {case}{name} against {other}: {ratio:.2f}; to reach{where}, {times:g}: {verdict}.")
+            told = verdict(ratio >= times)
+            lines.append(f"- {case}{name} against {other}: {ratio:.2f}; to reach{where}, {times:g}: {told}.")
     return lines

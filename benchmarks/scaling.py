@@ -59,7 +59,7 @@ def render(record: Mapping) -> list[str]:
         for count, r in record["rows"].items()
     ]
     count, last = list(record["rows"].items())[-1]
-    verdict = "reached" if last["peak_bytes"] < LIMIT else "not reached"
+    verdict = runner.verdict(last["peak_bytes"] < LIMIT)
     return [
         "## Scale of the head phase",
         "",

@@ -47,7 +47,7 @@ def render(record: Mapping) -> list[str]:
         for name, r in record["rows"].items()
     ]
     taken = record["rows"][HELP]["seconds"]
-    verdict = "reached" if taken < 0.5 else "not reached"
+    verdict = runner.verdict(taken < 0.5)
     return [
         "## Start-up",
         "",

@@ -41,7 +41,7 @@ def shapes(drawn, tmp_path):
     return Path(shutil.copytree(drawn, tmp_path / "shapes"))
 
 
-def refused(message, **options):
+def assert_refused(message, **options):
     with pytest.raises(UserError, match=message) as error:
         api.fine_tune(**FEW | {"phases": ["head"]} | options)
     assert "\n" not in str(error.value)
@@ -62,7 +62,7 @@ def refused(message, **options):
 def test_bad_folders(shapes, spoil, message):
     spoil(shapes)
     few_shot = {"examples_per_class": 2} if "per_class" in message else {}
-    refused(message, dataset=str(shapes), **few_shot)
+    assert_refused(message, dataset=str(shapes), **few_shot)
 
 
 def _train_and_test(shapes, missing):
@@ -94,17 +94,17 @@ def _one_a_class(shapes):
     ],
 )
 def test_wrong_data_sets(dataset, message):
-    refused(message, dataset=dataset)
+    assert_refused(message, dataset=dataset)
 
 
 def test_a_wrong_target_is_told_before_the_source_model_is_trained():
-    refused("found nothing", dataset="folder(path=nowhere)", source_dataset="digits", phases=["source", "head"])
+    assert_refused("found nothing", dataset="folder(path=nowhere)", source_dataset="digits", phases=["source", "head"])
     assert not Path("run/source").exists()
 
 
 def test_one_unreadable_picture_may_be_skipped(shapes, capsys):
     (shapes / "square/2.png").write_bytes((shapes / "square/2.png").read_bytes()[:60])
-    refused(r"--max_unreadable=0, but 1 of the files cannot be read: square/2\.png", dataset=str(shapes))
+    assert_refused(r"--max_unreadable=0, but 1 of the files cannot be read: square/2\.png", dataset=str(shapes))
     result = api.fine_tune(**FEW | {"dataset": str(shapes), "phases": ["head"], "max_unreadable": 1, "quiet": False})
     data = run_dir.RunDir(result.run_dir).records("data")[-1]
     assert re.search(r"^square/2\.png \(.*\)$", data["notes"]["unreadable"][0])
@@ -139,12 +139,16 @@ def test_weights_that_are_damaged_or_of_another_network(trained):
     with h5py.File("empty.weights.h5", "w"):
         pass
     for name in ("cut.weights.h5", "junk.h5", "empty.weights.h5"):
-        refused(rf"{name} do not fit --backbone=small_resnet or are damaged", dataset="digits", weights=name)
+        assert_refused(rf"{name} do not fit --backbone=small_resnet or are damaged", dataset="digits", weights=name)
     for backbone in ("small_resnet(width=8)", "mobilenet(alpha=0.25)"):
-        refused("do not fit --backbone=", dataset="digits", backbone=backbone, weights=str(trained), image_size=32)
-    refused("is a directory without a trained model", dataset="digits", weights=".")
-    refused("expected imagenet, random, an existing", dataset="digits", weights="none.weights.h5")
-    refused("--weights=source: no source model in run yet", dataset="digits", weights="source", source_dataset="digits")
+        assert_refused(
+            "do not fit --backbone=", dataset="digits", backbone=backbone, weights=str(trained), image_size=32
+        )
+    assert_refused("is a directory without a trained model", dataset="digits", weights=".")
+    assert_refused("expected imagenet, random, an existing", dataset="digits", weights="none.weights.h5")
+    assert_refused(
+        "--weights=source: no source model in run yet", dataset="digits", weights="source", source_dataset="digits"
+    )
 
 
 def test_a_damaged_model_of_the_run_itself(trained):
@@ -164,12 +168,14 @@ def test_a_damaged_model_of_the_run_itself(trained):
 def test_a_configuration_that_is_none(content):
     Path("run").mkdir()
     Path("run/config.json").write_text(content)
-    refused("run/config.json is (damaged|not the configuration of a run).*use another --run_dir", dataset="digits")
+    assert_refused(
+        "run/config.json is (damaged|not the configuration of a run).*use another --run_dir", dataset="digits"
+    )
 
 
 def test_run_directories_that_cannot_be():
     Path("file").write_text("mine")
-    refused("--run_dir='file' is a file; expected a folder", dataset="digits", run_dir="file")
+    assert_refused("--run_dir='file' is a file; expected a folder", dataset="digits", run_dir="file")
     for run, reason in (("file/deeper", "Not a directory"), ("x" * 300, "File name too long")):
         with pytest.raises(UserError, match=rf"--run_dir='.*cannot be written: {reason}"):
             api.open_run({"run_dir": run, "dataset": "digits"}, ["full"])
@@ -181,7 +187,9 @@ def test_a_folder_of_somebody_else_is_not_touched():
         Path(name).parent.mkdir()
         Path(name).write_text("mine")
     for restart in (False, True):
-        refused("is not the folder of a run, but holds full, data", dataset="digits", run_dir=".", restart=restart)
+        assert_refused(
+            "is not the folder of a run, but holds full, data", dataset="digits", run_dir=".", restart=restart
+        )
     assert {p.name for p in Path().rglob("*")} == {"data", "full", "mine.txt"}
 
 

@@ -33,16 +33,7 @@ def _tensorflow(spec: str, size: int, batch: int, policy: str, precision: str) -
     import numpy as np
     import tensorflow as tf
 
-    from tf_transfer import runtime
-    from tf_transfer.data import augment
-    from tf_transfer.data.batches import DRAWS
-    from tf_transfer.training import tasks
-    from tf_transfer.training.step import LoopConfig, Stepper
-
-    strategy = runtime.make_strategy("one")
     plain, _ = networks.network(spec, size, precision)
-    with strategy.scope():
-        _, ours = networks.network(spec, size, precision)
     if policy == "frozen":
         for layer in plain.layers:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
@@ -51,14 +42,35 @@ def _tensorflow(spec: str, size: int, batch: int, policy: str, precision: str) -
     model.compile(
         keras.optimizers.SGD(1e-3, 0.9, nesterov=True), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
-    images, labels = networks.pictures(batch, size), tf.constant(np.arange(batch) % 10, tf.int32)
+    images = tf.cast(networks.pictures(batch, size), tf.float32)
+    labels = tf.constant(np.arange(batch) % 10, tf.int32)
+    return {
+        "Keras": lambda: model.train_on_batch(images, labels),
+        "ours": stepper(spec, size, batch, precision, policy),
+    }
+
+
+def stepper(spec: str, size: int, batch: int, precision: str, policy: str = "train") -> Callable[[], object]:
+    """Returns one step of the package's engine on a network of ours, with BatchNorm's statistics by `policy`."""
+    import numpy as np
+    import tensorflow as tf
+
+    from tf_transfer import runtime
+    from tf_transfer.data import augment
+    from tf_transfer.data.batches import DRAWS
+    from tf_transfer.training import tasks
+    from tf_transfer.training.step import LoopConfig, Stepper
+
+    strategy = runtime.make_strategy("one")
+    with strategy.scope():
+        _, ours = networks.network(spec, size, precision)
     ours.set_batchnorm(policy)
     task = tasks.classification(ours, ours.groups(), augment.parse("none"), 0.0, "none", True, None)
     with strategy.scope():
-        stepper = Stepper(task, LoopConfig(1, 1e-3), batch, strategy)
+        step = Stepper(task, LoopConfig(1, 1e-3), batch, strategy)
+    images, labels = networks.pictures(batch, size), tf.constant(np.arange(batch) % 10, tf.int32)
     ready = {"inputs": images, "label": labels, "weight": tf.ones(batch), "uniform": tf.zeros((batch, DRAWS))}
-    floats = tf.cast(images, tf.float32)
-    return {"Keras": lambda: model.train_on_batch(floats, labels), "ours": lambda: stepper(ready, 1e-3, 0)}
+    return lambda: step(ready, 1e-3, 0)
 
 
 def _torch(batch: int, size: int, policy: str) -> dict[str, Callable]:

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import features, full_step, head_phase, input_pipeline, runner, scaling, serving, startup
+from benchmarks import features, full_step, head_phase, input_pipeline, precision, runner, scaling, serving, startup
 
 BENCHMARKS: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
-    for module in (features, full_step, head_phase, serving, input_pipeline, startup, scaling)
+    for module in (features, full_step, precision, head_phase, serving, input_pipeline, startup, scaling)
 }
 
 

@@ -24,7 +24,8 @@ class Backbone:
         imagenet: whether ImageNet weights are published.
         bn: BatchNorm policy of the full phase by default, `train` or `frozen`; `train` where nobody has measured
             otherwise (`python -m benchmarks.results --only=bn_policy`).
-        depthwise: it is built on depthwise convolutions, which gain nothing by bfloat16 on a CPU without AMX.
+        depthwise: it spends its time in depthwise convolutions, which gain little or nothing by bfloat16 on a CPU
+            without AMX (`python -m benchmarks.precision`).
         arguments: constructor arguments that the spec set, such as `alpha`.
     """
 
@@ -90,7 +91,7 @@ BACKBONES: dict[str, Backbone] = {
     "small_resnet": Backbone("tf_transfer.models.small_resnet:SmallResNet", "tf", 32, 78_064, 16, imagenet=False),
     "vgg16": Backbone("VGG16", "caffe", 224, 14_714_688),
     "vgg19": Backbone("VGG19", "caffe", 224, 20_024_384),
-    "xception": Backbone("Xception", "tf", 299, 20_861_480, 71, depthwise=True),
+    "xception": Backbone("Xception", "tf", 299, 20_861_480, 71),
 }
 
 # Arguments of the constructors that the package sets itself.

@@ -99,25 +99,29 @@ def bn_policy(shared: Path, work: Path) -> dict:
 
 
 def engine(shared: Path, work: Path) -> dict:
-    """CIFAR-10 with and without folding, and a head with and without features computed beforehand: one seed."""
+    """CIFAR-10 with and without folding, in float32 and bfloat16, and with and without features beforehand."""
     preset = ("--flagfile=flags/cifar10_mobilenet.flags", f"--data_dir={shared / 'tfds'}", "--feature_store=off")
-    steps = ("--phase=head", "--optimizer=sgd", "--epochs=5")
-    trained = ("--phase=head,full", "--epochs=full:2")
+    steps = ("--phase=head", "--optimizer=sgd", "--epochs=5", "--precision=float32")
+    trained = ("--phase=head,full", "--epochs=full:3")
     frozen = (*trained, "--bn=full:frozen")
-    unfolded = ("-c", _UNFOLDED)
+    single, half = "--precision=float32", "--precision=bfloat16"
+    plain, unfolded = ("run.py",), ("-c", _UNFOLDED)
     variants = {
-        "the preset, 2 epochs of full, folded": (trained, ("run.py",)),
-        "the preset, 2 epochs of full, not folded": (trained, unfolded),
-        "the same with BatchNorm frozen, folded": (frozen, ("run.py",)),
-        "the same with BatchNorm frozen, not folded": (frozen, unfolded),
-        "head: SGD, 5 epochs, features beforehand": (steps, ("run.py",)),
-        "head: SGD, 5 epochs, features in each step": ((*steps, "--feature_views=0"), ("run.py",)),
+        "BatchNorm frozen, folded, float32": ((*frozen, single), plain, SEEDS),
+        "BatchNorm frozen, not folded, float32": ((*frozen, single), unfolded, SEEDS),
+        "BatchNorm frozen, folded, bfloat16": ((*frozen, half), plain, SEEDS),
+        "BatchNorm trained, float32": ((*trained, single), plain, SEEDS),
+        "BatchNorm trained, bfloat16": ((*trained, half), plain, SEEDS),
+        "head: SGD, 5 epochs, features beforehand": (steps, plain, SEEDS[:1]),
+        "head: SGD, 5 epochs, features in each step": ((*steps, "--feature_views=0"), plain, SEEDS[:1]),
     }
-    found = {}
-    for number, (name, (flags, program)) in enumerate(variants.items()):
-        run = run_phases(work / f"engine-{number}", *preset, *flags, program=program)
-        found[name] = {phase: model["validation"] for phase, model in run["models"].items()}
-    return {"variants": found}
+    found: dict[str, dict[str, list[float]]] = {}
+    for number, (name, (flags, program, seeds)) in enumerate(variants.items()):
+        for seed in seeds:
+            run = run_phases(work / f"engine-{number}-{seed}", *preset, *flags, f"--seed={seed}", program=program)
+            for phase, model in run["models"].items():
+                found.setdefault(name, {}).setdefault(phase, []).append(model["validation"])
+    return {"variants": found, "epochs": 3}
 
 
 SECTIONS: dict[str, Callable[[Path, Path], dict]] = {

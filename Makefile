@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format results performance clean
+.PHONY: help quickstart test lint format results performance reliability clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ results: $(VENV)/.installed ## make docs/results.md anew
 
 performance: $(VENV)/.installed ## make docs/performance.md anew
 	$(PY) -m benchmarks.performance $(ARGS)
+
+reliability: $(VENV)/.installed ## make docs/reliability.md anew
+	$(PY) -m benchmarks.reliability $(ARGS)
 
 clean: ## remove .venv, caches and builds; runs stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

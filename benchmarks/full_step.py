@@ -69,7 +69,8 @@ def stepper(spec: str, size: int, batch: int, precision: str, policy: str = "tra
     with strategy.scope():
         step = Stepper(task, LoopConfig(1, 1e-3), batch, strategy)
     images, labels = networks.pictures(batch, size), tf.constant(np.arange(batch) % 10, tf.int32)
-    ready = {"inputs": images, "label": labels, "weight": tf.ones(batch), "uniform": tf.zeros((batch, DRAWS))}
+    ready = {"inputs": images, "label": labels, "weight": tf.ones(batch), "uniform": tf.zeros((batch, DRAWS)),
+             "row": tf.range(batch)}  # fmt: skip
     return lambda: step(ready, 1e-3, 0)
 
 

@@ -34,6 +34,7 @@ def test_what_is_asked_for_is_done():
         "epochs": 3.5, "batch_size": 48, "learning_rate": 0.7, "optimizer": "adamw", "schedule": "linear",
         "warmup": 0.3, "layer_decay": 0.5, "unfreeze": "stage5", "bn": "frozen", "regularizer": "none",
         "label_smoothing": 0.1, "augment": "none", "feature_views": 0, "ema": 0.9, "patience": 3, "clip_norm": 2.0,
+        "accumulate": 2,
     }  # fmt: skip
     assert dataclasses.asdict(plan("full", **asked)) == asked
 

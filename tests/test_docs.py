@@ -5,9 +5,9 @@ import json
 import pytest
 import tools
 
-from benchmarks import performance, results_page
+from benchmarks import performance, reliability, results_page
 
-PAGES = {"results": results_page.render, "performance": performance.render}
+PAGES = {"results": results_page.render, "performance": performance.render, "reliability": reliability.render}
 
 
 @pytest.mark.parametrize("name", PAGES)

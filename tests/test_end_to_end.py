@@ -170,7 +170,7 @@ def test_two_devices_give_what_one_gives(tmp_path, one):
             assert result.metrics[model][name]["value"] == pytest.approx(
                 metrics(one)[model][name]["value"], rel=5e-3, abs=5e-3
             )
-    with pytest.raises(api.UserError, match="--batch_size=7 must be a multiple of the 2 replicas"):
+    with pytest.raises(api.UserError, match="--batch_size=7: expected a multiple of the 2 replicas, such as 6 or 8"):
         api.fine_tune(**options, phases=["head"], restart=True, batch_size=7)
 
 

@@ -14,6 +14,7 @@ from tf_transfer import api, export, phases, runtime, serving
 from tf_transfer.data import pixels
 from tf_transfer.models import backbones
 from tf_transfer.models.classifier import Classifier
+from tf_transfer.run_dir import RunDir
 from tf_transfer.session import Session
 
 NAMES = ("naïve", "日本語", "\N{GRINNING FACE}", "<b>&amp;</b>")
@@ -170,10 +171,12 @@ def test_a_broken_export_leaves_nothing_behind(run, tmp_path, monkeypatch):
     monkeypatch.undo()
     result = api.fine_tune(**options, phases=["export"])
     kept = (result.saved_model / "saved_model.pb").read_bytes()
-    # A later export that fails leaves the earlier one alone.
+    # The same again is not made again, and recorded once; one that fails leaves the earlier one alone.
     monkeypatch.setattr(phases.exporter, "write", broken)
+    api.fine_tune(**options, phases=["export"])
+    assert len(RunDir(tmp_path / "run").records("export")) == 1
     with pytest.raises(api.UserError, match="nothing was exported"):
-        api.fine_tune(**options, phases=["export"])
+        api.fine_tune(**options, phases=["export"], restart=True)
     assert (result.saved_model / "saved_model.pb").read_bytes() == kept
 
 

@@ -16,10 +16,25 @@ LAYERS = (
     {"api", "predicting"},
     {"phases"},
     {"fitting", "scoring", "dry_run"},
-    {"heads"},
+    {"heads", "resume"},
     {"session"},
     {"data", "models", "features", "training", "evaluation", "report", "export", "serving"},
-    {"config", "defaults", "errors", "registry", "run_dir", "console", "runtime", "board"},
+    {
+        "config",
+        "defaults",
+        "errors",
+        "registry",
+        "run_dir",
+        "console",
+        "runtime",
+        "board",
+        "atomic",
+        "records",
+        "checkpoints",
+        "interrupts",
+        "run_lock",
+        "cluster",
+    },
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # What the stages know of each other.

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 import os
@@ -103,7 +104,7 @@ def test_a_phase_is_done_when_its_model_is_kept(run):
     assert (run.path / "head" / "history.csv").read_text().split() == ["epoch,train_loss", "1,0.5", "2,0.25"]
     assert run.done("head") == {"accuracy": 0.5, "class_names": ["a", "b"]}
     assert (run.path / "head" / "weights").read_text() == "1"
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match="cannot be written: disk full"):
         run.finish("head", Saved("2", OSError("disk full")), {"accuracy": 0.9})
     assert run.done("head")["accuracy"] == 0.5 and (run.path / "head" / "weights").read_text() == "1"
     with pytest.raises(RuntimeError):
@@ -119,14 +120,49 @@ def test_forgetting_and_starting_over(run):
     run.forget("never there")
     assert run.done("head") == {} and run.done("full") is None
     run.write_json("config.json", {"data": {"dataset": "old"}})
-    run.start_over()
+    run.start_over({"data": {"dataset": "new"}})
     head = [f"replaced/head{name}" for name in ("", "/done.json", "/history.csv", "/weights")]
     kept = ["replaced", "replaced/config.json", *head]
     assert files(run) == ["config.json", "records.jsonl", *kept]
-    # Again, before anything was trained: what was set aside is not lost for it.
-    run.start_over()
-    assert files(run) == ["config.json", "records.jsonl", *kept]
+    assert run.config() == {"data": {"dataset": "new"}}
+    assert run.read_json("replaced/config.json") == {"data": {"dataset": "old"}}
     assert (run.path / "replaced/head/weights").read_text() == "1"
+
+
+class CrashError(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("n", range(1, 14))
+def test_a_start_over_that_is_killed_is_ended_by_the_next_command(run, monkeypatch, n):
+    run.write_json("config.json", {"data": {"dataset": "old"}})
+    for phase in ("head", "full"):
+        run.finish(phase, Saved(phase), {})
+    left, moved = [n], []
+
+    def counting(function):
+        def call(*args, **kwargs):
+            left[0] -= 1
+            if left[0] <= 0:
+                raise CrashError
+            moved.append(args)
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in ("replace", "fsync", "unlink"):
+        monkeypatch.setattr(os, name, counting(getattr(os, name)))
+    with contextlib.suppress(CrashError):
+        run.start_over({"data": {"dataset": "new"}})
+    monkeypatch.undo()
+    again = RunDir(run.path)
+    again.sweep()
+    new = again.config() == {"data": {"dataset": "new"}}
+    place = again.path / "replaced" if new else again.path
+    assert [(place / p / "weights").read_text() for p in ("head", "full")] == ["head", "full"]
+    assert [r["kind"] for r in again.records()] == ["start_over"] * new
+    assert new or n < 8, "begun is not ended"
+    assert not [f for f in files(again) if "moving" in f or ".new" in f or ".old" in f]
 
 
 def test_a_proposed_configuration_is_recorded_with_the_first_write(run):
@@ -150,6 +186,34 @@ def test_finished_runs_are_found(tmp_path):
 
 
 # --- records
+
+
+def test_what_an_attempt_recorded_is_taken_back(run):
+    def kinds():
+        return [(r["kind"], r.get("phase"), r.get("epoch")) for r in run.records()]
+
+    run.record("plan", phase="full")
+    run.record("epoch", phase="full", epoch=1)
+    run.record("phase_end", phase="full")
+    ended = kinds()
+    run.rewind("full")
+    assert kinds() == ended, "what has ended stays"
+    run.record("plan", phase="full")
+    run.record("epoch", phase="full", epoch=1)
+    run.record("epoch", phase="scratch", epoch=1)
+    run.record("data", phase="full")
+    assert run.recorded("full") == 2
+    run.record("epoch", phase="full", epoch=2)
+    run.record("rollback", phase="full")
+    # Another phase takes its own back: the place of full's records in the file changes, their number does not.
+    run.rewind("scratch")
+    run.rewind("full", 2)
+    assert kinds() == [*ended, ("plan", "full", None), ("epoch", "full", 1), ("data", "full", None)]
+    with (run.path / "records.jsonl").open("a") as file:
+        file.write('{"kind": "epo')
+    run.rewind("full")
+    assert kinds() == [*ended, ("data", "full", None)]
+    assert (run.path / "records.jsonl").read_text().endswith("}\n")
 
 
 def test_records_come_back_in_order_and_by_kind(run):

@@ -1,22 +1,26 @@
 """The Python way in: what `run.py` does, as one function."""
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tf_transfer import cluster, run_lock
 from tf_transfer import config as configs
 from tf_transfer.config import Config
-from tf_transfer.console import Console
+from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.run_dir import RunDir
 
 # Options of a run that later commands may change: they do not touch what was trained (until there is a source model).
 _FREE = {
     "run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset", "feature_store", "feature_store_gb",
-    "export_precision", "xla",
+    "export_precision", "xla", "checkpoint_every", "on_nan", "worker_timeout",
 }  # fmt: skip
+# Those that hold for the machine they are given on.
+_OF_A_MACHINE = {"strategy", "worker_timeout"}
 # Phases that go on from nothing that this run has trained.
 _FIRST = {"source", "head", "scratch"}
 
@@ -63,23 +67,33 @@ def fine_tune(
     Raises:
         UserError: bad input, in one line.
     """
-    console = Console(_Nowhere()) if quiet else Console()
     phases = [phases] if isinstance(phases, str) else list(phases)
     given = {"dataset": dataset, "backbone": backbone, **options}
     given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in given.items()}
-    config, run = open_run(given, phases, restart)
-    # Only now, as importing TensorFlow takes seconds and a wrong option should not.
-    from tf_transfer import phases as stories
-    from tf_transfer.report import summary
-    from tf_transfer.session import Session
+    chief = cluster.find(given.get("strategy", "auto")).chief
+    console = Console(Nowhere()) if quiet or not chief else Console()
+    with writing(given):
+        config, run = open_run(given, phases, restart)
+        # Only now, as importing TensorFlow takes seconds and a wrong option should not.
+        from tf_transfer import phases as stories
+        from tf_transfer.report import summary
+        from tf_transfer.session import Session
 
-    session = Session(config, frozenset(given), run, console, "tf_transfer.fine_tune(...)", restart)
-    stories.run(session, phases)
+        session = Session(config, frozenset(given), run, console, "tf_transfer.fine_tune(...)", restart)
+        stories.run(session, phases)
     folder = session.run.path
     # Without those of models that have been trained again since.
     metrics = {model: r["metrics"] for model, r in summary.evaluations(session.run.records()).items()}
     places = [folder / "saved_model" / "1", folder / "report.html"]
     return Result(folder, metrics, *(p if p.exists() else None for p in places))
+
+
+def writing(given: Mapping[str, Any]) -> contextlib.AbstractContextManager:
+    """Holds the lock of the run directory that the options name, where this process is the one that writes it."""
+    asked = configs.from_values(given)
+    if not cluster.find(asked.run.strategy).chief:
+        return contextlib.nullcontext()
+    return run_lock.locked(asked.run_dir)
 
 
 def open_run(
@@ -100,9 +114,12 @@ def open_run(
         UserError: an option contradicts the one the run was made with; a wrong name; a folder that cannot be used.
     """
     asked = configs.from_values(given)
-    run = RunDir(asked.run_dir)
+    run = RunDir(asked.run_dir, writes=cluster.find(asked.run.strategy).chief)
+    run.config()
+    if write:
+        run.sweep()
     recorded = configs.flatten(run.config() or {})
-    shared = {k: v for k, v in recorded.items() if k not in _training_options()}
+    shared = {k: v for k, v in recorded.items() if k not in _training_options() | _OF_A_MACHINE}
     # Options that nothing was trained with yet may still change.
     trained = any(run.done(phase) for phase in configs.TRAINING_PHASES)
     held = {name: v for name, v in shared.items() if name not in _FREE}
@@ -145,19 +162,3 @@ def _training_options() -> set[str]:
 def _differences(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> list[str]:
     names = [n for n in given if n in recorded and given[n] != recorded[n]]
     return [f"--{n} was {recorded[n]!r}, now {given[n]!r}" for n in names]
-
-
-class _Nowhere:
-    """A stream that drops what is written."""
-
-    encoding = "utf-8"
-
-    def write(self, text: str) -> None:
-        """Drops text."""
-
-    def flush(self) -> None:
-        """Does nothing."""
-
-    def isatty(self) -> bool:
-        """Is no terminal."""
-        return False

@@ -9,24 +9,24 @@ class Board:
     """Writes the numbers of a phase's epochs as event files.
 
     Args:
-        folder: where the event files go; `tensorboard --logdir` takes it or one above it.
+        folder: where the event files go, `tensorboard --logdir` takes it or one above it; None for nowhere.
     """
 
-    def __init__(self, folder: Path):
-        self._writer = None
+    def __init__(self, folder: Path | None):
         # TensorFlow 2.21 has the writer but no longer brings the package that reads what it writes.
-        if importlib.util.find_spec("tensorboard"):
-            import tensorflow as tf
-
-            self._summary = tf.summary
-            self._writer = tf.summary.create_file_writer(str(folder))
+        self._folder = folder if folder and importlib.util.find_spec("tensorboard") else None
+        self._writer = None
 
     def epoch(self, record: Mapping) -> None:
         """Writes every number of an epoch record at its step."""
-        if self._writer is None:
+        if self._folder is None:
             return
+        import tensorflow as tf
+
+        # Made with the first epoch: a folder before the run's own files would be taken for somebody else's.
+        self._writer = self._writer or tf.summary.create_file_writer(str(self._folder))
         with self._writer.as_default(step=record["step"]):
             for name, value in record.items():
                 if isinstance(value, int | float) and name not in ("step", "epochs"):
-                    self._summary.scalar(name, value)
+                    tf.summary.scalar(name, value)
         self._writer.flush()

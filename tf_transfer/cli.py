@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from tf_transfer import config
-from tf_transfer.console import Console
-from tf_transfer.errors import UserError, one_line
+from tf_transfer import cluster, config, interrupts
+from tf_transfer.console import Console, Nowhere
+from tf_transfer.errors import LostWorkerError, UserError, one_line
 from tf_transfer.registry import unknown_name
 
 # In the order of the story; phases.py holds the functions and a test that the two agree.
@@ -64,18 +64,26 @@ _define()
 
 
 def run(argv: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 1 internal error, 2 bad input, 130 interrupted."""
+    """Runs the command line and exits.
+
+    0 done, 1 an internal error, 2 bad input, 3 another worker lost, 130 stopped by SIGINT, 143 by SIGTERM.
+    """
     app.run(main, argv=argv, flags_parser=_parse)
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the phases that the parsed flags name."""
     try:
-        sys.exit(_dispatch(argv))
+        with interrupts.handled():
+            sys.exit(_dispatch(argv))
+    except LostWorkerError as e:
+        _fail(str(e), 3, at_once=True)
     except UserError as e:
         _fail(str(e), 2)
+    except interrupts.Stopped as e:
+        _fail(f"stopped by {e}; {'training is saved, and ' if e.saved else ''}the same command goes on.", e.code)
     except KeyboardInterrupt:
-        _fail("interrupted; phases that had ended are kept.", 130)
+        _fail("interrupted; the same command goes on.", 130)
     except Exception as e:
         _fail(f"{type(e).__name__}: {one_line(e, 300)} (an internal error: --debug shows where)", 1)
 
@@ -132,7 +140,9 @@ def _dispatch(argv: Sequence[str]) -> int:
         if values[name].present and values[name].value is not None
     }
     command = one_line(shlex.join(["python", *sys.argv]), 2000)
-    console = Console()
+    chief = cluster.find(given.get("strategy", "auto")).chief
+    # The chief speaks for all.
+    console = Console() if chief else Console(Nowhere())
     if "predict" in names and not values.images:
         raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER or GLOB.")
     if "predict" not in names and (idle := [f"--{n}" for n in _PREDICT_FLAGS if values[n].present]):
@@ -141,18 +151,19 @@ def _dispatch(argv: Sequence[str]) -> int:
         return _predict(console, given)
     from tf_transfer import api
 
-    complete, run_dir = api.open_run(given, names, values.restart, write=not values.dry_run)
-    with _quiet_start():
-        from tf_transfer import phases
-        from tf_transfer.session import Session
-    session = Session(complete, frozenset(given), run_dir, console, command, values.restart)
-    if values.dry_run:
-        from tf_transfer import dry_run
+    with contextlib.nullcontext() if values.dry_run else api.writing(given):
+        complete, run_dir = api.open_run(given, names, values.restart, write=not values.dry_run)
+        with _quiet_start(complete.run):
+            from tf_transfer import phases
+            from tf_transfer.session import Session
+        session = Session(complete, frozenset(given), run_dir, console, command, values.restart)
+        if values.dry_run:
+            from tf_transfer import dry_run
 
-        dry_run.show(session, names)
-        return 0
-    phases.run(session, [name for name in names if name != "predict"])
-    return _predict(console, {"run_dir": str(session.run.path)}) if "predict" in names else 0
+            dry_run.show(session, names)
+            return 0
+        phases.run(session, [name for name in names if name != "predict"])
+    return _predict(console, {"run_dir": str(session.run.path)}) if "predict" in names and chief else 0
 
 
 def _phases(text: str | None) -> list[str]:
@@ -180,7 +191,7 @@ def _predict(console: Console, given: dict) -> int:
 
 
 @contextlib.contextmanager
-def _quiet_start():
+def _quiet_start(run: config.Run | None = None):
     """Starts TensorFlow and its devices, and inside, what imports it.
 
     It greets on standard error, whatever its log level, with its build options and the GPUs it did not find; none of
@@ -193,6 +204,11 @@ def _quiet_start():
     with tempfile.TemporaryFile() as greeting:
         os.dup2(greeting.fileno(), 2)
         try:
+            if run and cluster.is_one(run.strategy):
+                # Workers come together before anything else is computed.
+                from tf_transfer import runtime
+
+                runtime.make_strategy(run.strategy, run.worker_timeout)
             import tensorflow
 
             tensorflow.config.list_logical_devices()
@@ -206,8 +222,11 @@ def _quiet_start():
             os.close(kept)
 
 
-def _fail(message: str, code: int) -> None:
-    if code != 130 and flags.FLAGS.is_parsed() and flags.FLAGS.debug:
+def _fail(message: str, code: int, at_once: bool = False) -> None:
+    if code in (1, 2) and flags.FLAGS.is_parsed() and flags.FLAGS.debug:
         traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    if at_once:
+        # Operations that wait for what will not come would keep the process.
+        os._exit(code)
     sys.exit(code)

@@ -58,6 +58,9 @@ class Training:
 
     epochs: float = option(None, "passes over the training data", float, low=0.001, high=1e6, per_phase=True)
     batch_size: int = option(None, "examples a step over all replicas", int, low=1, high=1 << 16, per_phase=True)
+    accumulate: int = option(
+        1, "parts a batch is computed in, to need less memory", int, low=1, high=256, per_phase=True
+    )
     learning_rate: float = option(None, "peak learning rate", float, low=1e-9, high=1e3, per_phase=True)
     optimizer: str = option(
         None, "sgd(momentum=0.9, nesterov=True), adamw(weight_decay=0.004), or for a head lbfgs", per_phase=True
@@ -99,7 +102,20 @@ class Run:
     seed: int = option(0, "of the splits, the head, the order and the augmentation", int, low=0, high=2**31 - 1)
     feature_store: str = option(None, "where features are kept, or off (default ~/.cache/tf_transfer/features)")
     feature_store_gb: float = option(20.0, "size in GB above which the oldest features go", float, low=0.0, high=1e6)
-    strategy: str = option("auto", "one device, mirrored over all, or auto", choices=("auto", "one", "mirrored"))
+    checkpoint_every: str = option("5m", "while training: steps such as 500, a time such as 5m, or off")
+    on_nan: str = option(
+        "stop",
+        "when training diverges: stop, or rollback to the last checkpoint at half the rate",
+        choices=("stop", "rollback"),
+    )
+    strategy: str = option(
+        "auto",
+        "one device; mirrored over all; multiworker, over hosts",
+        choices=("auto", "one", "mirrored", "multiworker", "tpu"),
+    )
+    worker_timeout: float = option(
+        300.0, "seconds without an answer after which a worker is lost", float, low=5.0, high=1e5
+    )
     precision: str = option("auto", "of the computation", choices=("auto", "float32", "bfloat16"))
     xla: str = option("auto", "compile the network with XLA; auto: on GPUs", choices=("auto", "on", "off"))
     export_precision: str = option(None, "of the exported model (default: as trained)", choices=("float32", "bfloat16"))

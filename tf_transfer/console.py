@@ -89,3 +89,19 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class Nowhere:
+    """A stream that drops what is written."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> None:
+        """Drops text."""
+
+    def flush(self) -> None:
+        """Does nothing."""
+
+    def isatty(self) -> bool:
+        """Is no terminal."""
+        return False

@@ -39,6 +39,7 @@ class Plan:
 
     epochs: float
     batch_size: int
+    accumulate: int
     learning_rate: float
     optimizer: str
     schedule: str

@@ -30,7 +30,7 @@ def show(session: Session, names: Sequence[str]) -> None:
     Times come from a few steps of each phase on random pictures on this machine, memory from the
     process that made them; both leave out reading the data.
     """
-    fitting.check_specs(session.config.training)
+    fitting.check_specs(session.config)
     say = session.console.line
     for stage, values in session.config.to_dict().items():
         say(f"{stage:<9}" + "  ".join(f"{k}={one_line(v)}" for k, v in values.items() if v is not None))
@@ -124,7 +124,7 @@ def _per_picture(predict: Callable, split: Split) -> float:
 def _per_step(session: Session, task: Task, batches: Batches, plan) -> float:
     with session.strategy.scope():
         stepper = Stepper(task, fitting.loop_config(session, plan), batches.size, session.strategy)
-    stream = iter(session.strategy.experimental_distribute_dataset(batches.dataset(0, _PROBED_STEPS + 1)))
+    stream = batches.stream(session.strategy, 0, _PROBED_STEPS + 1)
     stepper(next(stream), 0.0, 0)
     begun = time.perf_counter()
     for step in range(_PROBED_STEPS):

@@ -12,6 +12,10 @@ class MissingDataError(UserError):
     """A data set that is known, but neither here nor to be had now."""
 
 
+class LostWorkerError(UserError):
+    """Another worker of the run no longer answers: the command line exits with code 3."""
+
+
 def one_line(text: object, limit: int = 200) -> str:
     """Returns `text` printable on one terminal line, at most `limit` characters long.
 

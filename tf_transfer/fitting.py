@@ -1,14 +1,13 @@
 """One phase of training: from data and a plan to weights that are kept."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tf_transfer import defaults, heads, runtime
+from tf_transfer import checkpoints, defaults, heads, interrupts, runtime
 from tf_transfer.board import Board
-from tf_transfer.config import Training
+from tf_transfer.config import TRAINING_PHASES, Config
 from tf_transfer.console import clock
 from tf_transfer.data import augment
 from tf_transfer.data.batches import Batches
@@ -17,6 +16,8 @@ from tf_transfer.defaults import Plan
 from tf_transfer.errors import UserError
 from tf_transfer.features import extract
 from tf_transfer.models.classifier import Classifier
+from tf_transfer.resume import Resume
+from tf_transfer.run_dir import RunDir
 from tf_transfer.session import Session
 from tf_transfer.training import loop, optimizers, step, tasks
 from tf_transfer.training.regularizers import REGULARIZERS
@@ -29,9 +30,11 @@ _DOWNSTREAM = {
     "full": ("evaluate", "saved_model"),
     "scratch": ("evaluate",),
 }
+# What `done.json` holds beside what the phase came to.
+_NO_OUTCOME = ("class_names", "plan", "split_digest", "restart")
 
 
-def check_specs(training: Training) -> None:
+def check_specs(config: Config) -> None:
     """Finds a wrong name in the options that are specs, before any data is read.
 
     Raises:
@@ -44,43 +47,59 @@ def check_specs(training: Training) -> None:
         "augment": augment.parse,
     }
     for option, check in checks.items():
-        value = getattr(training, option)
+        value = getattr(config.training, option)
         for spec in value.values() if isinstance(value, Mapping) else [value]:
             if spec is not None:
                 check(spec)
+    checkpoints.parse_every(config.run.checkpoint_every)
 
 
 def train(session: Session, phase: str, classifier: Classifier, data: TrainingData) -> None:
     """Trains one phase from start to end and keeps what it left."""
-    begun = time.perf_counter()
     plan = session.plan(phase, data, classifier)
+    if not defaults.solved(plan.optimizer):
+        _check_shares(session, plan)
     groups = trained_groups(phase, classifier, plan)
     counts = {
         "trained": sum(int(np.prod(v.shape)) for g in groups for v in g.variables),
         "total": classifier.parameters(),
     }
-    session.record_data(data)
-    session.run.record(
-        "start", phase=phase, command=session.command, **runtime.facts(session.strategy, session.precision)
-    )
-    session.run.record("plan", phase=phase, plan=dataclasses.asdict(plan), parameters=counts)
-    session.console.line(f"{phase}  {counts['trained']:,} of {counts['total']:,} parameters train; {_told(plan)}")
     log = _Log(session, phase)
+    resume = Resume(session, phase, _identity(session, data, plan), log.history)
+    plan = dataclasses.replace(plan, **resume.kept)
+    session.note_restart()
+    if resume.step is None:
+        session.run.rewind(phase)
+        session.record_data(data)
+        session.run.record(
+            "start", phase=phase, command=session.command, **runtime.facts(session.strategy, session.precision)
+        )
+        session.run.record(
+            "plan", phase=phase, plan=dataclasses.asdict(plan), parameters=counts, restart=session.restart_id
+        )
+        session.console.line(f"{phase}  {counts['trained']:,} of {counts['total']:,} parameters train; {_told(plan)}")
+    else:
+        session.run.record("resume", phase=phase, step=resume.step, command=session.command)
+        session.console.line(f"{phase}  goes on from step {resume.step:,}")
     fit = heads.solve if defaults.solved(plan.optimizer) else _descend
-    end = fit(session, phase, classifier, data, plan, log)
-    end["seconds"] = seconds = time.perf_counter() - begun
+    end = fit(session, phase, classifier, data, plan, log, resume)
+    end["seconds"] = seconds = resume.seconds
     end["validation_examples"] = len(data.validation) if data.validation is not None else 0
     # First what goes out of date, so that nothing stands on a model that is no longer there.
     gone = [name for name in _DOWNSTREAM[phase] if session.run.forget(name)]
+    for name in set(_DOWNSTREAM[phase]) & set(TRAINING_PHASES):
+        session.run.forget(f"{checkpoints.FOLDER}/{name}")
     if gone:
         session.console.line(
             f"note  {', '.join(gone)} stood on the old {phase} and went with it; report.html tells of it until "
             "--phase=report writes it anew."
         )
     facts = {**end, "class_names": data.class_names, "plan": dataclasses.asdict(plan)}
-    facts["split_digest"] = data.facts["split_digest"]
+    facts |= {"split_digest": data.facts["split_digest"], "restart": session.restart_id}
     session.run.finish(phase, classifier, facts, log.history)
-    session.run.record("phase_end", phase=phase, **end)
+    # What the chief has written is what all go on from.
+    runtime.barrier(session.strategy)
+    note_end(session.run, phase)
     best = ""
     if end["validation_accuracy"] is not None:
         at = f"epoch {end['best_epoch']}" if end["best_epoch"] else f"l2 {end['l2']:.2g}"
@@ -88,21 +107,48 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     session.console.line(f"{phase}  done in {clock(seconds)}{best}")
 
 
+def note_end(run: RunDir, phase: str) -> None:
+    """Records the end of a phase that has ended, unless it is recorded, and removes its checkpoints."""
+    kept = [r for r in run.records() if r.get("phase") == phase and r["kind"] in ("plan", "phase_end")]
+    done = run.done(phase)
+    # A --restart under way has a plan, and what is done is of before.
+    if not done or (kept and kept[-1]["kind"] == "plan" and kept[-1].get("restart") != done.get("restart")):
+        return
+    if kept and kept[-1]["kind"] == "plan":
+        run.record("phase_end", phase=phase, **{name: done[name] for name in done if name not in _NO_OUTCOME})
+    run.forget(f"{checkpoints.FOLDER}/{phase}")
+
+
+def _identity(session: Session, data: TrainingData, plan: Plan) -> dict:
+    """Everything that decides how a phase trains; how many replicas share the work does not."""
+    config = session.config
+    shared = dataclasses.asdict(config.model) | {"dataset": data.facts["dataset"], "seed": config.run.seed}
+    shared |= {"precision": session.precision, "class_weights": config.data.class_weights}
+    return shared | dataclasses.asdict(plan) | {"split of the data": data.facts["split_digest"]}
+
+
 class _Log:
     """Takes the records of a phase: to the run, the console, the board and the table of its history."""
 
     def __init__(self, session: Session, phase: str):
         self.session, self.phase, self.history = session, phase, []
-        self.board = Board(session.run.path / "tensorboard" / phase)
+        self.board = Board(session.run.path / "tensorboard" / phase if session.run.writes else None)
 
     def __call__(self, record: dict) -> None:
-        self.history.append({k: v for k, v in record.items() if k != "kind"})
+        console = self.session.console
+        if record["kind"] == "rollback":
+            back = f"back to step {record['back_to_step']:,}, rates times {record['factor']:g}"
+            record |= {"text": f"{self.phase} diverged: {record['what']} at step {record['step']:,}; {back}"}
+            console.line(f"note  {record['text']}")
         self.session.run.record(**record, phase=self.phase)
+        if record["kind"] == "rollback":
+            return
+        self.history.append({k: v for k, v in record.items() if k != "kind"})
         if record["kind"] == "epoch":
-            self.session.console.epoch(self.phase, record)
+            console.epoch(self.phase, record)
             self.board.epoch(record)
         else:
-            self.session.console.path(self.phase, record)
+            console.path(self.phase, record)
 
 
 def _told(plan: Plan) -> str:
@@ -112,10 +158,12 @@ def _told(plan: Plan) -> str:
     return f"{plan.epochs:g} epochs, batch {plan.batch_size}, {rate}"
 
 
-def _descend(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan, log: _Log) -> dict:
+def _descend(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan, log, resume) -> dict:
     """Trains in steps; returns how it ended."""
     task, batches, finish = prepare(session, phase, classifier, data, plan)
-    result = loop.fit(task, batches, loop_config(session, plan), session.strategy, log, session.progress(phase))
+    config, progress = loop_config(session, plan), session.progress(phase)
+    with interrupts.deferred():
+        result = loop.fit(task, batches, config, session.strategy, log, progress, resume)
     finish()
     return {
         "epochs": result.epochs,
@@ -180,13 +228,27 @@ def _on_features(session: Session, classifier: Classifier, data: TrainingData, p
 
 
 def _batches(session: Session, split, class_weights: np.ndarray, plan: Plan, mix_alpha: float = 0.0) -> Batches:
-    replicas = session.strategy.num_replicas_in_sync
-    if plan.batch_size % replicas:
-        raise UserError(f"--batch_size={plan.batch_size} must be a multiple of the {replicas} replicas.")
+    _check_shares(session, plan)
     return Batches(split, plan.batch_size, session.config.run.seed, class_weights[split.labels], mix_alpha)
+
+
+def _check_shares(session: Session, plan: Plan) -> None:
+    replicas = session.strategy.num_replicas_in_sync
+    share = plan.batch_size // replicas
+    if plan.batch_size % replicas:
+        near = " or ".join(f"{n * replicas}" for n in (share, share + 1) if n)
+        raise UserError(
+            f"--batch_size={plan.batch_size}: expected a multiple of the {replicas} replicas, such as {near}."
+        )
+    if plan.accumulate > share:
+        raise UserError(
+            f"--accumulate={plan.accumulate}: expected at most the {share} examples that a replica has of "
+            f"--batch_size={plan.batch_size}."
+        )
 
 
 def loop_config(session: Session, plan: Plan) -> step.LoopConfig:
     """Returns the part of a plan that the loop wants."""
-    names = [f.name for f in dataclasses.fields(step.LoopConfig) if f.name != "seed"]
-    return step.LoopConfig(**{name: getattr(plan, name) for name in names}, seed=session.config.run.seed)
+    run = {"seed": session.config.run.seed, "on_nan": session.config.run.on_nan}
+    names = [f.name for f in dataclasses.fields(step.LoopConfig) if f.name not in run]
+    return step.LoopConfig(**{name: getattr(plan, name) for name in names}, **run)

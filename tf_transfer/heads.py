@@ -51,8 +51,13 @@ def features(
     return train, made(data.validation, extract.Views()) if data.validation is not None else None
 
 
-def solve(session: Session, phase: str, model: classifier.Classifier, data: TrainingData, plan: Plan, log) -> dict:
-    """Solves the head to its optimum, its L2 chosen on validation; returns how it ended."""
+def solve(
+    session: Session, phase: str, model: classifier.Classifier, data: TrainingData, plan: Plan, log, resume
+) -> dict:
+    """Solves the head to its optimum, its L2 chosen on validation; returns how it ended.
+
+    Nothing of it is saved on the way: the features are, and from them it takes seconds.
+    """
     train, validation = features(session, model, data, plan)
     scale = extract.Standardizer(train.inputs)
     examples = data.class_weights[train.labels]
@@ -66,7 +71,8 @@ def solve(session: Session, phase: str, model: classifier.Classifier, data: Trai
         log=log,
         progress=session.progress(phase),
     )
-    model.head.set_weights(scale.fold(best.kernel, best.bias))
+    # Every worker has solved it; another processor may round otherwise, and one model is wanted.
+    model.head.set_weights([runtime.from_chief(session.strategy, w) for w in scale.fold(best.kernel, best.bias)])
     return {
         "epochs": 0,
         "best_epoch": 0,

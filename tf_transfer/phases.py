@@ -1,17 +1,28 @@
 """The story of a run: one short function a phase, read from the top down."""
 
 import dataclasses
+import uuid
 from collections.abc import Sequence
 
-from tf_transfer import defaults, fitting, scoring
+import tensorflow as tf
+
+from tf_transfer import cluster, defaults, fitting, runtime, scoring
 from tf_transfer import export as exporter
 from tf_transfer.config import TRAINING_PHASES, Training, pick
-from tf_transfer.errors import UserError, one_line
+from tf_transfer.errors import LostWorkerError, UserError, one_line
+from tf_transfer.models import weights
+from tf_transfer.records import encoded
 from tf_transfer.registry import Registry
 from tf_transfer.report import page, plots, summary
-from tf_transfer.run_dir import finished_runs
+from tf_transfer.run_dir import DONE, finished_runs
 from tf_transfer.session import Session
 from tf_transfer.training import lr_finder, tasks
+
+# What TensorFlow raises where another worker has gone.
+_LOST = (
+    tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError, tf.errors.CancelledError,
+    tf.errors.InternalError,
+)  # fmt: skip
 
 # Functions of a Session by the name `--phase` gives them.
 PHASES = Registry("--phase")
@@ -49,7 +60,7 @@ def full(session: Session) -> None:
         classifier = session.trained("head", data.class_names)
         session.check_unchanged(data, "head")
         fitting.train(session, "full", classifier, data)
-        _compare_with_head(session)
+    _compare_with_head(session)
 
 
 @PHASES.register("scratch")
@@ -100,10 +111,27 @@ def export(session: Session) -> None:
     phase = next((p for p in ("full", "head") if session.run.done(p)), None)
     if phase is None:
         raise UserError(f"--phase=export {_no_head(session)}")
+    precision = session.config.run.export_precision or session.precision
+    what = {"model": phase, "precision": precision, "weights": weights.digest_files(session.run.path / phase)}
+    done = session.run.done("saved_model")
+    if done and what.items() <= done.items() and not session.begins_anew("saved_model"):
+        session.console.line(f"export  already done: {one_line(session.run.path)}/saved_model/1 is the {phase} model")
+    else:
+        done = _export(session, phase, what)
+    # A crash may have come between the two.
+    if (session.run.records("export") or [{}])[-1].get("id") != done["id"]:
+        session.run.record(
+            "export", phase="export", **{k: v for k, v in done.items() if k not in ("weights", "restart")}
+        )
+
+
+def _export(session: Session, phase: str, what: dict) -> dict:
+    """Writes the SavedModel of a phase; returns what there is to record of it."""
+    session.note_restart()
     sample, class_names = session.sample(256)
     classifier = session.trained(phase, class_names)
     logits = tasks.Predictor(classifier.logits, session.strategy, 32)(sample.inputs)
-    precision = session.config.run.export_precision or session.precision
+    precision = what["precision"]
     if precision != session.precision:
         classifier = session.trained(phase, class_names, precision)
     with session.run.write_folder("saved_model") as folder:
@@ -112,21 +140,15 @@ def export(session: Session) -> None:
         held_to = precision if precision == session.precision else "other"
         parity = exporter.parity(folder / "1", sample.inputs, logits, held_to)
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    path = session.run.path / "saved_model" / "1"
-    session.run.record(
-        "export",
-        phase="export",
-        model=phase,
-        path="saved_model/1",
-        signatures=signatures,
-        parity=parity,
-        bytes=size,
-        precision=precision,
-    )
+        done = {**what, "path": "saved_model/1", "signatures": signatures, "parity": parity, "bytes": size}
+        done |= {"id": uuid.uuid4().hex[:12], "restart": session.restart_id}
+        (folder / DONE).write_bytes(encoded(done))
+    path, difference = session.run.path / "saved_model" / "1", parity["max_probability_difference"]
     session.console.line(
         f"export  {one_line(path)} ({size / 1e6:.1f} MB, the {phase} model): equals the trained model on {parity['n']} "
-        f"pictures, probabilities within {parity['max_probability_difference']:.1g}"
+        f"pictures, probabilities within {difference:.1g}"
     )
+    return done
 
 
 @PHASES.register("report")
@@ -151,14 +173,34 @@ def run(session: Session, names: Sequence[str]) -> None:
         UserError: a wrong name, before anything is read or trained; what each phase finds wrong.
     """
     stories = [PHASES.factory(name) for name in names]
-    fitting.check_specs(session.config.training)
+    fitting.check_specs(session.config)
     for name in set(names) & set(TRAINING_PHASES):
         defaults.check(session.config.training, name)
     if names[:1] == ["source"] and names[1:]:
         # A wrong target is told now, not when the source model has been trained.
         session.open(session.config.data.dataset)
+    # Workers come together before anything is computed.
+    hosts = runtime.several_hosts(session.strategy) if cluster.is_one(session.config.run.strategy) else False
+    session.phases = names
+    for name in TRAINING_PHASES:
+        # A crash may have come between the end of a phase and what follows it.
+        fitting.note_end(session.run, name)
     for story in stories:
-        story(session)
+        try:
+            story(session)
+            if hosts:
+                # What the chief has written is what the next phase reads.
+                runtime.barrier(session.strategy)
+        except _LOST as e:
+            if not hosts:
+                raise
+            # TensorFlow begins with the operation that waited.
+            reason = one_line(e.message.rpartition("}} ")[2].partition("\n")[0], 120)
+            raise LostWorkerError(
+                f"a worker no longer answers ({reason}). Start all of them again with the same command: the "
+                "run goes on from its last checkpoint."
+            ) from e
+    session.end()
 
 
 def _compare_with_head(session: Session) -> None:
@@ -171,8 +213,12 @@ def _compare_with_head(session: Session) -> None:
             f"the whole network validates worse than the head it began from ({full:.3f} against {head:.3f}). With few "
             "labels, --bn=full:frozen, a lower --learning_rate=full:... or --unfreeze of the last stage may do better."
         )
-        session.run.record("warning", phase="full", text=text)
-        session.console.line(f"note  {text}")
+        recorded = session.run.records()
+        since = max((i for i, r in enumerate(recorded) if (r["kind"], r.get("phase")) == ("plan", "full")), default=0)
+        # A crash may have come between the end of the phase and this.
+        if not any(r.get("text") == text for r in recorded[since:]):
+            session.run.record("warning", phase="full", text=text)
+            session.console.line(f"note  {text}")
 
 
 def _already_done(session: Session, phase: str) -> bool:
@@ -182,10 +228,10 @@ def _already_done(session: Session, phase: str) -> bool:
         UserError: it has ended with other options.
     """
     done = session.run.done(phase)
-    if not done or session.restart:
+    if not done or session.begins_anew(phase):
         return False
     asked = {f.name: pick(getattr(session.config.training, f.name), phase) for f in dataclasses.fields(Training)}
-    asked = {k: v for k, v in asked.items() if k in session.given and v is not None and v != done["plan"][k]}
+    asked = {k: v for k, v in asked.items() if k in session.given and v is not None and v != done["plan"].get(k, v)}
     if phase != "head" or done["plan"]["bn"] != "frozen":
         # Only a head on a frozen backbone heeds it.
         asked.pop("feature_views", None)
@@ -194,7 +240,7 @@ def _already_done(session: Session, phase: str) -> bool:
         # On features made beforehand, the views say what is augmented.
         del asked["augment"]
     if defaults.solved(done["plan"]["optimizer"]) and defaults.solved(asked.get("optimizer", "lbfgs")):
-        asked = {k: v for k, v in asked.items() if k not in defaults.OF_STEPS}
+        asked = {k: v for k, v in asked.items() if k not in (*defaults.OF_STEPS, "accumulate")}
     if asked:
         differ = one_line(", ".join(f"--{k} was {done['plan'][k]!r}, now {v!r}" for k, v in asked.items()))
         raise UserError(

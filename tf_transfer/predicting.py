@@ -50,7 +50,7 @@ def predict(saved_model: str, images: str, output: str, console: Console) -> int
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[TextIO]:
     """Gives a stream whose content takes the place of `path` at the end, and is dropped on an error."""
-    new = path.with_name(f".new-{path.name}")
+    new = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with new.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import datetime
 import json
 import os
 import shutil
@@ -11,13 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tf_transfer import atomic, records
 from tf_transfer.errors import UserError, one_line
 
 CONFIG, RECORDS, DONE, HISTORY = "config.json", "records.jsonl", "done.json", "history.csv"
 # The folders of a run: they are replaced and removed whole.
-PARTS = ("source", "head", "full", "scratch", "evaluate", "saved_model", "samples", "data", "tensorboard")
+PARTS = ("source", "head", "full", "scratch", "evaluate", "saved_model", "samples", "data", "tensorboard",
+         "checkpoints")  # fmt: skip
 # Where they go when a run is started over.
 REPLACED = "replaced"
+# In it while they are being moved: the configuration of the new run.
+_MOVING = "moving.json"
 
 
 class RunDir:
@@ -35,10 +38,11 @@ class RunDir:
 
     Args:
         path: the folder; made by the first write.
+        writes: False for a worker that is not the chief: it reads, and what it would write goes nowhere.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path).expanduser()
+    def __init__(self, path: str | Path, writes: bool = True):
+        self.path, self.writes = Path(path).expanduser(), writes
         self._proposed: tuple[Mapping, bool] | None = None
         # os.path, as Path.exists raises where a folder above must not be read or a name is too long.
         if os.path.exists(self.path) and not os.path.isdir(self.path):
@@ -77,7 +81,7 @@ class RunDir:
 
     def write_json(self, name: str, value: Any) -> Path:
         """Writes a JSON file of the run."""
-        return self.write_text(name, json.dumps(value, indent=1, ensure_ascii=False, default=_plain) + "\n")
+        return self.write_text(name, records.to_json(value, indent=1) + "\n")
 
     def write_text(self, name: str, text: str) -> Path:
         """Writes a text file of the run; lone surrogates of undecodable file names are escaped."""
@@ -85,52 +89,52 @@ class RunDir:
 
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Writes a file of the run."""
+        if not self.writes:
+            return self.path / name
         with self._writing(name) as target:
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".new-", delete=False) as f:
-                f.write(content)
-                f.flush()
-                os.fsync(f.fileno())
-            os.chmod(f.name, 0o644)
-            os.replace(f.name, target)
+            atomic.write_file(target, content)
         return target
 
     @contextlib.contextmanager
     def write_folder(self, name: str) -> Iterator[Path]:
         """Gives a new empty folder to fill; at the end it takes the place of `name`, on an error it goes."""
-        with self._writing(name) as target:
-            new = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
-            os.chmod(new, 0o755)
-        try:
+        if not self.writes:
+            with tempfile.TemporaryDirectory() as nowhere:
+                yield Path(nowhere)
+            return
+        with self._writing(name) as target, atomic.new_folder(target) as new:
             yield new
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(new, target)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Ends what a crash left half done; for the one who holds the lock. A folder that is no run stays as it is."""
+        if not self.writes or not os.path.isfile(self.path / CONFIG):
+            return
+        with self._telling():
+            for folder in (self.path, *(self.path / name for name in PARTS), *self.path.glob("checkpoints/[!.]*")):
+                atomic.sweep(folder)
+            self._set_aside()
 
     def record(self, kind: str, **values: Any) -> dict:
         """Appends one record and returns it."""
-        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        record = {"kind": kind, "time": now, **values}
-        line = json.dumps(record, ensure_ascii=False, default=_plain).encode("utf-8", "backslashreplace") + b"\n"
-        with self._writing(RECORDS) as path, path.open("ab+") as f:
-            if f.seek(0, os.SEEK_END):
-                f.seek(-1, os.SEEK_END)
-                # What a crash cut off stays a line of its own.
-                line = line if f.read() == b"\n" else b"\n" + line
-            f.write(line)
+        record = records.stamped(kind, values)
+        if self.writes:
+            with self._writing(RECORDS) as path:
+                records.append(path, record)
         return record
+
+    def recorded(self, phase: str) -> int:
+        """Returns how much the attempt at a phase that is under way has recorded, for `rewind`."""
+        return len(records.attempt(self.records(), phase))
+
+    def rewind(self, phase: str, count: int = 0) -> None:
+        """Takes back what an unfinished attempt at a phase recorded, see `records.rewind`."""
+        if self.writes:
+            with self._telling():
+                records.rewind(self.path / RECORDS, phase, count)
 
     def records(self, kind: str | None = None) -> list[dict]:
         """Returns the records in order, of one kind or all; a line cut off by a crash is passed over."""
-        path = self.path / RECORDS
-        if not os.path.isfile(path):
-            return []
-        found = []
-        for line in path.read_text("utf-8", "replace").split("\n"):
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return [r for r in found if kind is None or r.get("kind") == kind]
+        return [r for r in records.read(self.path / RECORDS) if kind is None or r.get("kind") == kind]
 
     def done(self, phase: str) -> dict | None:
         """Returns what a phase left when it ended, or None when it did not."""
@@ -144,14 +148,14 @@ class RunDir:
                 table = csv.DictWriter(f, list(history[0]) if history else [], restval="")
                 table.writeheader()
                 table.writerows(history)
-            text = json.dumps(facts, indent=1, ensure_ascii=False, default=_plain)
-            (folder / DONE).write_bytes(text.encode("utf-8", "backslashreplace"))
+            (folder / DONE).write_bytes(records.encoded(facts, indent=1))
 
     def forget(self, name: str) -> bool:
         """Removes what a phase left; returns whether there was something."""
-        there = os.path.exists(self.path / name)
-        shutil.rmtree(self.path / name, ignore_errors=True)
-        return there
+        if not self.writes:
+            return False
+        with self._telling():
+            return atomic.remove(self.path / name)
 
     def propose(self, config: Mapping, start_over: bool = False) -> None:
         """Says what the first write of this command shall record as the configuration.
@@ -166,6 +170,8 @@ class RunDir:
         Raises:
             UserError: the folder cannot be written, which is better known now than after the work.
         """
+        if not self.writes:
+            return
         there = os.path.exists(self.path)
         with self._writing(CONFIG) as target:
             tempfile.TemporaryFile(dir=target.parent).close()
@@ -173,45 +179,55 @@ class RunDir:
             self.path.rmdir()
         self._proposed = config, start_over
 
-    def start_over(self) -> None:
+    def start_over(self, config: Mapping) -> None:
         """Sets aside what every phase left; the records stay, with one that says that those before it hold no longer.
 
         It goes to `replaced/`, with its config.json, in place of what an earlier start set aside: a mistyped option
         of the new run, found when its data is opened, must not cost the old one.
+
+        Args:
+            config: the new configuration.
         """
-        left = [name for name in PARTS if os.path.exists(self.path / name)]
-        if left:
-            with self.write_folder(REPLACED) as folder:
-                # The copy first: it alone can fail, on a full disk, and then nothing has been moved.
-                if os.path.isfile(self.path / CONFIG):
-                    shutil.copy2(self.path / CONFIG, folder / CONFIG)
-                for name in left:
-                    os.replace(self.path / name, folder / name)
-        self.record("start_over")
+        with self.write_folder(REPLACED) as folder:
+            if os.path.isfile(self.path / CONFIG):
+                shutil.copy2(self.path / CONFIG, folder / CONFIG)
+            (folder / _MOVING).write_bytes(records.encoded(config, indent=1))
+        self._set_aside()
+
+    def _set_aside(self) -> None:
+        """Moves what every phase left to `replaced/`, from wherever a crash interrupted it."""
+        config = self.read_json(f"{REPLACED}/{_MOVING}")
+        if config is None:
+            return
+        for name in PARTS:
+            if os.path.exists(self.path / name):
+                os.replace(self.path / name, self.path / REPLACED / name)
+        if [r["kind"] for r in self.records()][-1:] != ["start_over"]:
+            self.record("start_over")
+        self.write_json(CONFIG, config)
+        os.unlink(self.path / REPLACED / _MOVING)
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[Path]:
         """Gives the path of a file of the run, in a folder that is there."""
         if self._proposed:
             (config, start_over), self._proposed = self._proposed, None
-            if start_over:
-                self.start_over()
-            self.write_json(CONFIG, config)
+            with self._telling():
+                self.start_over(config) if start_over else self.write_json(CONFIG, config)
         target = self.path / name
-        try:
+        with self._telling():
             target.parent.mkdir(parents=True, exist_ok=True)
             yield target
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Tells what the file system refuses."""
+        try:
+            yield
         except OSError as e:
-            raise UserError(f"--run_dir={one_line(self.path)!r} cannot be written: {e.strerror}.") from e
+            raise UserError(f"--run_dir={one_line(self.path)!r} cannot be written: {e.strerror or one_line(e)}.") from e
 
 
 def finished_runs(parent: Path, phase: str) -> list[Path]:
     """Returns the folders in `parent` in which `phase` has ended, for messages."""
     return sorted(p.parent.parent for p in parent.glob(f"*/{phase}/{DONE}"))
-
-
-def _plain(value: Any) -> Any:
-    """JSON for NumPy numbers and arrays, and for paths."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return str(value)

@@ -1,7 +1,6 @@
 """The evaluate phase: every model of a run on the test split, read once."""
 
 import base64
-import json
 import time
 
 import numpy as np
@@ -10,6 +9,7 @@ import tensorflow as tf
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import mcnemar_exact, score, top_losses
+from tf_transfer.records import encoded
 from tf_transfer.report import tables
 from tf_transfer.session import Session
 from tf_transfer.training.tasks import Predictor
@@ -27,21 +27,25 @@ def evaluate(session: Session) -> None:
     if not models:
         raise UserError(f"--phase=evaluate: no trained model in {one_line(session.run.path)}; run --phase=head first.")
     done = session.run.read_json("evaluate/done.json")
-    if done and set(models) <= set(done["models"]) and not session.restart:
+    if done and set(models) <= set(done["models"]) and not session.begins_anew("evaluate"):
         session.console.line("evaluate  already done; the test split is not read again (--restart would)")
+        _note(session, done.get("records", []))
     else:
         _evaluate(session, models)
     _print(session, models[-1] if "full" not in models else "full")
 
 
 def _evaluate(session: Session, models: list[str]) -> None:
-    split, class_names, duplicates = session.test_data()
+    session.note_restart()
+    split, class_names, duplicates, unreadable = session.test_data()
+    records: list[dict] = []
+    if unreadable:
+        text = f"{len(unreadable)} test pictures could not be read and are left out: {'; '.join(unreadable[:20])}"
+        records.append({"kind": "warning", "text": text})
+        session.console.line(f"note  {len(unreadable)} test pictures could not be read, such as {unreadable[0]}")
     if duplicates:
-        session.run.record(
-            "warning",
-            phase="evaluate",
-            text=f"{len(duplicates)} test pictures also stand among the training ones: {'; '.join(duplicates[:20])}",
-        )
+        text = f"{len(duplicates)} test pictures also stand among the training ones: {'; '.join(duplicates[:20])}"
+        records.append({"kind": "warning", "text": text})
         session.console.line(
             f"note  {len(duplicates)} test pictures also stand among the training ones, such as {duplicates[0]}"
         )
@@ -53,14 +57,30 @@ def _evaluate(session: Session, models: list[str]) -> None:
     # Measured before anything is kept: outputs that cannot be scored leave no finished evaluation behind.
     measured = {phase: _measure(values, split, class_names) for phase, values in logits.items()}
     _write_samples(session, split, class_names)
-    with session.run.write_folder("evaluate") as folder:
-        np.savez(folder / "predictions.npz", labels=split.labels, **logits)
-        (folder / "done.json").write_text(json.dumps({"models": list(logits)}))
     for phase, found in measured.items():
-        session.run.record("evaluation", phase="evaluate", model=phase, split="test", **found)
+        records.append({"kind": "evaluation", "model": phase, "split": "test", **found})
     for other in (m for m in logits if "full" in logits and m != "full"):
         right = [logits[m].argmax(axis=1) == split.labels for m in ("full", other)]
-        session.run.record("comparison", phase="evaluate", split="test", a="full", b=other, **mcnemar_exact(*right))
+        records.append({"kind": "comparison", "split": "test", "a": "full", "b": other, **mcnemar_exact(*right)})
+    with session.run.write_folder("evaluate") as folder:
+        np.savez(folder / "predictions.npz", labels=split.labels, **logits)
+        done = {"models": list(logits), "records": records, "restart": session.restart_id}
+        (folder / "done.json").write_bytes(encoded(done))
+    _note(session, records)
+
+
+def _note(session: Session, records: list[dict]) -> None:
+    """Records what an evaluation found, as far as it is not recorded: a crash may have come between the two."""
+    before = session.run.records()
+    since = 1 + max((i for i, r in enumerate(before) if r["kind"] == "test_read"), default=-1)
+    there = {_key(r) for r in before[since:]}
+    for record in records:
+        if _key(record) not in there:
+            session.run.record(phase="evaluate", **record)
+
+
+def _key(record: dict) -> tuple:
+    return tuple(record.get(name) for name in ("kind", "model", "a", "b", "text"))
 
 
 def _measure(logits: np.ndarray, split: Split, class_names: tuple[str, ...]) -> dict:

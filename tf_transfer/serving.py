@@ -7,6 +7,7 @@ model.predict_files(["rose.jpg"])      # [Prediction(file="rose.jpg", label="ros
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Model:
             self._loaded = tf.saved_model.load(str(path))
             self._images = self._loaded.signatures["serving_default"]
             self._bytes = self._loaded.signatures["serve_bytes"]
-        except (OSError, KeyError, ValueError, tf.errors.OpError) as e:
+        except Exception as e:  # On damaged files, TensorFlow's loader raises nearly anything.
             raise UserError(
                 f"--saved_model={one_line(path)!r} is no SavedModel that this package exported: {one_line(e)}"
             ) from e
@@ -90,8 +91,7 @@ class Model:
             if len(files) > 1:
                 # One junk file fails its batch: ask for each alone.
                 return [p for f in files for p in self._files([f])]
-            reason = e.strerror if isinstance(e, OSError) else "no JPEG, PNG, GIF or BMP picture, or damaged"
-            return [Prediction(files[0], "", 0.0, {}, str(reason))]
+            return [Prediction(files[0], "", 0.0, {}, _reason(e))]
 
     def _answer(self, files: Sequence[str], contents: Sequence[bytes]) -> list[Prediction]:
         out = self._plain(self._bytes(contents=self._tf.constant(contents)))
@@ -107,6 +107,14 @@ class Model:
         values["label"] = np.array([x.decode() for x in values["label"]])
         values["class_names"] = np.array([x.decode() for x in values["class_names"][0]])
         return values
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or "cannot be read"
+    # The model says itself where a header claims too many pixels.
+    too_large = re.search(r"more than \d+ million pixels", getattr(error, "message", ""))
+    return too_large[0] if too_large else "no JPEG, PNG, GIF or BMP picture, or damaged"
 
 
 def load(path: str | Path) -> Model:

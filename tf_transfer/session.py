@@ -1,8 +1,10 @@
 """What the phases of one command share: the run, its strategy, its data and its models."""
 
 import dataclasses
+import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_transfer import defaults, runtime
-from tf_transfer.config import Config, pick
+from tf_transfer.config import TRAINING_PHASES, Config, pick
 from tf_transfer.console import Console
 from tf_transfer.data import splits, training_data
 from tf_transfer.data.sources import open_source
@@ -20,6 +22,9 @@ from tf_transfer.features.store import OFF, FeatureStore, default_folder
 from tf_transfer.models import backbones, batchnorm, weights
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.run_dir import RunDir
+
+# The id of a --restart that is under way.
+RESTART = "restart.json"
 
 
 @dataclass
@@ -33,6 +38,7 @@ class Session:
         console: where to speak.
         command: the command line, for the records.
         restart: train again what is already there.
+        phases: what the command does, in order.
     """
 
     config: Config
@@ -41,13 +47,14 @@ class Session:
     console: Console
     command: str = ""
     restart: bool = False
+    phases: Sequence[str] = ()
     _data: dict = field(default_factory=dict)
     _recorded: list = field(default_factory=list)
 
     @cached_property
     def strategy(self):
         """The tf.distribute strategy."""
-        return runtime.make_strategy(self.config.run.strategy)
+        return runtime.make_strategy(self.config.run.strategy, self.config.run.worker_timeout)
 
     @cached_property
     def precision(self) -> str:
@@ -63,6 +70,33 @@ class Session:
     def image_size(self) -> int:
         """Side in pixels that the network sees."""
         return self.config.model.image_size or self.backbone.size
+
+    @cached_property
+    def restart_id(self) -> str | None:
+        """Tells this --restart from others; that of the same command, where a crash ended it; None without one."""
+        if not self.restart:
+            return None
+        kept = self.run.read_json(RESTART) or {}
+        return kept["id"] if kept.get("command") == self._what() else uuid.uuid4().hex[:12]
+
+    def begins_anew(self, phase: str) -> bool:
+        """Says whether what a phase left is to be made again: it is not of this --restart."""
+        return self.restart and (self.run.done(phase) or {}).get("restart") != self.restart_id
+
+    def note_restart(self) -> None:
+        """Keeps the id, before the first thing is made under it."""
+        if self.restart:
+            self.run.write_json(RESTART, {"command": self._what(), "id": self.restart_id})
+
+    def end(self) -> None:
+        """Notes that the command has ended: the same one begins anew."""
+        if self.restart or set(self.phases) & set(TRAINING_PHASES):
+            self.run.forget(RESTART)
+
+    def _what(self) -> dict:
+        values = {"phases": list(self.phases), "given": sorted(self.given), **self.config.to_dict()}
+        # As JSON gives them back.
+        return json.loads(json.dumps(values, default=str))
 
     def open(self, dataset: str):
         """Opens a data set by its spec."""
@@ -118,31 +152,35 @@ class Session:
         if any(data is recorded for recorded in self._recorded):
             return
         self._recorded.append(data)
-        self.run.record("data", **data.facts)
+        # As JSON gives them back.
+        facts = json.loads(json.dumps(data.facts, default=str))
+        before = [r for r in self.run.records("data") if r.get("dataset") == facts["dataset"]]
+        if not before or any(before[-1].get(name) != value for name, value in facts.items()):
+            self.run.record("data", **data.facts)
         if data.facts["dataset"] == one_line(self.config.data.dataset):
             self.run.write_json("data/digests.json", {digest.hex(): place for digest, place in data.digests.items()})
 
-    def test_data(self) -> tuple[splits.Split, tuple[str, ...], list[str]]:
+    def test_data(self) -> tuple[splits.Split, tuple[str, ...], list[str], list[str]]:
         """Reads the test split: for `evaluate`, which does it once.
 
         Returns:
-            The split, the class names, and the pictures of it that also stand among the training ones.
+            The split, the class names, the pictures of it that also stand among the training ones, and those that
+            could not be read.
         """
         source = self.open(self.config.data.dataset)
         if "test" not in source.splits:
             raise UserError(f"--dataset={one_line(self.config.data.dataset)!r} has no test split to evaluate on.")
         split = source.load("test", None, self.image_size)
-        if skipped := source.notes.get("unreadable"):
-            text = f"{len(skipped)} test pictures could not be read and are left out: {'; '.join(skipped[:20])}"
-            self.run.record("warning", phase="evaluate", text=text)
-            self.console.line(f"note  {len(skipped)} test pictures could not be read, such as {skipped[0]}")
         seen = {bytes.fromhex(d): tuple(p) for d, p in (self.run.read_json("data/digests.json") or {}).items()}
         duplicates = splits.find_duplicates({"test": split}, seen)
-        before = len(self.run.records("test_read"))
-        self.run.record("test_read", n=len(split), times=before + 1)
-        if before:
-            self.console.line(f"note  the test split is read again, {before + 1} times in this run, as recorded.")
-        return split, tuple(source.class_names), duplicates
+        read = [r["kind"] for r in self.run.records() if r["kind"] in ("test_read", "evaluation")]
+        before = read.count("test_read")
+        # A reading of which a crash let nothing be made is not counted twice.
+        if read[-1:] != ["test_read"]:
+            self.run.record("test_read", n=len(split), times=before + 1)
+            if before:
+                self.console.line(f"note  the test split is read again, {before + 1} times in this run, as recorded.")
+        return split, tuple(source.class_names), duplicates, source.notes.get("unreadable", [])
 
     def pretrained(self, num_classes: int, source: str | None = None, precision: str | None = None) -> Classifier:
         """Builds the classifier with weights from `source` (default `--weights`) under a new head."""

@@ -36,7 +36,7 @@ def test_parts_of_an_example_stay_together():
 @pytest.mark.parametrize("size", [4, 16])
 def test_batches_are_full_and_of_the_stated_types(size):
     batches = stream(size=size, mix_alpha=0.5)
-    types = {"inputs": "uint8", "label": "int32", "weight": "float32", "uniform": "float32"}
+    types = {"inputs": "uint8", "label": "int32", "weight": "float32", "uniform": "float32", "row": "int32"}
     types |= {"inputs2": "uint8", "label2": "int32", "mix": "float32"}
     for step in range(5):
         batch = batches.batch(step)
@@ -77,7 +77,7 @@ def test_random_numbers_belong_to_the_example_not_to_its_place():
 
 
 def test_partners_come_only_when_mixing_and_are_a_permutation_too():
-    assert set(stream().batch(0)) == {"inputs", "label", "weight", "uniform"}
+    assert set(stream().batch(0)) == {"inputs", "label", "weight", "uniform", "row"}
     batch = stream(size=10, mix_alpha=0.3).batch(0)
     np.testing.assert_array_equal(np.sort(batch["label2"]), np.arange(10))
     np.testing.assert_array_equal(batch["inputs2"][:, 0, 0, 0], batch["label2"])

@@ -144,3 +144,20 @@ def test_shrinking_averages():
     board = np.indices((64, 64)).sum(0) % 2 * 255
     shrunk = pixels.resize(np.repeat(board[..., None], 3, axis=-1), 16).numpy()
     assert np.abs(shrunk[1:-1, 1:-1] - 127.5).max() < 2
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_picture_that_is_too_large_is_not_decoded(monkeypatch, kind, compiled):
+    content = encode(picture(), kind)
+    decode = tf.function(pixels.decode, autograph=False) if compiled else pixels.decode
+    monkeypatch.setattr(pixels, "MAX_PIXELS", 48 * 40 - 1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 100 million pixels"):
+        decode(tf.constant(content))
+    monkeypatch.setattr(pixels, "MAX_PIXELS", 48 * 40)
+    assert pixels.decode(tf.constant(content)).shape == (40, 48, 3)
+
+
+def test_other_kinds_that_tensorflow_reads_are_refused():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no JPEG, PNG, GIF or BMP picture"):
+        pixels.decode(tf.constant(encode(picture(), "WEBP")))

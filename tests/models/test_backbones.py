@@ -48,6 +48,7 @@ def train_step(classifier, groups, through_backbone):
         "label": tf.constant([0, 1, 2, 0]),
         "weight": tf.ones(4),
         "uniform": tf.zeros((4, DRAWS)),
+        "row": tf.range(4),
     }
     with STRATEGY.scope():
         stepper = step.Stepper(task, config, 4, STRATEGY)

@@ -7,6 +7,7 @@ from tf_transfer import runtime
 from tf_transfer.data import pixels
 from tf_transfer.errors import UserError
 from tf_transfer.models.classifier import Classifier
+from tf_transfer.models.dropout import Noise
 from tf_transfer.models.small_resnet import SmallResNet
 
 RANDOM = np.random.default_rng(0)
@@ -44,11 +45,11 @@ def test_head_starts_from_its_seed_with_deviation_a_hundredth():
 def test_dropout_is_a_function_of_its_seed_and_of_training():
     classifier = small(dropout=0.5)
     features = tf.ones((64, classifier.num_features))
-    seed = tf.constant([3, 4])
-    first = classifier.classify(features, True, seed)
-    np.testing.assert_array_equal(classifier.classify(features, True, seed), first)
-    assert not np.array_equal(classifier.classify(features, True, seed + 1), first)
-    np.testing.assert_array_equal(classifier.classify(features), small().classify(features, True, seed))
+    noise, other = (Noise(tf.constant([3, step]), tf.range(64), 64) for step in (4, 5))
+    first = classifier.classify(features, True, noise)
+    np.testing.assert_array_equal(classifier.classify(features, True, noise), first)
+    assert not np.array_equal(classifier.classify(features, True, other), first)
+    np.testing.assert_array_equal(classifier.classify(features), small().classify(features, True, noise))
     # What is left is scaled up: the mean stays.
     kernel = classifier.head.get_weights()[0]
     error = (np.mean(first, axis=0) - kernel.sum(0)) / np.sqrt((kernel**2).sum(0) / 64)

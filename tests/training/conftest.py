@@ -43,7 +43,7 @@ def softmax_regression():
             kernel = tf.Variable(np.random.default_rng(3).normal(size=(FEATURES, CLASSES)).astype(np.float32))
             bias = tf.Variable(tf.zeros(CLASSES))
 
-        def loss(batch, seed):
+        def loss(batch, noise):
             logits = batch["inputs"] @ kernel + bias
             hits = tf.equal(tf.argmax(logits, 1, tf.int32), batch["label"])
             return tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], logits), tf.cast(hits, tf.float32)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tf_transfer.config import Training
+from tf_transfer.config import Config, Training
 from tf_transfer.errors import UserError
 from tf_transfer.fitting import check_specs
 
@@ -42,4 +42,4 @@ BAD = {
 )
 def test_a_bad_spec_is_told(option, spec, message):
     with pytest.raises(UserError, match=message):
-        check_specs(Training(**{option: spec}))
+        check_specs(Config(training=Training(**{option: spec})))

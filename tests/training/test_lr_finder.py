@@ -14,7 +14,7 @@ def quadratic(strategy, curvature, start=1.0):
     with strategy.scope():
         variable = tf.Variable([start])
 
-    def loss(batch, seed):
+    def loss(batch, noise):
         ones = tf.ones_like(batch["weight"]) / batch["weight"]
         return curvature / 2 * tf.square(variable) * ones, 0 * ones
 

@@ -7,6 +7,7 @@ from tf_transfer.data import augment
 from tf_transfer.data.batches import Batches
 from tf_transfer.data.splits import Split
 from tf_transfer.models.classifier import Classifier
+from tf_transfer.models.dropout import Noise
 from tf_transfer.models.small_resnet import SmallResNet
 from tf_transfer.training import tasks
 from tf_transfer.training.step import LoopConfig, Stepper, Task
@@ -97,23 +98,28 @@ def test_weights_come_back_when_validation_fails(softmax_regression, make_batche
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
-def test_every_step_and_replica_has_a_seed_of_its_own(softmax_regression, make_batches, strategy):
+@pytest.mark.parametrize("parts", [1, 2])
+def test_noise_is_a_function_of_seed_step_and_example(softmax_regression, make_batches, strategy, parts):
     task, batches = softmax_regression(strategy), make_batches()
 
-    def loss(batch, seed):
-        ones = tf.ones_like(batch["weight"]) / batch["weight"]
-        return ones * tf.cast(seed[1], tf.float32), ones * batch["weight"] * tf.cast(seed[0], tf.float32)
+    def loss(batch, noise):
+        # Weighted by its place: numbers that were shuffled would be seen.
+        place = tf.cast(batch["row"] + 1, tf.float32)
+        return place * noise.uniform((), 0) / batch["weight"], place * noise.uniform((3,), 1)[:, 2]
 
-    found, _ = run(Task(loss, task.groups, task.state), batches, LoopConfig(1, 1.0, seed=42), strategy)
-    replicas = strategy.num_replicas_in_sync
-    # The mean over replicas r of step * replicas + r: all different, none twice.
-    np.testing.assert_allclose([f[0] for f in found], [s * replicas + (replicas - 1) / 2 for s in range(STEPS)])
-    assert {f[1] for f in found} == {42.0}
+    config = LoopConfig(1, 1.0, seed=42, accumulate=parts)
+    found, _ = run(Task(loss, task.groups, task.state), batches, config, strategy)
+    for step, (first, second) in enumerate(found):
+        noise = Noise(tf.constant([42, step]), tf.range(batches.size), batches.size)
+        place = np.arange(1, batches.size + 1)
+        np.testing.assert_allclose(first, np.mean(place * noise.uniform((), 0)), rtol=1e-6)
+        np.testing.assert_allclose(second, np.mean(place * noise.uniform((3,), 1)[:, 2]), rtol=1e-6)
+    assert len({f[0] for f in found}) == len(found) == STEPS
 
 
 def test_variables_without_a_gradient_only_decay(make_batches, softmax_regression, one_device):
     task = softmax_regression(one_device)
-    idle = Task(lambda batch, seed: (0 * batch["weight"], 0 * batch["weight"]), task.groups, task.state)
+    idle = Task(lambda batch, noise: (0 * batch["weight"], 0 * batch["weight"]), task.groups, task.state)
     before = [v.numpy() for v in task.state]
     run(idle, make_batches(), LoopConfig(1, 1.0, optimizer="sgd(weight_decay=0.1)"), one_device, [0.5])
     np.testing.assert_array_equal(task.state[0].numpy(), before[0])
@@ -121,7 +127,7 @@ def test_variables_without_a_gradient_only_decay(make_batches, softmax_regressio
 
 
 def small_resnet_steps(strategy):
-    """Everything at once that must not depend on the replicas; dropout alone is left out, as it should differ."""
+    """Everything at once that must not depend on the replicas, dropout included."""
     random = np.random.default_rng(0)
     inputs = random.integers(0, 256, (24, 16, 16, 3), np.uint8)
     labels = random.integers(0, 3, 24, np.int32)
@@ -130,7 +136,7 @@ def small_resnet_steps(strategy):
     batches = Batches(Split(inputs, labels, [""] * 24), 8, 1, class_weights[labels], augmentation.mix_alpha)
     tf.keras.utils.set_random_seed(5)
     with strategy.scope():
-        classifier = Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), "tf", 3)
+        classifier = Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), "tf", 3, dropout=0.3)
     classifier.set_batchnorm("train")
     groups = classifier.groups(layer_decay=0.5)
     task = tasks.classification(classifier, groups, augmentation, 0.1, "l2sp(0.1, 0.01)", True, None)
@@ -144,3 +150,15 @@ def test_two_replicas_train_a_network_like_one_device(one_device):
     np.testing.assert_allclose(two[0], one[0], rtol=1e-5)
     for mirrored, single in zip([*two[1], *two[2]], [*one[1], *one[2]], strict=True):
         np.testing.assert_allclose(mirrored, single, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_of_a_batch_add_up_to_it(softmax_regression, make_batches, strategy, parts):
+    found = []
+    for accumulate in (1, parts):
+        task = softmax_regression(strategy, lambda kernel: lambda: 0.15 * tf.reduce_sum(kernel**2))
+        config = LoopConfig(1, 1.0, clip_norm=0.2, ema=0.3, accumulate=accumulate)
+        measured, stepper = run(task, make_batches(), config, strategy)
+        found.append([measured, *(v.numpy() for v in [*task.state, *stepper.averages])])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-6)

@@ -7,6 +7,7 @@ from tf_transfer.data import augment
 from tf_transfer.data.batches import DRAWS
 from tf_transfer.data.splits import Split
 from tf_transfer.models.classifier import Classifier
+from tf_transfer.models.dropout import Noise
 from tf_transfer.models.small_resnet import SmallResNet
 from tf_transfer.training import tasks
 from tf_transfer.training.tasks import Predictor, measure, validator
@@ -14,7 +15,7 @@ from tf_transfer.training.tasks import Predictor, measure, validator
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (7, 16, 16, 3), np.uint8)
 LABELS = RANDOM.integers(0, 3, 7, np.int32)
-SEED = tf.constant([1, 2])
+NOISE = Noise(tf.constant([1, 2]), tf.range(7), 7)
 
 
 def small(dropout=0.0):
@@ -83,7 +84,7 @@ def test_validator_measures_a_split_or_is_none(one_device):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss_is_cross_entropy_with_smoothed_labels(smoothing):
     classifier = small()
-    losses, hits = classification(classifier, smoothing=smoothing).loss(batch(), SEED)
+    losses, hits = classification(classifier, smoothing=smoothing).loss(batch(), NOISE)
     logits = classifier.logits(IMAGES)
     expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing, reduction=None)(
         np.eye(3)[LABELS], logits
@@ -96,8 +97,8 @@ def test_loss_is_cross_entropy_with_smoothed_labels(smoothing):
 def test_pictures_are_augmented_before_the_network():
     classifier = small()
     flipped = batch() | {"uniform": tf.zeros((7, DRAWS))}
-    losses, _ = classification(classifier, "flip").loss(flipped, SEED)
-    expected, _ = classification(classifier).loss(batch(IMAGES[:, :, ::-1]), SEED)
+    losses, _ = classification(classifier, "flip").loss(flipped, NOISE)
+    expected, _ = classification(classifier).loss(batch(IMAGES[:, :, ::-1]), NOISE)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
@@ -105,9 +106,9 @@ def test_training_mode_reaches_the_backbone_only_when_asked():
     classifier = small()
     classifier.set_batchnorm("train")
     before = classifier.state_values()
-    frozen, _ = classification(classifier, through_backbone=False).loss(batch(), SEED)
+    frozen, _ = classification(classifier, through_backbone=False).loss(batch(), NOISE)
     assert all(np.array_equal(a, b) for a, b in zip(classifier.state_values(), before, strict=True))
-    trained, _ = classification(classifier, through_backbone=True).loss(batch(), SEED)
+    trained, _ = classification(classifier, through_backbone=True).loss(batch(), NOISE)
     assert not np.allclose(trained, frozen)
     assert not all(np.array_equal(a, b) for a, b in zip(classifier.state_values(), before, strict=True))
 
@@ -115,7 +116,7 @@ def test_training_mode_reaches_the_backbone_only_when_asked():
 def test_dropout_follows_the_seed_of_the_step():
     task = classification(small(dropout=0.5))
     images = batch()
-    first, again, other = (task.loss(images, tf.constant([1, step]))[0] for step in (0, 0, 1))
+    first, again, other = (task.loss(images, Noise(tf.constant([1, s]), tf.range(7), 7))[0] for s in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -124,7 +125,7 @@ def test_mixed_pictures_have_mixed_losses():
     classifier = small()
     mix = tf.constant(RANDOM.random(7, np.float32))
     mixed = batch() | {"inputs2": tf.constant(IMAGES), "label2": tf.constant((LABELS + 1) % 3), "mix": mix}
-    losses, hits = classification(classifier, "mixup(0.2)").loss(mixed, SEED)
+    losses, hits = classification(classifier, "mixup(0.2)").loss(mixed, NOISE)
     log_p = np.log(tf.nn.softmax(classifier.logits(IMAGES)))
     rows = np.arange(7)
     expected = -mix * log_p[rows, LABELS] - (1 - mix) * log_p[rows, (LABELS + 1) % 3]
@@ -154,8 +155,8 @@ def test_state_is_everything_for_pictures_and_the_head_for_features():
 def test_probe_trains_the_head_on_features():
     classifier = small()
     features = classifier.features(IMAGES)
-    found = tasks.probe(classifier, 0.1, "none", None).loss(batch(features), SEED)
-    for a, b in zip(found, classification(classifier, smoothing=0.1).loss(batch(), SEED), strict=True):
+    found = tasks.probe(classifier, 0.1, "none", None).loss(batch(features), NOISE)
+    for a, b in zip(found, classification(classifier, smoothing=0.1).loss(batch(), NOISE), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
     penalty = tasks.probe(classifier, 0.1, "l2(2.0)", None).penalty()
     np.testing.assert_allclose(penalty, (classifier.head.kernel.numpy() ** 2).sum(), rtol=1e-5)

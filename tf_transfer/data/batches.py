@@ -1,6 +1,6 @@
 """Training batches as a pure function of (seed, step), evaluation batches in order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -45,29 +45,58 @@ class Batches:
         """Returns the number of batches in so many epochs, at least 1."""
         return max(1, round(epochs * len(self.split) / self.size))
 
-    def batch(self, step: int) -> dict[str, np.ndarray]:
-        """Returns batch number `step`, counted from 0.
+    def batch(self, step: int, share: slice = slice(None)) -> dict[str, np.ndarray]:
+        """Returns batch number `step`, counted from 0, or the rows of it that `share` names.
 
         Returns:
             `inputs` (as in the split), `label` int32 `[B]`, `weight` float32 `[B]`, `uniform` float32
-            `[B, DRAWS]` in [0, 1); and when mixing, `inputs2`, `label2` and `mix` float32 `[B]`.
+            `[B, DRAWS]` in [0, 1), `row` int32 `[B]`, the place in the batch; and when mixing, `inputs2`, `label2` and
+            `mix` float32 `[B]`.
         """
-        position = np.arange(step * self.size, (step + 1) * self.size)
-        epochs, place = np.divmod(position, len(self.split))
+        row = np.arange(self.size, dtype=np.int32)[share]
+        epochs, place = np.divmod(step * self.size + row.astype(np.int64), len(self.split))
         parts = [self._part(e, place[epochs == e]) for e in np.unique(epochs)]
-        return parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+        found = parts[0] if len(parts) == 1 else {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+        return found | {"row": row}
 
-    def dataset(self, start: int, stop: int) -> tf.data.Dataset:
-        """Returns batches `start` to `stop - 1` as a tf.data pipeline, made ahead of their use."""
-        first = self.batch(start)
+    def dataset(self, start: int, stop: int, shares: Sequence[slice] = (slice(None),)) -> tf.data.Dataset:
+        """Returns batches `start` to `stop - 1` as a tf.data pipeline, made ahead of their use.
+
+        Args:
+            start: the first step.
+            stop: the step after the last.
+            shares: parts of each batch to give, one after the other.
+        """
+        first = self.batch(start, shares[0])
         keys, types = list(first), [v.dtype for v in first.values()]
 
-        def load(step):
-            values = tf.numpy_function(lambda s: [self.batch(int(s))[k] for k in keys], [step], types)
+        def read(number):
+            step, share = divmod(int(number), len(shares))
+            found = self.batch(step, shares[share])
+            return [found[k] for k in keys]
+
+        def load(number):
+            values = tf.numpy_function(read, [number], types)
             return {k: tf.ensure_shape(v, first[k].shape) for k, v in zip(keys, values, strict=True)}
 
-        steps = tf.data.Dataset.range(start, stop)
-        return steps.map(load).prefetch(4)
+        numbers = tf.data.Dataset.range(start * len(shares), stop * len(shares))
+        return numbers.map(load).prefetch(4 * len(shares))
+
+    def stream(self, strategy: tf.distribute.Strategy, start: int, stop: int) -> Iterator[dict]:
+        """Returns batches `start` to `stop - 1` for the replicas of a strategy, each its share of every batch."""
+        replicas = strategy.num_replicas_in_sync
+        share = self.size // replicas
+
+        def of_worker(context):
+            here = replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * here
+            rows = [slice(r * share, (r + 1) * share) for r in range(first, first + here)]
+            return self.dataset(start, stop, rows)
+
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            # Sharded by TensorFlow, every worker would draw its own stream and keep a part of it.
+            return iter(strategy.distribute_datasets_from_function(of_worker))
+        return iter(strategy.experimental_distribute_dataset(self.dataset(start, stop)))
 
     def _draw_epoch(self, epoch: int) -> dict[str, np.ndarray]:
         random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))

@@ -10,12 +10,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tf_transfer.data.arrays import release, temporary
+from tf_transfer.data.limits import MAX_PIXELS, TOO_LARGE
 from tf_transfer.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP")
-MAX_PIXELS = 100_000_000
-"""A picture whose header claims more pixels is not decoded: 300 MB as uint8, four times that as float32."""
-TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels"
 
 
 def read_headers(paths: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tf_transfer.data.limits import MAX_PIXELS, TOO_LARGE
+
 
 def resize(images: tf.Tensor, size: int) -> tf.Tensor:
     """Resizes images to a square, without padding, onto the uint8 grid.
@@ -48,7 +50,7 @@ def decode(content: tf.Tensor) -> tf.Tensor:
         uint8 `[H, W, 3]`.
 
     Raises:
-        tf.errors.InvalidArgumentError: the bytes are no such picture, or are cut short.
+        tf.errors.InvalidArgumentError: the bytes are no such picture, are cut short, or claim more than `MAX_PIXELS`.
     """
     # decode_image drops an alpha channel, takes a BMP palette's indices for grey and decodes JPEG with
     # the coarse inverse DCT; each of these goes its own way.
@@ -57,8 +59,9 @@ def decode(content: tf.Tensor) -> tf.Tensor:
             (_at(content, 0, b"\x89PNG"), lambda: _png(content)),
             (_at(content, 0, b"\xff\xd8\xff"), lambda: _jpeg(content)),
             (_at(content, 0, b"BM"), lambda: _bmp(content)),
+            (_at(content, 0, b"GIF8"), lambda: _gif(content)),
         ],
-        default=lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
+        default=_refused,
     )
     return tf.ensure_shape(image, (None, None, 3))
 
@@ -67,12 +70,37 @@ def _at(content: tf.Tensor, position: int, expected: bytes) -> tf.Tensor:
     return tf.strings.substr(content, position, len(expected)) == expected
 
 
+def _allowed(sides: tf.Tensor) -> tf.Operation:
+    """Fails where a header claims a picture that must not be decoded."""
+    claimed = tf.reduce_prod(tf.cast(sides, tf.int64))
+    return tf.debugging.Assert(claimed <= tf.constant(MAX_PIXELS, tf.int64), [TOO_LARGE])
+
+
+def _refused() -> tf.Tensor:
+    # TensorFlow reads some other kinds too, of whose size a few bytes say nothing.
+    with tf.control_dependencies([tf.debugging.Assert(False, ["no JPEG, PNG, GIF or BMP picture"])]):
+        return tf.zeros((0, 0, 3), tf.uint8)
+
+
+def _numbers(content: tf.Tensor, position: int, kind: tf.DType, little_endian: bool = True) -> tf.Tensor:
+    """Returns two numbers of a header, 0 where it is cut short: what decodes it says so best."""
+    header = tf.strings.substr(tf.strings.join([content, b"\0" * 32]), position, 2 * kind.size)
+    return tf.io.decode_raw(header, kind, little_endian)
+
+
 def _jpeg(content: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+    with tf.control_dependencies([_allowed(tf.image.extract_jpeg_shape(content)[:2])]):
+        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _gif(content: tf.Tensor) -> tf.Tensor:
+    with tf.control_dependencies([_allowed(_numbers(content, 6, tf.uint16))]):
+        return tf.io.decode_image(content, channels=3, expand_animations=False)
 
 
 def _png(content: tf.Tensor) -> tf.Tensor:
-    rgba = tf.io.decode_png(content, channels=4)
+    with tf.control_dependencies([_allowed(_numbers(content, 16, tf.int32, little_endian=False))]):
+        rgba = tf.io.decode_png(content, channels=4)
     # A file without transparency gets the largest value of its own depth as alpha: 1, 3 or 15 where
     # it has 1, 2 or 4 bits (byte 24), beside colours that were scaled to 8.
     bits = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 24, 1), tf.uint8)[0], tf.int32)
@@ -87,7 +115,8 @@ def _on_white(rgba: tf.Tensor) -> tf.Tensor:
 
 def _bmp(content: tf.Tensor) -> tf.Tensor:
     # Bytes 28-29 hold the bits a pixel: TensorFlow reads 8, 24 and 32 and refuses the others.
-    stored = tf.io.decode_bmp(content)
+    with tf.control_dependencies([_allowed(tf.abs(_numbers(content, 18, tf.int32)))]):
+        stored = tf.io.decode_bmp(content)
     return tf.cond(_at(content, 28, b"\x08\0"), lambda: _look_up(content, stored[..., 0]), lambda: stored[..., :3])
 
 

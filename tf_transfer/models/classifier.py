@@ -11,6 +11,8 @@ import tensorflow as tf
 from tf_transfer.data import pixels
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.models import backbones, batchnorm, folding, weights
+from tf_transfer.models.dropout import Noise
+from tf_transfer.models.dropout import adopt as adopt_dropouts
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,17 @@ class Classifier:
         self.num_features = backbone.output_shape[-1]
         self.batchnorms = batchnorm.adopt(backbone)
         self.folds = folding.adopt(backbone)
+        self.dropouts = adopt_dropouts(backbone)
         self.stages = _stages(backbone)
         self.head = keras.layers.Dense(
             num_classes, dtype="float32", name="head", kernel_initializer=keras.initializers.RandomNormal(0, 0.01, seed)
         )
         self.head.build((None, self.num_features))
 
-    def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def features(self, images: tf.Tensor, training: bool = False, noise: Noise | None = None) -> tf.Tensor:
         """Maps uint8 `[B, H, W, 3]` (or float in [0, 255]) of any size to float32 `[B, D]`."""
+        for layer in self.dropouts:
+            layer.noise = noise
         for fold in self.folds:
             fold.active = not (training and fold.batchnorm.use_batch_statistics)
         inputs = backbones.preprocess(pixels.resize(images, self.size), self.mode)
@@ -74,14 +79,14 @@ class Classifier:
         several = replicas is not None and replicas.num_replicas_in_sync > 1
         return several and any(layer.use_batch_statistics for layer in self.batchnorms)
 
-    def logits(self, images: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Maps images to float32 `[B, C]`; `seed`, int32 `[2]`, drives the dropout of a training pass."""
-        return self.classify(self.features(images, training), training, seed)
+    def logits(self, images: tf.Tensor, training: bool = False, noise: Noise | None = None) -> tf.Tensor:
+        """Maps images to float32 `[B, C]`; `noise` drives the dropout of a training pass."""
+        return self.classify(self.features(images, training, noise), training, noise)
 
-    def classify(self, features: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None) -> tf.Tensor:
+    def classify(self, features: tf.Tensor, training: bool = False, noise: Noise | None = None) -> tf.Tensor:
         """Maps float32 `[B, D]` features to float32 `[B, C]` logits."""
         if training and self.dropout:
-            features = tf.nn.experimental.stateless_dropout(features, self.dropout, seed)
+            features = noise.drop(features, self.dropout, purpose=0)
         return self.head(features)
 
     def set_batchnorm(self, policy: str, layers: set[str] | None = None, steps: int | None = None) -> None:

@@ -154,6 +154,14 @@ def _socket_timeout(seconds: float):
         socket.setdefaulttimeout(before)
 
 
+def digest_files(folder: Path) -> str:
+    """Returns 16 hex digits that identify the two weights files that a phase left."""
+    h = hashlib.sha256()
+    for name in (BACKBONE_FILE, HEAD_FILE):
+        h.update((folder / name).read_bytes())
+    return h.hexdigest()[:16]
+
+
 def digest(model) -> str:
     """Returns 16 hex digits that identify all weights of a model: equal weights, equal digest."""
     h = hashlib.sha256()

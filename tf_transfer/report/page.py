@@ -55,7 +55,7 @@ def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str
         "phases": sections.phases(held),
         "start": summary.latest(held, "start"),
         "commands": _distinct(r.get("command") for r in held if r.get("kind") == "start"),
-        "warnings": _distinct(r.get("text") for r in held if r.get("kind") == "warning"),
+        "warnings": _distinct(r.get("text") for r in held if r.get("kind") in ("warning", "rollback")),
         "settings": settings,
         "others": [r for r in held if r.get("kind") == "evaluation" and r.get("metrics") and r is not evaluation],
     }

@@ -17,7 +17,7 @@ MODELS = {
 
 # A phase begins from what these left; run again, they leave it out of date.
 _BUILT_ON = {"head": ("source",), "full": ("source", "head")}
-_SUPERSEDED_KINDS = ("plan", "epoch", "path", "phase_end", "evaluation", "comparison", "export")
+_SUPERSEDED_KINDS = ("plan", "epoch", "path", "rollback", "phase_end", "evaluation", "comparison", "export")
 
 
 def current(records: Sequence[dict]) -> list[dict]:

@@ -1,13 +1,17 @@
 """The one training loop: a loss and groups of variables in, trained variables and records out."""
 
+import dataclasses
 import math
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
+from tf_transfer import interrupts, runtime
+from tf_transfer.checkpoints import Unkept
 from tf_transfer.data.batches import Batches
 from tf_transfer.errors import UserError
 from tf_transfer.training import schedules, tasks
@@ -15,6 +19,10 @@ from tf_transfer.training.step import LoopConfig, Stepper, Task
 
 # Steps between two looks at the loss: each look waits for the device.
 _READ_EVERY = 10
+# A loss so many times the first epoch's first one has burst, if it is still a number.
+_BURST = 1e4
+# How often a phase may go back to its last checkpoint, each time at half the rate.
+_ROLLBACKS = 2
 
 
 @dataclass
@@ -29,6 +37,34 @@ class FitResult:
     seconds: float = 0.0
 
 
+@dataclass
+class _Progress:
+    """Where a fit is, its arrays aside: plain numbers, which JSON keeps exactly.
+
+    Attributes:
+        losses, hits, epoch_seconds: of the epoch under way.
+        top: the highest validation accuracy so far.
+        scale: factor on the rate, after rollbacks.
+    """
+
+    result: dict = field(default_factory=lambda: dataclasses.asdict(FitResult()))
+    losses: list = field(default_factory=list)
+    hits: list = field(default_factory=list)
+    epoch_seconds: float = 0.0
+    first_loss: float | None = None
+    top: float = 0.0
+    scale: float = 1.0
+    rollbacks: int = 0
+
+
+class _DivergedError(Exception):
+    """The loss, or a variable, left the numbers."""
+
+    def __init__(self, what: str, step: int, rate: float):
+        super().__init__(f"{what} at step {step} with the learning rate at {rate:.4g}")
+        self.what, self.step, self.rate = what, step, rate
+
+
 def fit(
     task: Task,
     batches: Batches,
@@ -36,8 +72,12 @@ def fit(
     strategy: tf.distribute.Strategy,
     log: Callable[[dict], None],
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+    checkpoints=None,
 ) -> FitResult:
     """Trains `task` on `batches`, validates after each epoch, keeps the best by validation (`_to_be_kept`).
+
+    Where there is a checkpoint, training goes on from it, and ends as it would have without the interruption: on CPUs
+    to the bit.
 
     Args:
         task: what to train.
@@ -46,44 +86,176 @@ def fit(
         strategy: its replicas share each batch; made before the variables.
         log: called with one record an epoch.
         progress: called with (steps done, steps in all, text) after every step.
+        checkpoints: a `checkpoints.Checkpoints`, or what has its `due`, `load`, `save` and `last`, such as a
+            `resume.Resume`; None for none.
 
     Returns:
         What happened; the task's state is the best epoch's (the last one's without validation).
 
     Raises:
         UserError: the loss left the finite numbers.
+        Stopped: a signal asked to stop, and where it went on from is saved.
     """
-    total = batches.steps(config.epochs)
-    ends = _epoch_ends(config.epochs, batches.steps)
-    rate = schedules.learning_rate(config.schedule, config.learning_rate, total, config.warmup)
-    with strategy.scope():
-        stepper = Stepper(task, config, batches.size, strategy)
-    stream = iter(strategy.experimental_distribute_dataset(batches.dataset(0, total)))
-    result, best_state, step, top = FitResult(), None, 0, 0.0
-    begun = time.perf_counter()
-    last = max(ends)
-    for epoch, end in ends.items():
+    return _Fit(task, batches, config, strategy, log, progress, checkpoints or Unkept()).run()
 
-        def show(done, text, epoch=epoch):
-            progress(done, total, f"epoch {epoch}/{last} {text}")
 
-        train, step = _train_epoch(stepper, stream, rate, step, end, show)
-        with stepper.averaged():
-            measured = task.validate() if task.validate else {}
-            top = max(top, measured.get("accuracy", 0.0))
-            if _to_be_kept(measured, result.best, top):
-                best_state = [v.numpy() for v in task.state]
+class _Fit:
+    def __init__(self, task, batches, config, strategy, log, progress, checkpoints):
+        self.task, self.batches, self.config, self.strategy = task, batches, config, strategy
+        self.log, self.show, self.checkpoints = log, progress, checkpoints
+        self.total = batches.steps(config.epochs)
+        self.ends = _epoch_ends(config.epochs, batches.steps)
+        self.rate = schedules.learning_rate(config.schedule, config.learning_rate, self.total, config.warmup)
+        with strategy.scope():
+            self.stepper = Stepper(task, config, batches.size, strategy)
+        self.at, self.best_state, self.result = _Progress(), None, FitResult()
+        # Workers on several hosts must stop and save at the same step: they agree where they look at the losses.
+        self.agreeing = runtime.several_hosts(strategy)
+        # What a first rollback goes back to where no checkpoint has been written yet.
+        self.start = self._arrays() if config.on_nan == "rollback" else None
+
+    def run(self) -> FitResult:
+        self._restore(self.checkpoints.load())
+        stream = self._stream()
+        while not self.result.stopped_early and (left := [e for e in self.ends if e > self.result.epochs]):
+            try:
+                self._train(stream, left[0])
+                self._validate(left[0])
+                self.result.stopped_early = self._waited_enough(left[0])
+                # Workers on several hosts agree in their steps alone.
+                stop = None if self.agreeing else interrupts.requested()
+                if stop or (not self.agreeing and self.checkpoints.due(self.result.steps)):
+                    self._save()
+                if stop:
+                    raise interrupts.Stopped(stop, saved=not isinstance(self.checkpoints, Unkept))
+            except _DivergedError as e:
+                self._roll_back(e)
+                stream = self._stream()
+        for variable, value in zip(self.task.state, self.best_state, strict=True):
+            variable.assign(value)
+        return self.result
+
+    def _stream(self) -> Iterator[dict]:
+        return self.batches.stream(self.strategy, self.result.steps, max(self.total, self.result.steps + 1))
+
+    def _rate(self, step: int) -> float:
+        return self.rate(step) * self.at.scale
+
+    def _train(self, stream: Iterator[dict], epoch: int) -> None:
+        """Takes the steps that the epoch still has."""
+        end, waiting, begun = self.ends[epoch], [], time.perf_counter()
+        while self.result.steps < end:
+            step = self.result.steps
+            stop = interrupts.requested()
+            due = step + 1 < end and self.checkpoints.due(step + 1)
+            waiting.append(self.stepper.launch(next(stream), self._rate(step), step, (bool(stop), bool(due))))
+            self.result.steps += 1
+            alone = not self.agreeing and (stop or due)
+            if alone or len(waiting) == _READ_EVERY or not self.at.losses or self.result.steps == end:
+                wished = self._read(waiting)
+                if self.agreeing:
+                    stop, due = stop or (signal.SIGTERM if wished[0] else None), wished[1]
+            elif self.agreeing:
+                stop = due = None
+            self.show(self.result.steps, self.total, f"epoch {epoch}/{max(self.ends)} loss {self.at.losses[-1]:.3f}")
+            if stop or due:
+                now = time.perf_counter()
+                self.at.epoch_seconds += now - begun
+                begun = now
+                self._save()
+            if stop:
+                raise interrupts.Stopped(stop, saved=not isinstance(self.checkpoints, Unkept))
+        self.at.epoch_seconds += time.perf_counter() - begun
+        if not self.agreeing and (stop := interrupts.requested()):
+            # Rather than after a validation that may be long.
+            self._save()
+            raise interrupts.Stopped(stop, saved=not isinstance(self.checkpoints, Unkept))
+
+    def _read(self, waiting: list) -> np.ndarray:
+        """Waits for the losses of the steps launched, and looks at them; returns what workers wished for."""
+        first, wished = self.result.steps - len(waiting), np.zeros(2)
+        for step, (loss, hit, wishes) in enumerate(waiting, first):
+            loss, wished = float(loss), wished + wishes.numpy()
+            self.at.first_loss = loss if self.at.first_loss is None else self.at.first_loss
+            if not math.isfinite(loss) or loss > _BURST * max(1.0, self.at.first_loss):
+                raise _DivergedError(f"the loss became {loss:.4g}", step + 1, self._rate(step))
+            self.at.losses.append(loss)
+            self.at.hits.append(float(hit))
+        waiting.clear()
+        return wished
+
+    def _validate(self, epoch: int) -> None:
+        at, result = self.at, self.result
+        begun, result.epochs = self.ends.get(result.epochs, 0), epoch
+        with self.stepper.averaged():
+            measured = self.task.validate() if self.task.validate else {}
+            at.top = max(at.top, measured.get("accuracy", 0.0))
+            if _to_be_kept(measured, result.best, at.top):
+                self.best_state = [v.numpy() for v in self.task.state]
                 result.best, result.best_epoch = measured, epoch
-        result.epochs, result.steps = epoch, step
-        validation = {f"validation_{k}": measured[k] for k in ("loss", "accuracy") if measured}
-        log({"kind": "epoch", "epoch": epoch, "epochs": last, "step": step, **train, **validation})
-        if config.patience and measured and epoch - result.best_epoch >= config.patience and epoch < last:
-            result.stopped_early = True
-            break
-    for variable, value in zip(task.state, best_state, strict=True):
-        variable.assign(value)
-    result.seconds = time.perf_counter() - begun
-    return result
+        result.seconds += at.epoch_seconds
+        record = {
+            "train_loss": float(np.mean(at.losses)),
+            "train_accuracy": float(np.mean(at.hits)),
+            "learning_rate": self._rate(result.steps - 1),
+            "images_per_second": (result.steps - begun) * self.batches.size / max(at.epoch_seconds, 1e-9),
+            "seconds": at.epoch_seconds,
+        }
+        record |= {f"validation_{k}": measured[k] for k in ("loss", "accuracy") if measured}
+        at.losses, at.hits, at.epoch_seconds = [], [], 0.0
+        self.log({"kind": "epoch", "epoch": epoch, "epochs": max(self.ends), "step": result.steps, **record})
+
+    def _waited_enough(self, epoch: int) -> bool:
+        patience, result = self.config.patience, self.result
+        return bool(patience and result.best and epoch - result.best_epoch >= patience and epoch < max(self.ends))
+
+    def _roll_back(self, error: _DivergedError) -> None:
+        """Goes back to the last good checkpoint at half the rate, or gives up."""
+        if self.config.on_nan != "rollback" or self.at.rollbacks == _ROLLBACKS:
+            last = self.checkpoints.last
+            good = f"The last good checkpoint is that of step {last}" if last else "There is no checkpoint yet"
+            back = f", after {_ROLLBACKS} rollbacks" if self.at.rollbacks else ""
+            again = "" if self.config.on_nan == "rollback" else " or --on_nan=rollback"
+            raise UserError(
+                f"Training diverged{back}: {error}. {good}. Begin anew with --restart and a lower --learning_rate or "
+                f"--clip_norm=1{again}; --phase=lr_find proposes a rate."
+            ) from error
+        scale, rollbacks = self.at.scale / 2, self.at.rollbacks + 1
+        self._restore(self.checkpoints.load())
+        # All have read it, before the chief writes it anew.
+        runtime.barrier(self.strategy)
+        self.at.scale, self.at.rollbacks = scale, rollbacks
+        what = {"what": error.what, "step": error.step, "learning_rate": error.rate}
+        self.log({"kind": "rollback", **what, "back_to_step": self.result.steps, "factor": scale})
+        self._save()
+
+    def _variables(self) -> dict[str, tf.Variable]:
+        named = {"state": self.task.state, "average": self.stepper.averages}
+        found = {f"{name}/{i}": v for name, variables in named.items() for i, v in enumerate(variables)}
+        for i, slots in enumerate(self.stepper.slots):
+            found |= {f"slot/{i}/{j}": slot for j, slot in enumerate(slots)}
+        return found
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: variable.numpy() for name, variable in self._variables().items()}
+
+    def _save(self) -> None:
+        arrays, step = self._arrays(), self.result.steps
+        if not all(np.isfinite(a).all() for a in arrays.values()):
+            raise _DivergedError("a weight is no finite number", step, self._rate(step - 1))
+        facts = dataclasses.asdict(self.at) | {"result": dataclasses.asdict(self.result)}
+        best = (self.result.best_epoch, self.best_state) if self.best_state is not None else None
+        self.checkpoints.save(step, arrays, best, facts)
+
+    def _restore(self, saved) -> None:
+        """Puts everything as it was in a checkpoint; without one, as it was at the start."""
+        arrays = saved.arrays if saved else self.start
+        self.at = _Progress(**saved.facts) if saved else _Progress()
+        self.result, self.best_state = FitResult(**self.at.result), saved.best if saved else None
+        # By the patience of now.
+        self.result.stopped_early = bool(self.result.epochs) and self._waited_enough(self.result.epochs)
+        for name, variable in self._variables().items() if arrays else ():
+            variable.assign(arrays[name])
 
 
 def _epoch_ends(epochs: float, steps: Callable[[float], int], most: int = 20) -> dict[int, int]:
@@ -112,33 +284,3 @@ def _to_be_kept(measured: dict, kept: dict, top: float) -> bool:
         return True
     least = top - tasks.standard_error(top, measured["examples"])
     return kept["accuracy"] < least or (measured["accuracy"] >= least and measured["loss"] < kept["loss"])
-
-
-def _finite(loss: float, step: int, rate: float) -> float:
-    if not math.isfinite(loss):
-        raise UserError(
-            f"The loss became {loss} at step {step + 1} with --learning_rate at {rate:.4g}. "
-            "Lower --learning_rate, or set --clip_norm=1; --phase=lr_find proposes a rate."
-        )
-    return loss
-
-
-def _train_epoch(stepper, stream, rate, start, end, progress) -> tuple[dict, int]:
-    begun, losses, hits, waiting = time.perf_counter(), [], [], []
-    for step in range(start, end):
-        waiting.append(stepper.launch(next(stream), rate(step), step))
-        if len(waiting) == _READ_EVERY or step in (start, end - 1):
-            for back, (loss, hit) in zip(range(len(waiting) - 1, -1, -1), waiting, strict=True):
-                losses.append(_finite(float(loss), step - back, rate(step - back)))
-                hits.append(float(hit))
-            waiting.clear()
-        progress(step + 1, f"loss {losses[-1]:.3f}")
-    seconds = time.perf_counter() - begun
-    record = {
-        "train_loss": float(np.mean(losses)),
-        "train_accuracy": float(np.mean(hits)),
-        "learning_rate": rate(end - 1),
-        "images_per_second": (end - start) * stepper.batch_size / seconds,
-        "seconds": seconds,
-    }
-    return record, end

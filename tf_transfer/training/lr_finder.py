@@ -37,7 +37,7 @@ def find_learning_rate(
     with strategy.scope():
         stepper = Stepper(task, config, batches.size, strategy)
     before = [v.numpy() for v in task.state]
-    stream = iter(strategy.experimental_distribute_dataset(batches.dataset(0, steps)))
+    stream = batches.stream(strategy, 0, steps)
     rates, losses, smooth = [], [], 0.0
     for step in range(steps):
         rate = low * (high / low) ** (step / (steps - 1))

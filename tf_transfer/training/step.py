@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tf_transfer.models.classifier import ParameterGroup
+from tf_transfer.models.dropout import Noise
 from tf_transfer.training.optimizers import OPTIMIZERS, make_slots
 
 
@@ -15,15 +16,15 @@ class Task:
     """What a kind of training gives the loop.
 
     Attributes:
-        loss: `(batch, seed) -> (losses, hits)`, both float32 `[B]`: the loss of each example and
-            whether it was right; `seed`, int32 `[2]`, differs by step and replica.
+        loss: `(batch, noise) -> (losses, hits)`, both float32 `[B]`: the loss of each example and whether it was
+            right; `noise`, a `dropout.Noise`, differs by step and example.
         groups: what trains.
         state: every variable that training may change; kept at its best and put back at the end.
         penalty: lambda * R(theta), or None.
         validate: measures the current variables: `loss`, `accuracy` and the number of `examples`; or None.
     """
 
-    loss: Callable[[dict, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    loss: Callable[[dict, Noise], tuple[tf.Tensor, tf.Tensor]]
     groups: Sequence[ParameterGroup]
     state: Sequence[tf.Variable]
     penalty: Callable[[], tf.Tensor] | None = None
@@ -44,6 +45,9 @@ class LoopConfig:
         patience: epochs without a better validation before the loop stops; 0 for never. Where there are many
             short epochs, validation comes after every few of them.
         seed: of dropout.
+        accumulate: parts that a replica's share of a batch is computed in, one after the other; their gradients add
+            up to that of the whole. Batch statistics are those of a part.
+        on_nan: `stop`, or `rollback` to the last checkpoint at half the rate.
     """
 
     epochs: float
@@ -55,6 +59,8 @@ class LoopConfig:
     ema: float = 0.0
     patience: int = 0
     seed: int = 0
+    accumulate: int = 1
+    on_nan: str = "stop"
 
 
 class Stepper:
@@ -75,41 +81,64 @@ class Stepper:
         Returns:
             The mean loss without the penalty, and the accuracy, over the global batch.
         """
-        loss, accuracy = self.launch(batch, rate, step)
+        loss, accuracy, _ = self.launch(batch, rate, step)
         return float(loss), float(accuracy)
 
-    def launch(self, batch: dict, rate: float, step: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Trains as a call does, but returns scalar tensors: reading one would make a GPU wait for the host."""
-        total, hits = self._run(batch, tf.constant(rate, tf.float32), tf.constant(step, tf.int32))
-        return total / self.batch_size, hits / self.batch_size
+    def launch(self, batch: dict, rate: float, step: int, wishes: Sequence[float] = ()) -> tuple[tf.Tensor, ...]:
+        """Trains as a call does, but returns tensors: reading one would make a GPU wait for the host.
 
-    def _step(self, batch, rate, step):
-        results = self.strategy.run(self._replica_step, args=(batch, rate, step))
+        Args:
+            batch: see `__call__`.
+            rate: the learning rate.
+            step: counted from 0.
+            wishes: numbers of this worker.
+
+        Returns:
+            Mean loss, accuracy, and the sum of the wishes over all replicas, by which workers agree.
+        """
+        wishes = tf.constant(wishes, tf.float32)
+        total, hits, wished = self._run(batch, tf.constant(rate, tf.float32), tf.constant(step, tf.int32), wishes)
+        return total / self.batch_size, hits / self.batch_size, wished
+
+    def _step(self, batch, rate, step, wishes):
+        results = self.strategy.run(self._replica_step, args=(batch, rate, step, wishes))
         return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, r, axis=None) for r in results]
 
-    def _replica_step(self, batch, rate, step):
+    def _replica_step(self, batch, rate, step, wishes):
         context = tf.distribute.get_replica_context()
         replicas = context.num_replicas_in_sync
-        replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-        seed = tf.stack([tf.constant(self.config.seed, tf.int32), step * replicas + replica])
-        # Only what is watched is differentiated: frozen stages below the lowest trained one cost no backward pass.
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            for variable in self.variables:
-                tape.watch(variable)
-            losses, hits = self.task.loss(batch, seed)
-            losses = losses * batch["weight"]
-            # Sums over the global batch, so that uneven replicas weigh by their examples.
-            objective = tf.reduce_sum(losses) / self.batch_size
-            if self.task.penalty is not None:
-                objective += self.task.penalty() / replicas
-        gradients = tape.gradient(objective, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        gradients = [tf.convert_to_tensor(g) for g in gradients]
+        parts = self.config.accumulate
+        total, hits, gradients = 0.0, 0.0, []
+        for part in range(parts):
+            share = {name: _part(values, part, parts) for name, values in batch.items()}
+            noise = Noise(tf.stack([tf.constant(self.config.seed, tf.int32), step]), share["row"], self.batch_size)
+            # A part begins where the one before has ended: only then does one alone need memory.
+            with tf.control_dependencies(gradients):
+                found = self._gradients(share, noise, parts * replicas)
+            total, hits = total + found[0], hits + found[1]
+            gradients = found[2] if not part else [a + b for a, b in zip(gradients, found[2], strict=True)]
         if replicas > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         if self.config.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm)
         context.merge_call(self._update, args=(gradients, rate, step))
-        return tf.reduce_sum(losses), tf.reduce_sum(hits)
+        # A copy: what goes through untouched is no value of a replica, and cannot be summed over them.
+        return total, hits, tf.identity(wishes)
+
+    def _gradients(self, batch, noise, shares):
+        """Returns the sum of the losses, of the hits, and the gradients, of one of so many shares of the batch."""
+        # Only what is watched is differentiated: frozen stages below the lowest trained one cost no backward pass.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for variable in self.variables:
+                tape.watch(variable)
+            losses, hits = self.task.loss(batch, noise)
+            losses = losses * batch["weight"]
+            # Sums over the global batch, so that uneven replicas weigh by their examples.
+            objective = tf.reduce_sum(losses) / self.batch_size
+            if self.task.penalty is not None:
+                objective += self.task.penalty() / shares
+        gradients = tape.gradient(objective, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return tf.reduce_sum(losses), tf.reduce_sum(hits), [tf.convert_to_tensor(g) for g in gradients]
 
     def _update(self, strategy, gradients, rate, step):
         averages = self.averages or [None] * len(self.variables)
@@ -142,6 +171,13 @@ class Stepper:
         finally:
             for variable, value in zip(self.variables, kept, strict=True):
                 variable.assign(value)
+
+
+def _part(values, part: int, parts: int):
+    if parts == 1:
+        return values
+    size = tf.shape(values)[0]
+    return values[size * part // parts : size * (part + 1) // parts]
 
 
 def _copy_beside(variable, strategy) -> tf.Variable:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from tf_transfer import runtime
 from tf_transfer.data import augment, batches
 from tf_transfer.data.arrays import release
 from tf_transfer.data.splits import Split
@@ -37,9 +38,13 @@ class Predictor:
         """Yields the outputs for the inputs from row `start` on, a batch at a time."""
         done = start
         for chunk, real in batches.in_order(inputs, self.size, start):
-            parts = self.strategy.experimental_local_results(self._run(self._shared(chunk)))
+            outputs = self._run(self._shared(chunk))
             release(inputs)
-            yield np.concatenate([p.numpy() for p in parts])[:real]
+            if runtime.several_hosts(self.strategy):
+                yield self.strategy.gather(outputs, axis=0).numpy()[:real]
+            else:
+                parts = self.strategy.experimental_local_results(outputs)
+                yield np.concatenate([p.numpy() for p in parts])[:real]
             done += real
             if progress:
                 progress(done, len(inputs), "")
@@ -98,10 +103,10 @@ def classification(
         validate: see `Task`.
     """
 
-    def loss(batch, seed):
+    def loss(batch, noise):
         images, targets = augmentation(batch, classifier.num_classes, smoothing)
-        features = classifier.features(images, training=through_backbone)
-        return _cross_entropy(classifier.classify(features, True, seed), targets, batch["label"])
+        features = classifier.features(images, through_backbone, noise)
+        return _cross_entropy(classifier.classify(features, True, noise), targets, batch["label"])
 
     return Task(loss, groups, classifier.state, _penalty(regularizer, groups), validate)
 
@@ -110,9 +115,9 @@ def probe(classifier: Classifier, smoothing: float, regularizer: str, validate: 
     """Cross-entropy of the head alone on features that a frozen backbone made beforehand."""
     groups = [classifier.head_group()]
 
-    def loss(batch, seed):
+    def loss(batch, noise):
         targets = augment.one_hot(batch["label"], classifier.num_classes, smoothing)
-        return _cross_entropy(classifier.classify(batch["inputs"], True, seed), targets, batch["label"])
+        return _cross_entropy(classifier.classify(batch["inputs"], True, noise), targets, batch["label"])
 
     state = [v.value for v in classifier.head.variables]
     return Task(loss, groups, state, _penalty(regularizer, groups), validate)

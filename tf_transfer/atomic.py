@@ -1,0 +1,89 @@
+"""Files and folders that are there whole or not at all: written beside their place, synced and renamed."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# What is being written, what it replaces, and what is being removed.
+NEW, OLD, GONE = ".new-", ".old-", ".gone-"
+
+
+def write_file(target: Path, content: bytes) -> None:
+    """Puts a file in place; the folder must be there."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=NEW, delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, target)
+        except OSError:
+            os.unlink(file.name)
+            raise
+    _sync_entries(target.parent)
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Gives an empty folder to fill, which then takes the place of `target`, and goes on an error."""
+    new = Path(tempfile.mkdtemp(dir=target.parent, prefix=NEW))
+    old = target.with_name(OLD + target.name)
+    try:
+        os.chmod(new, 0o755)
+        yield new
+        _sync(new)
+        # Two renames: where a crash comes between them, `sweep` puts the old one back.
+        if target.exists():
+            os.replace(target, old)
+        os.replace(new, target)
+        _sync_entries(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def remove(target: Path) -> bool:
+    """Removes a file or a folder, which is gone from the first moment on; returns whether it was there."""
+    if not os.path.lexists(target):
+        return False
+    gone = target.with_name(GONE + target.name)
+    _discard(gone)
+    os.replace(target, gone)
+    _discard(gone)
+    return True
+
+
+def sweep(folder: Path) -> None:
+    """Ends what a crash left half done in a folder; nobody else may be writing there."""
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if entry.name.startswith(OLD) and not os.path.lexists(place := folder / entry.name.removeprefix(OLD)):
+            os.replace(entry, place)
+        elif entry.name.startswith((NEW, OLD, GONE)):
+            _discard(entry)
+
+
+def _discard(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Waits until a folder and what is in it are on the disk."""
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with open(os.path.join(place, name), "rb") as file:
+                os.fsync(file.fileno())
+        _sync_entries(place)
+
+
+def _sync_entries(folder: str | Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,69 @@
+"""Which worker of how many this process is, from the environment, without TensorFlow."""
+
+import json
+import os
+from dataclasses import dataclass
+
+from tf_transfer.errors import UserError, one_line
+
+_EXAMPLE = '{"cluster": {"worker": ["host1:5000", "host2:5000"]}, "task": {"type": "worker", "index": 0}}'
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One worker of a run on several hosts.
+
+    Attributes:
+        index: of this worker; 0 is the chief, who alone writes and speaks.
+        workers: how many there are.
+    """
+
+    index: int = 0
+    workers: int = 1
+
+    @property
+    def chief(self) -> bool:
+        """Whether this worker writes the run directory."""
+        return self.index == 0
+
+
+def is_one(strategy: str) -> bool:
+    """Says whether `--strategy` means workers, of which there may be one."""
+    return strategy == "multiworker" or find(strategy).workers > 1
+
+
+def find(strategy: str) -> Cluster:
+    """Returns the place of this process among the workers of `--strategy`.
+
+    `multiworker` takes it from TF_CONFIG, and without one from SLURM; `auto` from a TF_CONFIG of two workers or more.
+
+    Raises:
+        UserError: `multiworker` without either, or a TF_CONFIG that does not say.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if strategy == "auto" and text:
+        found = _of_tf_config(text)
+        return found if found.workers > 1 else Cluster()
+    if strategy != "multiworker":
+        return Cluster()
+    if text:
+        return _of_tf_config(text)
+    if "SLURM_PROCID" in os.environ:
+        tasks = os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS") or "1"
+        return Cluster(int(os.environ["SLURM_PROCID"]), int(tasks))
+    raise UserError(
+        f"--strategy=multiworker: set TF_CONFIG for every worker, such as {_EXAMPLE}, or start it by srun under SLURM."
+    )
+
+
+def _of_tf_config(text: str) -> Cluster:
+    try:
+        config = json.loads(text)
+        chiefs, workers = (list(config["cluster"].pop(kind, [])) for kind in ("chief", "worker"))
+        if config["cluster"]:
+            raise ValueError("other jobs")
+        kind, index = config["task"]["type"], int(config["task"]["index"])
+        places = {"chief": range(len(chiefs)), "worker": range(len(chiefs), len(chiefs) + len(workers))}
+        return Cluster(places[kind][index], len(chiefs) + len(workers))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
+        raise UserError(f"TF_CONFIG={one_line(text)!r}: expected workers and this one's place, as {_EXAMPLE}.") from e

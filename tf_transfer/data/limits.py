@@ -1,0 +1,5 @@
+"""How large a picture may be."""
+
+MAX_PIXELS = 100_000_000
+"""A picture whose header claims more pixels is not decoded: 300 MB as uint8, four times that as float32."""
+TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels"

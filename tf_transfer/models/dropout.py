@@ -1,0 +1,84 @@
+"""Dropout whose noise is a function of seed, step and example, however the batch is shared out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """The random numbers of one step for some examples of its batch.
+
+    Replicas, workers and parts of an accumulated batch each see theirs of the numbers that one device would draw.
+
+    Attributes:
+        seed: int32 `[2]`, the run's seed and the step.
+        rows: int32 `[B]`, the places of the examples in the global batch.
+        total: examples in the global batch.
+    """
+
+    seed: tf.Tensor
+    rows: tf.Tensor
+    total: int
+
+    def uniform(self, shape: Sequence[int], purpose: int) -> tf.Tensor:
+        """Returns float32 `[B, *shape]` in [0, 1); another `purpose`, other numbers."""
+        seed = tf.random.experimental.stateless_fold_in(self.seed, purpose)
+        return tf.gather(tf.random.stateless_uniform((self.total, *shape), seed), self.rows)
+
+    def drop(self, x: tf.Tensor, rate: float, purpose: int, shape: Sequence[int] | None = None) -> tf.Tensor:
+        """Sets a share `rate` of `x` to 0 and divides the rest by 1 - rate (Srivastava et al., JMLR 2014).
+
+        Args:
+            x: float `[B, ...]`.
+            rate: in [0, 1).
+            purpose: see `uniform`.
+            shape: of what is dropped as one, without the batch, such as `[1, 1, 1]` for whole examples; None: all.
+        """
+        kept = self.uniform(x.shape[1:] if shape is None else shape, purpose) >= rate
+        return tf.where(kept, x / tf.cast(1.0 - rate, x.dtype), tf.zeros((), x.dtype))
+
+
+# The names stay those of Keras, after which it names groups in a `.weights.h5` file.
+class Dropout(keras.layers.Dropout):
+    """`keras.layers.Dropout` by the noise that it is given; its own generator only without one."""
+
+    noise: Noise | None = None
+    purpose = 0
+
+    def call(self, inputs, training=False):
+        """Drops values, or by `noise_shape` whole examples or channels, while training."""
+        if not training or not self.rate or self.noise is None:
+            return super().call(inputs, training=training)
+        sides = (self.noise_shape or (None,) * len(inputs.shape))[1:]
+        shape = [known or side for known, side in zip(sides, inputs.shape[1:], strict=True)]
+        return self.noise.drop(inputs, self.rate, self.purpose, shape)
+
+
+class StochasticDepth(keras.layers.Layer):
+    """ConvNeXt's: drops a whole branch of an example (Huang et al., arXiv:1603.09382), by the noise given."""
+
+    noise: Noise | None = None
+    purpose = 0
+
+    def call(self, x, training=None):
+        """Drops examples of a branch while training."""
+        if not training or self.noise is None:
+            return x
+        return self.noise.drop(x, self.drop_path_rate, self.purpose, (1,) * (len(x.shape) - 1))
+
+    def get_config(self):
+        """Returns the arguments of the constructor that it was made by."""
+        return {**super().get_config(), "drop_path_rate": self.drop_path_rate}
+
+
+def adopt(model: keras.Model) -> list[keras.layers.Layer]:
+    """Makes every dropout of a network one of ours, in place, with purposes from 1 on; returns them in order."""
+    ours = {"Dropout": Dropout, "StochasticDepth": StochasticDepth}
+    layers = [layer for layer in model.layers if type(layer).__name__ in ours]
+    for number, layer in enumerate(layers, 1):
+        layer.__class__ = ours[type(layer).__name__]
+        layer.purpose = number
+    return layers

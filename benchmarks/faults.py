@@ -5,6 +5,7 @@ python -m benchmarks.faults [--json=FILE]
 
 import argparse
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -147,7 +148,7 @@ def measure() -> dict:
         with tempfile.TemporaryDirectory() as place:
             text, code = fault(Path(place))
         title = fault.__doc__.rstrip(".")
-        seen = text.replace(f"{place}/", "").replace(socket.gethostname(), "host")
+        seen = re.sub(rf"\b{re.escape(socket.gethostname())}\b", "host", text.replace(f"{place}/", ""))
         found.append({"fault": title, "seen": seen, "code": code})
     return {"faults": found}
 

@@ -20,11 +20,11 @@ Written by `python -m benchmarks.reliability` from `docs/reliability.json`; not 
 | **A checkpoint is whole or not there.** Written beside its place, synced, renamed; its manifest has the digest of its arrays. A damaged one is named and passed over for the one before: two are kept, and the best weights. Nothing is unpickled. | `tests/test_checkpoints.py` |
 | **A full disk costs nothing that was there.** The run ends with a line that says so; make room, and the same command goes on. | `tests/test_checkpoints.py`, `tests/test_faults.py` |
 | **One writer.** A second command on a run directory is refused and told by whom; the lock of a process that has died is taken over. | `tests/test_run_lock.py` |
-| **SIGTERM and SIGINT finish the step, or the validation, and save.** The process exits with 143 or 130; a second signal leaves at once. | `tests/test_crash.py` |
-| **Other options do not slip in.** A phase that was interrupted goes on with its own options only; those that differ are listed. More `--epochs` and another `--patience` are taken. | `tests/test_crash.py` |
+| **SIGTERM and SIGINT finish the step, or the validation, and save.** The process exits with 143 or 130; the same signal again leaves at once. | `tests/test_crash.py` |
+| **Other options do not slip in.** A phase that was interrupted goes on with its own options only; those that differ are listed. More `--epochs` and another `--patience` are taken; schedule and validation then follow the new length. | `tests/test_crash.py` |
 | **Numbers that go wrong stop the phase** with the step, the rate and the last good checkpoint; `--on_nan=rollback` goes back to it at half the rate, twice at most, and records it. | `tests/training/test_resume.py` |
 | **Bad input is told in a line, and costs nothing.** Files cut short, empty, mislabelled or of more than 100 million pixels; paths that leave the folder of their CSV; class and file names that are markup, escapes of a terminal or no UTF-8; damaged weights and SavedModels. | `tests/test_hostile.py`, `tests/data/`, `tests/models/test_weights.py` |
-| **Replicas and hosts compute what one device does**, at the same global batch. | the table below, `tests/test_workers.py` |
+| **Replicas and hosts compute what one device does**, at the same global batch, up to the rounding of float32. | the table below, `tests/test_workers.py` |
 | **A worker that is lost ends the others** with a line and exit code 3, within `--worker_timeout`; all started again, the run goes on. | `tests/test_workers.py` |
 
 Exit codes: 0 done, 1 an internal error, 2 bad input, 3 another worker lost, 130 SIGINT, 143 SIGTERM.

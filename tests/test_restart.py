@@ -63,6 +63,22 @@ def test_what_was_done_before_does_not_end_what_is_under_way(monkeypatch):
     assert not (RunDir("run").path / "checkpoints/head").exists()
 
 
+def test_without_restart_it_goes_on_with_what_a_restart_began(monkeypatch):
+    options = OPTIONS | {"optimizer": "sgd", "feature_views": 0, "checkpoint_every": "1"}
+    api.fine_tune(**options, phases=["head"])
+
+    def killed(*_):
+        raise KillError
+
+    with monkeypatch.context() as patched, pytest.raises(KillError):
+        patched.setattr(RunDir, "finish", killed)
+        api.fine_tune(**options | {"seed": 5}, phases=["head"], restart=True)
+    api.fine_tune(**options | {"seed": 5}, phases=["head"])
+    kinds = [r["kind"] for r in RunDir("run").records()]
+    assert kinds[kinds.index("start_over") :].count("phase_end") == 1
+    assert not (RunDir("run").path / "checkpoints/head").exists()
+
+
 def test_what_a_crash_kept_from_the_records_is_noted_later(monkeypatch):
     note = fitting.note_end
     monkeypatch.setattr(fitting, "note_end", lambda run, phase: None)

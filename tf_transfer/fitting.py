@@ -95,7 +95,9 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
             "--phase=report writes it anew."
         )
     facts = {**end, "class_names": data.class_names, "plan": dataclasses.asdict(plan)}
-    facts |= {"split_digest": data.facts["split_digest"], "restart": session.restart_id}
+    # Of the --restart that it was begun by, if any, also where it went on without one.
+    begun = [r for r in session.run.records("plan") if r["phase"] == phase][-1]
+    facts |= {"split_digest": data.facts["split_digest"], "restart": begun.get("restart")}
     session.run.finish(phase, classifier, facts, log.history)
     # What the chief has written is what all go on from.
     runtime.barrier(session.strategy)

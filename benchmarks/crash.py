@@ -9,6 +9,7 @@ whole story by its defaults, from the features to the report; and a finished run
 
 import argparse
 import collections
+import contextlib
 import csv
 import itertools
 import json
@@ -132,7 +133,10 @@ def _ended_since(folder: Path, begun: float) -> bool:
 
 
 def _being_written(folder: Path) -> bool:
-    return any(folder.glob("checkpoints/*/.new-*"))
+    with contextlib.suppress(FileNotFoundError):
+        # A folder may go while it is looked through.
+        return any(folder.glob("checkpoints/*/.new-*"))
+    return False
 
 
 def _place(folder: Path) -> str:

@@ -21,7 +21,7 @@ quickstart: $(VENV)/.installed ## install into .venv, run flags/quickstart.flags
 	$(PY) run.py --phase=predict --run_dir=runs/quickstart --images=runs/quickstart/samples
 
 test: $(VENV)/.installed-dev ## run the tests
-	$(PY) -m pytest -q $(ARGS)
+	$(PY) -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style and formatting
 	$(PY) -m ruff check .

@@ -21,9 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import runner
+from benchmarks.runner import ROOT
+
 _SMALL = ("--dataset=digits", "--backbone=small_resnet", "--weights=random", "--examples_per_class=20",
           "--batch_size=32", "--checkpoint_every=3", "--precision=float32", "--strategy=one")  # fmt: skip
 FLAGS = (*_SMALL, "--phase=head,full,evaluate", "--dropout=0.2", "--augment=flip,crop,mixup(0.2)", "--optimizer=sgd",
@@ -204,13 +207,13 @@ def _histories(folder: Path) -> list:
     return tables
 
 
-def measure(kills: int, seed: int) -> dict:
+def measure(args: argparse.Namespace) -> dict:
     """Returns how often runs were killed where, and how much of what they ended with differs."""
     found: dict = {"kinds": {}, "places": collections.Counter(), "differences": []}
     for number, (kind, (flags, before)) in enumerate(KINDS.items()):
         with tempfile.TemporaryDirectory() as place:
-            wanted = kills * (number + 1) // len(KINDS) - kills * number // len(KINDS)
-            found["kinds"][kind] = _kind(Path(place), flags, before, wanted, seed, found)
+            wanted = args.kills * (number + 1) // len(KINDS) - args.kills * number // len(KINDS)
+            found["kinds"][kind] = _kind(Path(place), flags, before, wanted, args.seed, found)
     return found | {"kills": sum(found["places"].values()), "places": dict(found["places"])}
 
 
@@ -244,25 +247,28 @@ def _ended(result: tuple[int, str]) -> None:
         raise RuntimeError(f"The run ended with {code}: {error}")
 
 
-def main() -> None:
-    """Runs it and prints what came out; exits with 1 where there is a difference."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50, help="how often to kill (default: 50)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record here too")
-    args = parser.parse_args()
-    record = measure(args.kills, args.seed)
-    for place, times in sorted(record["places"].items()):
-        print(f"{times:4d} times killed {place}")
-    for kind, told in record["kinds"].items():
-        print(f"{kind}: {told['kills']} kills in {told['runs']} runs of {told['seconds']:.0f} s")
-    print(f"{len(record['differences'])} differences to the runs that nobody disturbed")
-    for difference in record["differences"][:20]:
-        print(f"  {difference}")
-    if args.json:
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
-    sys.exit(bool(record["differences"]))
+def render(record: Mapping) -> list[str]:
+    """Returns the lines of the page."""
+    kinds = "; ".join(
+        f"{kind}: {told['kills']} kills in {told['runs']} runs of {told['seconds']:.0f} s"
+        for kind, told in record["kinds"].items()
+    )
+    return [
+        "## Killed again and again",
+        "",
+        f"{record['kills']} kills, and **{len(record['differences'])} differences** of a weight, a prediction, a "
+        f"record or an epoch to the runs that nobody disturbed. {kinds}.",
+        "",
+        *runner.table(("killed", "times"), [(place, str(n)) for place, n in sorted(record["places"].items())]),
+        *(f"- {difference}" for difference in record["differences"][:20]),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(
+        bool(
+            runner.command(__doc__, measure, render, kills=(50, "how often to kill"), seed=(0, "of the moments"))[
+                "differences"
+            ]
+        )
+    )

@@ -12,10 +12,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import crash
-from benchmarks.runner import ROOT, table, verdict
+from benchmarks.runner import ROOT, command, table, verdict
 
 SOURCE = ("--phase=source", "--source_dataset=rendered_digits", "--weights=random", "--epochs=2", "--batch_size=64")
 BASE = ("--phase=head,full,evaluate", "--dataset=digits", "--backbone=small_resnet",
@@ -77,8 +78,8 @@ def workers(count: int, *flags: str, slurm: bool = False) -> list[subprocess.Pop
 def replicas(count: int, *flags: str) -> list[subprocess.Popen]:
     """Starts one process of so many replicas."""
     strategy = "--strategy=mirrored" if count > 1 else "--strategy=one"
-    command = [sys.executable, "-c", _DEVICES, str(count), *flags, strategy]
-    return [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)]
+    line = [sys.executable, "-c", _DEVICES, str(count), *flags, strategy]
+    return [subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)]
 
 
 def finish(processes: list[subprocess.Popen]) -> None:
@@ -112,7 +113,7 @@ def difference(one: Path, other: Path) -> dict[str, float]:
     return found | {"probability": float(np.abs(p[0] - p[1]).max())}
 
 
-def measure() -> dict:
+def measure(args: argparse.Namespace) -> dict:
     """Returns the differences, by what is used and by how it is spread."""
     ways = {
         "2 replicas": lambda *flags: replicas(2, *flags),
@@ -136,24 +137,8 @@ def measure() -> dict:
     return {"differences": found}
 
 
-def rounding() -> dict[str, float]:
-    """Returns the largest relative error of a batch's variance: by the kernel of one device, and by plain sums."""
-    import numpy as np
-    import tensorflow as tf
-
-    x = np.random.default_rng(0).normal(1.0, size=(24, 32, 32, 64)).astype(np.float32)
-    exact, n = x.astype(np.float64).var((0, 1, 2)), x[..., 0].size
-    ones, none = tf.ones(64), tf.zeros([0])
-    _, _, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x, scale=ones, offset=ones, mean=none, variance=none, epsilon=1e-3, is_training=True
-    )
-    sums = tf.reduce_mean(tf.math.squared_difference(x, tf.reduce_mean(x, (0, 1, 2))), (0, 1, 2))
-    found = {"kernel": unbiased.numpy() * ((n - 1) / n), "sums": sums.numpy()}
-    return {name: float(np.abs(variance / exact - 1).max()) for name, variance in found.items()}
-
-
-def render(record: dict) -> list[str]:
-    """Returns the table."""
+def render(record: Mapping) -> list[str]:
+    """Returns the lines of the page."""
     rows = []
     for name, ways in record["differences"].items():
         for way, lengths in ways.items():
@@ -162,6 +147,13 @@ def render(record: dict) -> list[str]:
             rows.append((name, way, *(f"{value:.1e}" for value in told)))
     header = ("head", "1 step: weights", "statistics", "8 steps: weights", "statistics", "test probability")
     return [
+        "## One device, replicas, and workers",
+        "",
+        "The largest difference to the run on one device, at the same global batch in float32, of a weight (as a share "
+        "of its array's largest, or of 1) and of a test probability. Replicas are logical CPU devices, workers are "
+        "processes on loopback. To reach: 1e-6 for a step; from step to step training makes more of it, as of any "
+        "rounding.",
+        "",
         *table(("", "on", *header), rows),
         "",
         *(_verdict(name, ways) for name, ways in record["differences"].items()),
@@ -173,16 +165,5 @@ def _verdict(name: str, ways: dict) -> str:
     return f"- {name}: {worst:.1e} after one step at most; to reach, {TARGET:.0e}: {verdict(worst <= TARGET)}."
 
 
-def main() -> None:
-    """Runs it and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record here too")
-    args = parser.parse_args()
-    record = measure()
-    print("\n".join(render(record)))
-    if args.json:
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, measure, render)

@@ -4,7 +4,6 @@ python -m benchmarks.faults [--json=FILE]
 """
 
 import argparse
-import json
 import re
 import signal
 import socket
@@ -141,7 +140,7 @@ FAULTS: tuple[Callable[[Path], Seen], ...] = (
 )  # fmt: skip
 
 
-def measure() -> dict:
+def measure(args: argparse.Namespace) -> dict:
     """Returns for each fault what was seen, with the folder it happened in left out."""
     found = []
     for fault in FAULTS:
@@ -155,22 +154,11 @@ def measure() -> dict:
 
 def render(record: Mapping) -> list[str]:
     """Returns the lines of the page: each fault with what is seen."""
-    parts = []
+    parts = ["## What you see", ""]
     for fault in record["faults"]:
         parts += [f"**{fault['fault']}** (exit code {fault['code']})", "", "```", fault["seen"], "```", ""]
     return parts
 
 
-def main() -> None:
-    """Runs it and prints what was seen."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record here too")
-    args = parser.parse_args()
-    record = measure()
-    print("\n".join(render(record)))
-    if args.json:
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    runner.command(__doc__, measure, render)

@@ -1,12 +1,13 @@
 """Makes docs/reliability.md: kills runs, spreads them over replicas and processes, and tells what is promised.
 
-python -m benchmarks.reliability [--only=crash,distributed,rounding,faults] [--kills=50]
+python -m benchmarks.reliability [--only=crash,distributed,rounding,faults]
 """
 
-import argparse
 from collections.abc import Mapping
 
-from benchmarks import crash, distributed, faults, runner
+from benchmarks import crash, distributed, faults, rounding, runner
+
+BENCHMARKS = runner.by_name(crash, distributed, rounding, faults)
 
 _PROMISES = """# What a run survives
 
@@ -92,67 +93,8 @@ spec:
 
 def render(records: Mapping) -> str:
     """Returns the page; a measurement that has not been made is left out."""
-    parts = [_PROMISES]
-    if "crash" in records:
-        record = records["crash"]
-        kinds = "; ".join(
-            f"{kind}: {told['kills']} kills in {told['runs']} runs of {told['seconds']:.0f} s"
-            for kind, told in record["kinds"].items()
-        )
-        parts += [
-            "## Killed again and again",
-            "",
-            f"`python -m benchmarks.crash`: {record['kills']} kills, and **{len(record['differences'])} differences** "
-            "of a weight, a prediction, a record or an epoch to the runs that nobody disturbed. "
-            f"{record['date']}, {record['machine']}. {kinds}.",
-            "",
-            *runner.table(("killed", "times"), [(place, str(n)) for place, n in sorted(record["places"].items())]),
-            "",
-        ]
-    if "distributed" in records:
-        record = records["distributed"]
-        parts += [
-            "## One device, replicas, and workers",
-            "",
-            "`python -m benchmarks.distributed`: the largest difference to the run on one device, at the same global "
-            "batch in float32, of a weight (as a share of its array's largest, or of 1) and of a test probability. "
-            "Replicas are logical CPU devices, workers are processes on loopback. To reach: 1e-6 for a step; from step "
-            "to step training makes more of it, as of any rounding.",
-            "",
-            *distributed.render(record),
-            *_rounding(records.get("rounding")),
-            "",
-        ]
-    if "faults" in records:
-        parts += ["## What you see", "", *faults.render(records["faults"])]
-    return "\n".join(parts)
-
-
-def _rounding(record: Mapping | None) -> list[str]:
-    if not record:
-        return []
-    return [
-        "",
-        "Batch statistics are what falls short: those of one device come from TensorFlow's fused kernel, whose "
-        f"variance of 24,576 numbers is wrong by up to {record['kernel']:.1e} (against float64); those over replicas "
-        f"come from plain sums, wrong by up to {record['sums']:.1e}.",
-    ]
-
-
-def main() -> None:
-    """Runs what is asked for and writes the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="crash,distributed,rounding,faults", help="what to run")
-    parser.add_argument("--kills", type=int, default=50, help="how often to kill (default: 50)")
-    args = parser.parse_args()
-    measures = {
-        "crash": lambda: crash.measure(args.kills, seed=0) | runner.machine(),
-        "distributed": lambda: distributed.measure() | runner.machine(),
-        "rounding": lambda: distributed.rounding() | runner.machine(),
-        "faults": lambda: faults.measure() | runner.machine(),
-    }
-    runner.refresh("reliability", args.only, measures, render)
+    return runner.page(_PROMISES, BENCHMARKS, records)
 
 
 if __name__ == "__main__":
-    main()
+    runner.renew(__doc__, "reliability", BENCHMARKS, render)

@@ -1,13 +1,17 @@
 """What the benchmarks share: their options, their records, and the pages that are written from the records."""
 
 import argparse
+import functools
 import importlib.metadata
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 _FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -27,24 +31,70 @@ def prepare(arguments: argparse.Namespace) -> None:
 
 
 def command(
-    text: str, measure: Callable[[argparse.Namespace], dict], render: Callable[[Mapping], Sequence[str]]
-) -> None:
+    text: str,
+    measure: Callable[[argparse.Namespace], dict],
+    render: Callable[[Mapping], Sequence[str]],
+    **more: tuple[int, str],
+) -> dict:
     """Runs one benchmark from the command line, prints what it found, and keeps the record where asked to.
 
     Args:
         text: its docstring.
         measure: options to the record; `options.quick` asks for few rounds on little.
         render: the record to lines of Markdown.
+        **more: numbers that it takes as options, by name: the default and the help.
+
+    Returns:
+        The record.
     """
     parser = options(text)
     parser.add_argument("--quick", action="store_true", help="few rounds on little: to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record here too")
+    for name, (default, told) in more.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{told} (default: {default})")
     args = parser.parse_args()
     prepare(args)
     record = measure(args) | machine()
     print("\n".join(render(record)))
     if args.json:
         args.json.write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def fresh(name: str, *flags: str) -> dict:
+    """Runs one benchmark in a process of its own; returns its record."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / "record.json"
+        command_line = [sys.executable, "-m", f"benchmarks.{name}", *flags, f"--json={record}"]
+        subprocess.run(command_line, cwd=ROOT, check=True, stdout=sys.stderr)
+        return json.loads(record.read_text())
+
+
+def by_name(*modules: ModuleType) -> dict[str, ModuleType]:
+    """Returns benchmarks by the name that `--only` gives them."""
+    return {module.__name__.rpartition(".")[2]: module for module in modules}
+
+
+def page(head: str, benchmarks: Mapping[str, ModuleType], records: Mapping) -> str:
+    """Returns a page of all benchmarks that have been run, each with where its numbers come from."""
+    parts = [head]
+    for name, module in benchmarks.items():
+        if name in records:
+            record = records[name]
+            versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+            parts += [*module.render(record), ""]
+            parts += [f"`python -m benchmarks.{name}`, {record['date']}, {record['machine']}, {versions}.", ""]
+    return "\n".join(parts)
+
+
+def renew(text: str, page: str, benchmarks: Mapping[str, ModuleType], render: Callable[[dict], str]) -> None:
+    """Runs benchmarks from the command line, a process each, and writes their page as `refresh` does."""
+    parser = options(text)
+    parser.add_argument("--only", default=",".join(benchmarks), help="what to run anew; empty: only write the page")
+    args = parser.parse_args()
+    prepare(args)
+    measures = {name: functools.partial(fresh, name, f"--shared={args.shared}") for name in benchmarks}
+    refresh(page, args.only, measures, render)
 
 
 def refresh(page: str, only: str, measure: Mapping[str, Callable[[], dict]], render: Callable[[dict], str]) -> None:

@@ -130,7 +130,7 @@ def test_every_other_option_is_held_fast():
     assert set(others) == untrained - free
     before = recorded()
     for name, value in others.items():
-        with pytest.raises(UserError, match=rf"--{name} was .*, now .*Use another --run_dir, or --restart"):
+        with pytest.raises(UserError, match=rf"--{name} was .*, now .*Use another --run_dir, or start it over"):
             api.open_run({"run_dir": "run", name: value}, ["full"])
         with pytest.raises(UserError, match=rf"--{name} was"):
             api.open_run({"run_dir": "run", name: value}, ["full", "evaluate"], restart=True)
@@ -155,10 +155,10 @@ def test_starting_over_begins_with_a_phase_that_needs_no_model_of_the_run():
     finished({"dataset": "digits", "seed": 1, "weights": "source", "source_dataset": "rendered_digits"})
     options = {"run_dir": "run", "seed": 2, "weights": "source", "source_dataset": "rendered_digits"}
     for phases in (["full", "head"], ["evaluate", "head"], ["head", "source"], []):
-        with pytest.raises(UserError, match=r"--seed was 1, now 2.* --restart with --phase=source first"):
+        with pytest.raises(UserError, match=r"--seed was 1, now 2.* --restart and --phase=source first"):
             api.open_run(options, phases, restart=True)
     api.open_run(options, ["source", "head"], restart=True)
-    with pytest.raises(UserError, match="--restart with --phase=head first"):
+    with pytest.raises(UserError, match="--restart and --phase=head first"):
         api.open_run({"run_dir": "run", "seed": 2}, ["full", "head"], restart=True)
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tf_transfer import checkpoints
+from tf_transfer import atomic, checkpoints
 from tf_transfer.checkpoints import Checkpoints, Every, parse_every
 from tf_transfer.errors import UserError
 from tf_transfer.run_dir import RunDir
@@ -90,6 +90,7 @@ def test_a_damaged_one_is_named_and_passed_over(kept, told, damage, part):
     assert len(told) == 1 and part in told[0] and "is damaged and passed over" in told[0]
     DAMAGE[damage](kept.folder / "step-000000005")
     assert kept.load() is None
+    assert "begins again" in told[-1]
 
 
 def test_best_weights_of_an_abandoned_training_are_written_anew(kept):
@@ -117,7 +118,7 @@ def test_nothing_is_unpickled(kept):
     folder = kept.folder / "step-000000005"
     np.savez(folder / "arrays.npz", evil=np.array([print], dtype=object))
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["arrays.npz"] = checkpoints._digest(folder / "arrays.npz")
+    manifest["arrays.npz"] = atomic.digest(folder / "arrays.npz")
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match="allow_pickle"):
         kept.load()

@@ -257,6 +257,13 @@ def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
         RunDir(tmp_path / "taken")
     with pytest.raises(UserError, match="cannot be written: Not a directory"):
         RunDir(tmp_path / "taken" / "below").record("note")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/checkpoints").write_text("")
+    with (
+        pytest.raises(UserError, match=r"cannot be written: .*run/checkpoints"),
+        RunDir(tmp_path / "run").write_folder("checkpoints/head/step"),
+    ):
+        pass
 
 
 def test_damaged_json_is_told_with_its_file(run):

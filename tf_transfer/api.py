@@ -128,11 +128,12 @@ def open_run(
     differ = _differences(given, held) if trained else []
     # A phase that goes on from a model must not meet one that is about to be set aside.
     first = {"source"} if asked.model.weights == "source" else _FIRST
-    if differ and not (restart and set(phases[:1]) & first):
+    begins = set(phases[:1]) & first
+    if differ and not (restart and begins):
+        begin = "" if begins else f" and --phase={'head' if 'head' in first else 'source'} first"
         raise UserError(
             f"--run_dir={one_line(run.path)!r} was made with other options: {one_line('; '.join(differ), 400)}. "
-            f"Use another --run_dir, or --restart with --phase={'source' if 'head' not in first else 'head'} "
-            "first to start it over."
+            f"Use another --run_dir, or start it over with --restart{begin}."
         )
     complete = asked if differ else configs.from_values(given, configs.from_values(shared))
     _check_names(complete, phases)

@@ -1,6 +1,7 @@
 """Files and folders that are there whole or not at all: written beside their place, synced and renamed."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -63,6 +64,12 @@ def sweep(folder: Path) -> None:
             os.replace(entry, place)
         elif entry.name.startswith((NEW, OLD, GONE)):
             _discard(entry)
+
+
+def digest(path: Path) -> str:
+    """Returns 128 hex digits that identify the content of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def _discard(entry: Path) -> None:

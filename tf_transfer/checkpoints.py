@@ -8,7 +8,6 @@ when they change. Arrays are in NumPy's own format, read without pickle, and the
 files: a folder that does not verify is named and passed over.
 """
 
-import hashlib
 import json
 import re
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_transfer import atomic
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.run_dir import RunDir
 
@@ -154,12 +154,13 @@ class Checkpoints:
         with self.run.write_folder(f"{FOLDER}/{self.phase}/{name}") as folder:
             np.savez(folder / ARRAYS, **arrays)
             (folder / FACTS).write_text(json.dumps(facts))
-            digests = {part: _digest(folder / part) for part in (ARRAYS, FACTS)}
+            digests = {part: atomic.digest(folder / part) for part in (ARRAYS, FACTS)}
             (folder / MANIFEST).write_text(json.dumps(digests))
 
     def load(self) -> Saved | None:
         """Returns the newest checkpoint that verifies, or None; names those that do not, and removes them."""
-        for name in reversed(self._names("step-")):
+        names = self._names("step-")
+        for name in reversed(names):
             facts = _facts(self.folder / name)
             best = facts and facts["best"]
             if facts is None or (best and _facts(self.folder / best) is None):
@@ -176,6 +177,8 @@ class Checkpoints:
                 [weights[str(i)] for i in range(len(weights))] if weights else None,
                 facts["facts"],
             )
+        if names:
+            self.warn(f"no checkpoint of {self.phase} is whole: it begins again from its start.")
         return None
 
     def clear(self) -> None:
@@ -192,7 +195,7 @@ class Checkpoints:
 def _facts(folder: Path) -> dict | None:
     """Returns what a folder says of itself, where all of it is what was written, else None."""
     try:
-        found = {part: _digest(folder / part) for part in (ARRAYS, FACTS)}
+        found = {part: atomic.digest(folder / part) for part in (ARRAYS, FACTS)}
     except OSError:
         return None
     return _read(folder / FACTS) if _read(folder / MANIFEST) == found else None
@@ -204,11 +207,6 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def _arrays(folder: Path) -> dict[str, np.ndarray]:

@@ -146,7 +146,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     if "predict" in names and not values.images:
         raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER or GLOB.")
     if "predict" not in names and (idle := [f"--{n}" for n in _PREDICT_FLAGS if values[n].present]):
-        console.line(f"note  {', '.join(idle)}: for --phase=predict alone, which was not asked for.")
+        console.note(f"{', '.join(idle)}: for --phase=predict alone, which was not asked for.")
     if names == ["predict"]:
         return _predict(console, given)
     from tf_transfer import api

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 
 from tf_transfer.errors import UserError, one_line
@@ -58,12 +59,24 @@ def find(strategy: str) -> Cluster:
 
 def _of_tf_config(text: str) -> Cluster:
     try:
-        config = json.loads(text)
-        chiefs, workers = (list(config["cluster"].pop(kind, [])) for kind in ("chief", "worker"))
-        if config["cluster"]:
-            raise ValueError("other jobs")
-        kind, index = config["task"]["type"], int(config["task"]["index"])
-        places = {"chief": range(len(chiefs)), "worker": range(len(chiefs), len(chiefs) + len(workers))}
-        return Cluster(places[kind][index], len(chiefs) + len(workers))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
-        raise UserError(f"TF_CONFIG={one_line(text)!r}: expected workers and this one's place, as {_EXAMPLE}.") from e
+        return _placed(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        kind = "it is no JSON" if isinstance(e, json.JSONDecodeError) else "a part is missing or of another kind"
+        reason = e if type(e) is ValueError else kind
+        raise UserError(f"TF_CONFIG={one_line(text)!r}: {one_line(reason)}; expected such as {_EXAMPLE}.") from e
+
+
+def _placed(config: dict) -> Cluster:
+    jobs, kind, index = config["cluster"], config["task"]["type"], int(config["task"]["index"])
+    if other := sorted(set(jobs) - {"chief", "worker"}):
+        raise ValueError(f"of the jobs chief and worker alone are taken, not {', '.join(other)}")
+    chiefs, workers = (list(jobs.get(job, [])) for job in ("chief", "worker"))
+    for address in (*chiefs, *workers):
+        if not re.fullmatch(r"\S+:\d{1,5}", address):
+            raise ValueError(f"the address {address!r} is not HOST:PORT")
+    places = {"chief": range(len(chiefs)), "worker": range(len(chiefs), len(chiefs) + len(workers))}
+    if kind not in places or not 0 <= index < len(places[kind]):
+        raise ValueError(
+            f"this process is {kind} {index}, but there are {len(chiefs)} chiefs and {len(workers)} workers"
+        )
+    return Cluster(places[kind][index], len(chiefs) + len(workers))

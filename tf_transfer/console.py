@@ -27,6 +27,10 @@ class Console:
         self.stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
         self.stream.flush()
 
+    def note(self, text: str) -> None:
+        """Prints a line about something that the user may want to look after."""
+        self.line(f"note  {text}")
+
     def epoch(self, phase: str, record: dict) -> None:
         """Prints one epoch's record."""
         width = len(str(record["epochs"]))

@@ -90,8 +90,8 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     for name in set(_DOWNSTREAM[phase]) & set(TRAINING_PHASES):
         session.run.forget(f"{checkpoints.FOLDER}/{name}")
     if gone:
-        session.console.line(
-            f"note  {', '.join(gone)} stood on the old {phase} and went with it; report.html tells of it until "
+        session.console.note(
+            f"{', '.join(gone)} stood on the old {phase} and went with it; report.html tells of it until "
             "--phase=report writes it anew."
         )
     facts = {**end, "class_names": data.class_names, "plan": dataclasses.asdict(plan)}
@@ -141,7 +141,7 @@ class _Log:
         if record["kind"] == "rollback":
             back = f"back to step {record['back_to_step']:,}, rates times {record['factor']:g}"
             record |= {"text": f"{self.phase} diverged: {record['what']} at step {record['step']:,}; {back}"}
-            console.line(f"note  {record['text']}")
+            console.note(record["text"])
         self.session.run.record(**record, phase=self.phase)
         if record["kind"] == "rollback":
             return

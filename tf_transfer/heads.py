@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -60,17 +61,8 @@ def solve(
     """
     train, validation = features(session, model, data, plan)
     scale = extract.Standardizer(train.inputs)
-    examples = data.class_weights[train.labels]
-    problem = solver.Problem(train, scale, examples, model.num_classes, plan.label_smoothing)
-    penalty = REGULARIZERS.create(plan.regularizer, [], [])
-    best = solver.solve(
-        problem,
-        penalty.head if penalty else (0.0,),
-        _validator(scale, validation),
-        optimizers.SOLVERS.create(plan.optimizer).iterations,
-        log=log,
-        progress=session.progress(phase),
-    )
+    told = {"log": log, "progress": session.progress(phase)}
+    best = solve_on(train, validation, scale, data.class_weights, plan, **told)
     # Every worker has solved it; another processor may round otherwise, and one model is wanted.
     model.head.set_weights([runtime.from_chief(session.strategy, w) for w in scale.fold(best.kernel, best.bias)])
     return {
@@ -80,6 +72,31 @@ def solve(
         "validation_accuracy": best.measures.get("validation_accuracy"),
         "validation_loss": best.measures.get("validation_loss"),
     }
+
+
+def solve_on(
+    train: Split,
+    validation: Split | None,
+    scale: extract.Standardizer,
+    class_weights: np.ndarray,
+    plan: Plan,
+    **told: Callable,
+) -> solver.Solution:
+    """Solves a head on features.
+
+    Args:
+        train: features, all views.
+        validation: features that choose the L2; None for none.
+        scale: of the training features; the solution is on scaled ones.
+        class_weights: float32 `[C]`.
+        plan: of the head.
+        **told: `log` and `progress` of `solver.solve`.
+    """
+    problem = solver.Problem(train, scale, class_weights[train.labels], len(class_weights), plan.label_smoothing)
+    penalty = REGULARIZERS.create(plan.regularizer, [], [])
+    strengths = penalty.head if penalty else (0.0,)
+    iterations = optimizers.SOLVERS.create(plan.optimizer).iterations
+    return solver.solve(problem, strengths, _validator(scale, validation), iterations, **told)
 
 
 def _validator(scale: extract.Standardizer, split: Split | None):

@@ -87,9 +87,7 @@ def lr_find(session: Session) -> None:
         task, batches, fitting.loop_config(session, plan), session.strategy, progress=session.progress("lr_find")
     )
     if solved:
-        session.console.line(
-            "note  by default the head is solved and has no rate: this one is for --optimizer=head:sgd."
-        )
+        session.console.note("by default the head is solved and has no rate: this one is for --optimizer=head:sgd.")
     session.run.record("lr_find", phase=phase, **found)
     picture = session.run.write_text(
         "lr_find.svg", plots.rate_search(found["rates"], found["losses"], found["suggestion"])
@@ -218,7 +216,7 @@ def _compare_with_head(session: Session) -> None:
         # A crash may have come between the end of the phase and this.
         if not any(r.get("text") == text for r in recorded[since:]):
             session.run.record("warning", phase="full", text=text)
-            session.console.line(f"note  {text}")
+            session.console.note(text)
 
 
 def _already_done(session: Session, phase: str) -> bool:

@@ -11,6 +11,8 @@ from tf_transfer.session import Session
 
 # Options of which another value may take an interrupted phase on. More epochs than before may, too.
 _HARMLESS = {"patience"}
+# Records with which a phase begins, its start and its plan: where no checkpoint is, it goes back to these.
+_FIRST_RECORDS = 2
 
 
 class Resume:
@@ -25,8 +27,7 @@ class Resume:
 
     def __init__(self, session: Session, phase: str, identity: Mapping[str, Any], history: list):
         every = parse_every(session.config.run.checkpoint_every)
-        warn = lambda text: session.console.line(f"note  {text}")  # noqa: E731
-        self.checkpoints = Checkpoints(session.run, phase, every, warn)
+        self.checkpoints = Checkpoints(session.run, phase, every, session.console.note)
         self.run, self.phase, self.history, self.restart = session.run, phase, history, session.restart
         self.identity, self._begun, self._before = dict(identity), time.monotonic(), 0.0
         self._given = session.given
@@ -56,7 +57,8 @@ class Resume:
             longer = name == "epochs" and old is not None and new >= old
             follows = name == "ema" and name not in self._given
             if old != new and not longer and not follows and name not in _HARMLESS:
-                found.append(f"{name} was {old!r}, now {new!r}")
+                shorter = f"epochs was {old:g}, now {new:g} (more would be taken)" if name == "epochs" and old else None
+                found.append(shorter or f"{name} was {old!r}, now {new!r}")
         return found
 
     @property
@@ -90,8 +92,7 @@ class Resume:
         if self._found:
             self._before, self._begun = self._found.facts["seconds"], time.monotonic()
         found, self._found = self._found or self.checkpoints.load(), None
-        # Without one it begins again, under the start and the plan that are recorded.
-        self.run.rewind(self.phase, found.facts["records"] if found else 2)
+        self.run.rewind(self.phase, found.facts["records"] if found else _FIRST_RECORDS)
         self.history[:] = found.facts["history"] if found else []
         return dataclasses.replace(found, facts=found.facts["fit"]) if found else None
 
@@ -110,7 +111,3 @@ class Resume:
                 "seconds": self.seconds,
             },
         )
-
-    def clear(self) -> None:
-        """Removes the checkpoints: the phase has ended."""
-        self.checkpoints.clear()

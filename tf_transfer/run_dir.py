@@ -225,7 +225,10 @@ class RunDir:
         try:
             yield
         except OSError as e:
-            raise UserError(f"--run_dir={one_line(self.path)!r} cannot be written: {e.strerror or one_line(e)}.") from e
+            # A file where a folder is to be is told by its name; of another failure the folder says enough.
+            where = f" ({one_line(e.filename)})" if isinstance(e, (FileExistsError, NotADirectoryError)) else ""
+            told = f"--run_dir={one_line(self.path)!r} cannot be written: {e.strerror or one_line(e)}{where}."
+            raise UserError(told) from e
 
 
 def finished_runs(parent: Path, phase: str) -> list[Path]:

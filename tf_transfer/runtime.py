@@ -1,5 +1,6 @@
 """The machine: devices, tf.distribute strategy, precision, seeds."""
 
+import contextlib
 import os
 import platform
 import sys
@@ -185,6 +186,33 @@ class precision_policy:  # noqa: N801
 
     def __exit__(self, *error):
         keras.config.set_dtype_policy(self.before)
+
+
+class PeakMemory:
+    """Context that measures the most memory in use inside: of the first GPU, or of the whole process on CPUs.
+
+    Attributes:
+        bytes: known when it is left; None where the system does not tell.
+    """
+
+    bytes: int | None = None
+
+    def __enter__(self):
+        self.gpu = bool(tf.config.list_physical_devices("GPU"))
+        if self.gpu:
+            tf.config.experimental.reset_memory_stats("GPU:0")
+        with contextlib.suppress(OSError):
+            # Linux forgets the highest mark of a process that writes this.
+            Path("/proc/self/clear_refs").write_text("5")
+        return self
+
+    def __exit__(self, *error):
+        if self.gpu:
+            self.bytes = tf.config.experimental.get_memory_info("GPU:0")["peak"]
+            return
+        with contextlib.suppress(OSError):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            self.bytes = next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
 
 
 def facts(strategy: tf.distribute.Strategy, precision: str) -> dict:

@@ -42,12 +42,12 @@ def _evaluate(session: Session, models: list[str]) -> None:
     if unreadable:
         text = f"{len(unreadable)} test pictures could not be read and are left out: {'; '.join(unreadable[:20])}"
         records.append({"kind": "warning", "text": text})
-        session.console.line(f"note  {len(unreadable)} test pictures could not be read, such as {unreadable[0]}")
+        session.console.note(f"{len(unreadable)} test pictures could not be read, such as {unreadable[0]}")
     if duplicates:
         text = f"{len(duplicates)} test pictures also stand among the training ones: {'; '.join(duplicates[:20])}"
         records.append({"kind": "warning", "text": text})
-        session.console.line(
-            f"note  {len(duplicates)} test pictures also stand among the training ones, such as {duplicates[0]}"
+        session.console.note(
+            f"{len(duplicates)} test pictures also stand among the training ones, such as {duplicates[0]}"
         )
     logits = {}
     if (source := _source_logits(session, split, class_names)) is not None:

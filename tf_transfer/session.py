@@ -13,7 +13,7 @@ from typing import Any
 
 from tf_transfer import defaults, runtime
 from tf_transfer.config import TRAINING_PHASES, Config, pick
-from tf_transfer.console import Console
+from tf_transfer.console import Console, Nowhere
 from tf_transfer.data import splits, training_data
 from tf_transfer.data.sources import open_source
 from tf_transfer.data.training_data import TrainingData
@@ -98,6 +98,31 @@ class Session:
         # As JSON gives them back.
         return json.loads(json.dumps(values, default=str))
 
+    def branch(
+        self, name: str, data: TrainingData, seed: int | None = None, model: Any = None, training: Any = None
+    ) -> "Session":
+        """Returns a session of the same command that keeps what it does in a folder of this run, and says nothing.
+
+        Args:
+            name: of the folder, below this run's.
+            data: what it trains and validates on.
+            seed: where it is another one.
+            model: its `config.Model`, where it is another one.
+            training: its `config.Training`, where it is another one.
+        """
+        model = model or self.config.model
+        if model.weights == "source":
+            # That is this run's, not the branch's.
+            model = dataclasses.replace(model, weights=str(self.run.path / "source"))
+        run = dataclasses.replace(self.config.run, run_dir=str(self.run.path / name))
+        run = run if seed is None else dataclasses.replace(run, seed=seed)
+        config = dataclasses.replace(self.config, run=run, model=model, training=training or self.config.training)
+        folder = RunDir(run.run_dir, self.run.writes)
+        folder.propose(config.to_dict())
+        branch = Session(config, self.given, folder, Console(Nowhere()), self.command)
+        branch.strategy, branch._data = self.strategy, {(config.data.dataset, True): data}
+        return branch
+
     def open(self, dataset: str):
         """Opens a data set by its spec."""
         return open_source(dataset, data_dir=self.config.data.data_dir, max_unreadable=self.config.data.max_unreadable)
@@ -133,13 +158,13 @@ class Session:
         weighing = self.config.data.class_weights
         loaded = training_data.load_training(source, dataset, plan, weighing, self.image_size)
         if loaded.validation is None:
-            self.console.line(
-                "note  the label budget leaves nothing to validate on: what is trained last is kept, unselected."
+            self.console.note(
+                "the label budget leaves nothing to validate on: what is trained last is kept, unselected."
             )
         for kind, texts in loaded.facts["notes"].items():
             many = f"{len(texts)}, such as " if len(texts) > 1 else ""
             for text in texts[:1]:
-                self.console.line(f"note  {kind}: {many}{text}")
+                self.console.note(f"{kind}: {many}{text}")
         return loaded
 
     def sample(self, count: int) -> tuple[splits.Split, tuple[str, ...]]:
@@ -179,7 +204,7 @@ class Session:
         if read[-1:] != ["test_read"]:
             self.run.record("test_read", n=len(split), times=before + 1)
             if before:
-                self.console.line(f"note  the test split is read again, {before + 1} times in this run, as recorded.")
+                self.console.note(f"the test split is read again, {before + 1} times in this run, as recorded.")
         return split, tuple(source.class_names), duplicates, source.notes.get("unreadable", [])
 
     def pretrained(self, num_classes: int, source: str | None = None, precision: str | None = None) -> Classifier:
@@ -267,14 +292,14 @@ class Session:
         training = dataclasses.replace(self.config.training, **other)
         plan = defaults.resolve(training, phase, facts)
         if plan.feature_views and not (defaults.solved(plan.optimizer) or pick(training.optimizer, phase)):
-            self.console.line(
-                f"note  {phase} trains in steps, since an option of steps was given; one for another phase alone, such "
+            self.console.note(
+                f"{phase} trains in steps, since an option of steps was given; one for another phase alone, such "
                 "as --epochs=full:8, leaves it to be solved."
             )
         asked = training.augment
         if plan.feature_views and asked not in (None, plan.augment):
-            self.console.line(
-                f"note  {phase} trains on features computed beforehand, {plan.feature_views} of each picture: of "
+            self.console.note(
+                f"{phase} trains on features computed beforehand, {plan.feature_views} of each picture: of "
                 f"--augment={one_line(asked)} it sees {plan.augment}. --feature_views=8 shows more, 0 all in each step."
             )
         return plan
@@ -294,7 +319,7 @@ class Session:
         where = self.config.run.feature_store
         folder = None if where == OFF else Path(os.path.expanduser(where)) if where else default_folder()
         # A store that nobody asked for must not end a run.
-        warn = None if where else lambda text: self.console.line(f"note  {text}")
+        warn = None if where else self.console.note
         return FeatureStore(folder, int(self.config.run.feature_store_gb * 1e9), warn)
 
     def progress(self, label: str) -> Callable[[int, int, str], None]:

@@ -1,6 +1,5 @@
 """One pass of a frozen backbone over the data, and the scaling that makes a head quick to train."""
 
-import collections
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from tf_transfer.data.arrays import release, temporary
 from tf_transfer.data.batches import DRAWS
 from tf_transfer.data.splits import Split
 from tf_transfer.features.store import FeatureStore
+from tf_transfer.features.together import SharedStore
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.training.tasks import Predictor
 
@@ -93,60 +93,10 @@ def extract(
 
     facts = {**(facts or {}), "views": [views.number, views.augment, views.seed], "pictures": split.fingerprint}
     shape = (views.number * total, classifier.num_features)
-    get = _together(strategy, store) if runtime.several_hosts(strategy) else store.get
-    made, here = get(facts, shape, compute)
+    if runtime.several_hosts(strategy):
+        store = SharedStore(store, strategy)
+    made, here = store.get(facts, shape, compute)
     return Split(made, np.tile(split.labels, views.number), list(split.names) * views.number), here
-
-
-def _together(strategy: tf.distribute.Strategy, store: FeatureStore) -> Callable:
-    """Returns the store's `get` for workers on several hosts: the chief's store decides for all what is computed.
-
-    All compute the rows that it lacks, each its share of every batch; the others get from the chief what it has. The
-    chief says where each pass begins, and with the number of rows that there is none to come: its store may begin again
-    when its disk is full.
-    """
-
-    def announced(start: int) -> int:
-        return int(runtime.from_chief(strategy, np.array([start], np.int64))[0])
-
-    def of_chief(facts, shape, compute):
-        begun = [shape[0]]
-
-        def announcing(start):
-            begun.append(announced(start))
-            passing = compute(start)
-            try:
-                for rows in passing:  # noqa: UP028, as `yield from` would close what the others go on with
-                    yield rows
-            finally:
-                # The others are in the midst of it, whatever became of what was made here.
-                collections.deque(passing, maxlen=0)
-
-        made, here = store.get(facts, shape, announcing)
-        announced(shape[0])
-        return made, here, min(begun)
-
-    def of_others(shape, compute):
-        made, begun = temporary(shape, np.float32), [shape[0]]
-        while (row := announced(0)) < shape[0]:
-            begun.append(row)
-            for rows in compute(row):
-                made[row : row + len(rows)] = rows
-                row += len(rows)
-        return made, 0, min(begun)
-
-    def get(facts, shape, compute):
-        chief = runtime.is_chief(strategy)
-        made, here, start = of_chief(facts, shape, compute) if chief else of_others(shape, compute)
-        # What lies before every pass was in the chief's store.
-        for first in range(0, start, _ROWS):
-            part = slice(first, min(first + _ROWS, start))
-            rows = runtime.from_chief(strategy, np.asarray(made[part]))
-            if not chief:
-                made[part] = rows
-        return made, here
-
-    return get
 
 
 class _View:

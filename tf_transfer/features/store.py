@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from tf_transfer import atomic
 from tf_transfer.data.arrays import release, temporary
 from tf_transfer.errors import UserError, one_line
 
@@ -97,7 +98,7 @@ class FeatureStore:
         for rows in compute(here) if here < shape[0] else ():
             file.write(np.ascontiguousarray(rows, np.float32).tobytes())
         os.fsync(file.fileno())
-        (place / FACTS).write_text(json.dumps({"digest": _digest(place / PARTIAL), **facts}, indent=1) + "\n")
+        (place / FACTS).write_text(json.dumps({"digest": atomic.digest(place / PARTIAL), **facts}, indent=1) + "\n")
         os.replace(place / PARTIAL, place / FEATURES)
         return np.memmap(place / FEATURES, np.float32, "r", shape=shape), here
 
@@ -147,17 +148,12 @@ def _at_work(place: Path) -> bool:
         return False
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:_NAME]
-
-
 def _whole(place: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """Returns a finished array, marked as used now where that may be written; None without, or damaged."""
     try:
         if (place / FEATURES).stat().st_size != 4 * shape[0] * shape[1]:
             return None
-        if json.loads((place / FACTS).read_text())["digest"] != _digest(place / FEATURES):
+        if json.loads((place / FACTS).read_text())["digest"] != atomic.digest(place / FEATURES):
             return None
         found = np.memmap(place / FEATURES, np.float32, "r", shape=shape)
     except (FileNotFoundError, ValueError, KeyError, TypeError):

@@ -115,6 +115,7 @@ class _Fit:
         self.start = self._arrays() if config.on_nan == "rollback" else None
 
     def run(self) -> FitResult:
+        """Trains to the end, or raises; see `fit`."""
         self._restore(self.checkpoints.load())
         stream = self._stream()
         while not self.result.stopped_early and (left := [e for e in self.ends if e > self.result.epochs]):
@@ -122,12 +123,9 @@ class _Fit:
                 self._train(stream, left[0])
                 self._validate(left[0])
                 self.result.stopped_early = self._waited_enough(left[0])
-                # Workers on several hosts agree in their steps alone.
-                stop = None if self.agreeing else interrupts.requested()
-                if stop or (not self.agreeing and self.checkpoints.due(self.result.steps)):
-                    self._save()
-                if stop:
-                    raise interrupts.Stopped(stop, saved=not isinstance(self.checkpoints, Unkept))
+                if not self.agreeing:
+                    # Workers on several hosts agree in their steps alone.
+                    self._pause(interrupts.requested(), self.checkpoints.due(self.result.steps))
             except _DivergedError as e:
                 self._roll_back(e)
                 stream = self._stream()
@@ -162,13 +160,17 @@ class _Fit:
                 now = time.perf_counter()
                 self.at.epoch_seconds += now - begun
                 begun = now
-                self._save()
-            if stop:
-                raise interrupts.Stopped(stop, saved=not isinstance(self.checkpoints, Unkept))
+                self._pause(stop, due)
         self.at.epoch_seconds += time.perf_counter() - begun
-        if not self.agreeing and (stop := interrupts.requested()):
+        if not self.agreeing:
             # Rather than after a validation that may be long.
+            self._pause(interrupts.requested(), False)
+
+    def _pause(self, stop: int | None, due: bool) -> None:
+        """Saves where it is time to, or a signal asks to stop; then stops for it."""
+        if stop or due:
             self._save()
+        if stop:
             raise interrupts.Stopped(stop, saved=not isinstance(self.checkpoints, Unkept))
 
     def _read(self, waiting: list) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Makes docs/results.md: runs what it tells, keeps the records in docs/results.json, writes the page from them.
 
-    python -m benchmarks.results --shared=../shared/data [--only=quickstart,cifar10,flowers,bn_policy,engine]
+    python -m benchmarks.results --shared=../shared/data [--only=quickstart,cifar10,flowers,assess_digits,...]
 
 Every run is a fresh process, timed whole (imports, data, training, test), on the machine of the moment.
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import results_page, runner
+from benchmarks import assessments, results_page, runner
 from benchmarks.runner import ROOT
 
 SEEDS = (0, 1, 2)
@@ -130,6 +130,7 @@ SECTIONS: dict[str, Callable[[Path, Path], dict]] = {
     "flowers": flowers,
     "bn_policy": bn_policy,
     "engine": engine,
+    **assessments.SECTIONS,
 }
 
 

@@ -125,7 +125,7 @@ def test_every_other_option_is_held_fast():
     }
     free = {"run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset"}
     free |= {"feature_store", "feature_store_gb", "export_precision", "xla"}
-    free |= {"checkpoint_every", "on_nan", "worker_timeout"}
+    free |= {"checkpoint_every", "on_nan", "worker_timeout", "assess_budget", "shifted", "backbones"}
     untrained = {name for name, (stage, _) in config.option_fields().items() if stage != "training"}
     assert set(others) == untrained - free
     before = recorded()

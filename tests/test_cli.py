@@ -38,7 +38,19 @@ def test_help_is_quick_grouped_and_short(tmp_path):
     assert imported == "False"
     assert max(map(len, text.splitlines())) <= 120
     titles = re.findall(r"^(\w+)", text, re.MULTILINE)
-    assert titles == ["Fine", "usage", "Phases", "Command", "Data", "Model", "Training", "Run", "Predict"]
+    assert titles == [
+        "Fine",
+        "usage",
+        "Phases",
+        "Command",
+        "Data",
+        "Model",
+        "Training",
+        "Run",
+        "Assess",
+        "Predict",
+        "Compare",
+    ]
     listed = re.findall(r"^  --(\w+) ", text, re.MULTILINE)
     assert len(listed) == len(set(listed)) <= 50
     ours = {f.name for f in flags.FLAGS.flags_by_module_dict()[cli.__name__]}
@@ -50,7 +62,7 @@ def test_help_is_quick_grouped_and_short(tmp_path):
 def test_every_phase_of_the_command_line_has_its_function():
     from tf_transfer import phases
 
-    assert {*phases.PHASES.names(), "predict"} == set(cli.PHASES)
+    assert {*phases.PHASES.names(), "predict", "compare"} == set(cli.PHASES)
     assert set(cli.ALL) <= set(cli.PHASES)
     assert list(config.TRAINING_PHASES) == [p for p in cli.PHASES if p in config.TRAINING_PHASES]
 

@@ -63,7 +63,9 @@ def test_values_go_over_a_base():
 
 def test_option_names_are_unique_and_explained():
     stages = [
-        f.name for stage in ("data", "model", "training", "run") for f in dataclasses.fields(getattr(Config(), stage))
+        f.name
+        for stage in ("data", "model", "training", "run", "assess")
+        for f in dataclasses.fields(getattr(Config(), stage))
     ]
     assert len(stages) == len(set(stages)) == len(OPTIONS)
     assert all(len(facts["help"]) > 5 for facts in OPTIONS.values())

@@ -13,12 +13,13 @@ PACKAGE = Path(__file__).resolve().parents[1] / "tf_transfer"
 # From the top down; a module imports from lower layers, and from its own layer as long as nothing goes round.
 LAYERS = (
     {"cli"},
-    {"api", "predicting"},
+    {"api", "predicting", "comparing"},
     {"phases"},
+    {"assess"},
     {"fitting", "scoring", "dry_run"},
     {"heads", "resume"},
     {"session"},
-    {"data", "models", "features", "training", "evaluation", "report", "export", "serving"},
+    {"data", "models", "features", "training", "evaluation", "report", "export", "serving", "corruptions"},
     {
         "config",
         "defaults",
@@ -47,6 +48,7 @@ STAGES = {
     "evaluation": set(),
     "report": set(),
     "serving": set(),
+    "corruptions": set(),
 }
 
 

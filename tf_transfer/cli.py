@@ -24,6 +24,8 @@ PHASES = {
     "scratch": "the control: the same network from random weights",
     "lr_find": "propose a learning rate for the next phase, with its curve",
     "evaluate": "score every trained model on the test split, which is read here only",
+    "assess": "tell how well the network adapts, with controls, label budget, shift, and a verdict",
+    "compare": "put --runs side by side",
     "export": "write the SavedModel and check it against the model",
     "predict": "label --images with an exported model",
     "report": "write report.html",
@@ -38,6 +40,7 @@ _COMMAND_FLAGS = {
     "debug": (False, "show the traceback of an error"),
     "saved_model": (None, "predict: the exported model (default: this run's)"),
     "images": (None, "predict: a file, a folder or a glob"),
+    "runs": (None, "compare: run directories, separated by commas"),
     "predictions": (None, "predict: the .csv or .jsonl file to write (default: in the run directory)"),
 }
 _PREDICT_FLAGS = ("saved_model", "images", "predictions")
@@ -47,7 +50,9 @@ _GROUPS = (
     ("Model", "model"),
     ("Training (a value, or one a phase: --epochs=head:5,full:8)", "training"),
     ("Run", "run"),
+    ("Assess", "assess"),
     ("Predict", _PREDICT_FLAGS),
+    ("Compare", ("runs",)),
 )
 
 
@@ -149,6 +154,8 @@ def _dispatch(argv: Sequence[str]) -> int:
         console.note(f"{', '.join(idle)}: for --phase=predict alone, which was not asked for.")
     if names == ["predict"]:
         return _predict(console, given)
+    if "compare" in names:
+        return _compare(console, names, given)
     from tf_transfer import api
 
     with contextlib.nullcontext() if values.dry_run else api.writing(given):
@@ -176,6 +183,17 @@ def _phases(text: str | None) -> list[str]:
             raise unknown_name("--phase", name, known)
         names += ALL if name == "all" else [name]
     return names
+
+
+def _compare(console: Console, names: Sequence[str], given: dict) -> int:
+    from tf_transfer import comparing
+
+    if len(names) > 1:
+        raise UserError("--phase=compare compares runs that are there; give it alone.")
+    if not flags.FLAGS.runs:
+        raise UserError("--phase=compare: say which run directories with --runs=a,b,...")
+    comparing.compare(flags.FLAGS.runs, given.get("run_dir"), console)
+    return 0
 
 
 def _predict(console: Console, given: dict) -> int:

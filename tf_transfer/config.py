@@ -121,7 +121,18 @@ class Run:
     export_precision: str = option(None, "of the exported model (default: as trained)", choices=("float32", "bfloat16"))
 
 
-STAGES = {"data": Data, "model": Model, "training": Training, "run": Run}
+@dataclass(frozen=True)
+class Assess:
+    """What an assessment looks at, and for how long."""
+
+    assess_budget: float = option(
+        5.0, "minutes; decides how many labels, seeds and pictures are tried", float, low=0.1, high=1e5
+    )
+    shifted: str = option(None, "your pictures under other conditions, name:spec,..., such as phone:folder(path=...)")
+    backbones: str = option(None, "other candidates to forecast and try, such as 'mobilenet_v2|resnet50'")
+
+
+STAGES = {"data": Data, "model": Model, "training": Training, "run": Run, "assess": Assess}
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,7 @@ class Config:
     model: Model = Model()
     training: Training = Training()
     run: Run = Run()
+    assess: Assess = Assess()
 
     def __post_init__(self):
         for stage in STAGES:

@@ -82,7 +82,9 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
         session.run.record("resume", phase=phase, step=resume.step, command=session.command)
         session.console.line(f"{phase}  goes on from step {resume.step:,}")
     fit = heads.solve if defaults.solved(plan.optimizer) else _descend
-    end = fit(session, phase, classifier, data, plan, log, resume)
+    with runtime.PeakMemory() as memory:
+        end = fit(session, phase, classifier, data, plan, log, resume)
+    end["peak_bytes"] = memory.bytes
     end["seconds"] = seconds = resume.seconds
     end["validation_examples"] = len(data.validation) if data.validation is not None else 0
     # First what goes out of date, so that nothing stands on a model that is no longer there.

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_transfer import cluster, defaults, fitting, runtime, scoring
 from tf_transfer import export as exporter
+from tf_transfer.assess import assessment
 from tf_transfer.config import TRAINING_PHASES, Training, pick
 from tf_transfer.errors import LostWorkerError, UserError, one_line
 from tf_transfer.models import weights
@@ -103,6 +104,12 @@ def evaluate(session: Session) -> None:
     scoring.evaluate(session)
 
 
+@PHASES.register("assess")
+def assess(session: Session) -> None:
+    """Tells how well the network adapts, at what cost, and what to do."""
+    assessment.assess(session)
+
+
 @PHASES.register("export")
 def export(session: Session) -> None:
     """Writes the SavedModel of the last trained phase and checks it against that model."""
@@ -153,7 +160,7 @@ def _export(session: Session, phase: str, what: dict) -> dict:
 def report(session: Session) -> None:
     """Writes the run's page, `report.html`."""
     records, config = session.run.records(), session.config
-    if not any(r.get("kind") == "phase_end" for r in records):
+    if not any(r.get("kind") in ("phase_end", "assessment") for r in records):
         raise UserError(
             f"--phase=report: nothing has been trained in {one_line(session.run.path)} yet; run --phase=head first."
         )
@@ -174,6 +181,8 @@ def run(session: Session, names: Sequence[str]) -> None:
     fitting.check_specs(session.config)
     for name in set(names) & set(TRAINING_PHASES):
         defaults.check(session.config.training, name)
+    if "assess" in names:
+        assessment.check(session.config)
     if names[:1] == ["source"] and names[1:]:
         # A wrong target is told now, not when the source model has been trained.
         session.open(session.config.data.dataset)

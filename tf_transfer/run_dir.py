@@ -16,7 +16,7 @@ from tf_transfer.errors import UserError, one_line
 CONFIG, RECORDS, DONE, HISTORY = "config.json", "records.jsonl", "done.json", "history.csv"
 # The folders of a run: they are replaced and removed whole.
 PARTS = ("source", "head", "full", "scratch", "evaluate", "saved_model", "samples", "data", "tensorboard",
-         "checkpoints")  # fmt: skip
+         "checkpoints", "assess")  # fmt: skip
 # Where they go when a run is started over.
 REPLACED = "replaced"
 # In it while they are being moved: the configuration of the new run.
@@ -32,6 +32,7 @@ class RunDir:
         tensorboard/PHASE  event files, where tensorboard is installed
         evaluate/          predictions and metrics        samples/    some test pictures
         saved_model/1      the export                     report.html
+        assess/            trainings and result of an assessment
         replaced/          what the run held before it was started over with other options
 
     Every file is written beside its place and renamed, so that a reader finds it whole or not at all.

@@ -50,6 +50,7 @@ class Session:
     phases: Sequence[str] = ()
     _data: dict = field(default_factory=dict)
     _recorded: list = field(default_factory=list)
+    _test: tuple | None = None
 
     @cached_property
     def strategy(self):
@@ -186,12 +187,17 @@ class Session:
             self.run.write_json("data/digests.json", {digest.hex(): place for digest, place in data.digests.items()})
 
     def test_data(self) -> tuple[splits.Split, tuple[str, ...], list[str], list[str]]:
-        """Reads the test split: for `evaluate`, which does it once.
+        """Reads the test split, once a command: for `evaluate` and `assess`.
 
         Returns:
             The split, the class names, the pictures of it that also stand among the training ones, and those that
             could not be read.
         """
+        if self._test is None:
+            self._test = self._read_test()
+        return self._test
+
+    def _read_test(self) -> tuple[splits.Split, tuple[str, ...], list[str], list[str]]:
         source = self.open(self.config.data.dataset)
         if "test" not in source.splits:
             raise UserError(f"--dataset={one_line(self.config.data.dataset)!r} has no test split to evaluate on.")

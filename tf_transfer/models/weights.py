@@ -143,6 +143,29 @@ def _as_from_a_file(backbone: backbones.Backbone, size: int, model):
     return plain
 
 
+def imagenet_head(backbone: backbones.Backbone, features: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the ImageNet classifier on top of a network, as kernel `[features, 1000]` and bias `[1000]`.
+
+    None where it is neither here nor to be downloaded, or reads something else than the pooled features.
+
+    Args:
+        backbone: the parsed spec.
+        features: width of the pooled features.
+    """
+    try:
+        with _socket_timeout(8.0), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*Weights for input shape")
+            model = backbone.function()(weights="imagenet", **backbones.constructor_arguments(backbone))
+    # Keras raises a bare Exception when a download fails.
+    except Exception as e:
+        if "URL fetch failure" in str(e):
+            return None
+        raise
+    kernel, bias = next(w for layer in reversed(model.layers) if len(w := layer.get_weights()) == 2)
+    kernel = kernel.reshape(-1, kernel.shape[-1])
+    return (kernel, bias) if len(kernel) == features else None
+
+
 @contextmanager
 def _socket_timeout(seconds: float):
     """A network that drops packets must fail in seconds; urllib by itself waits for minutes."""

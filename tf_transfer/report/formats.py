@@ -86,3 +86,26 @@ def setting(value: Any) -> str:
     if isinstance(value, float) and number(value) is not None:
         return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def signed(estimate: Mapping | None) -> str:
+    """Returns a difference of accuracies with its interval, in points."""
+    if not estimate or number(estimate.get("value")) is None:
+        return DASH
+    return f"{points(estimate['value'])} ({points(estimate.get('low'))} to {points(estimate.get('high'))})"
+
+
+def shares(estimate: Mapping | None) -> str:
+    """Returns a share with its interval, in per cent."""
+    if not estimate or number(estimate.get("value")) is None:
+        return DASH
+    low, high = (percent(estimate.get(end)) for end in ("low", "high"))
+    return f"{percent(estimate['value'])} ({low} to {high})"
+
+
+def decimals(estimate: Mapping | None, digits: int = 3) -> str:
+    """Returns a number with its interval."""
+    if not estimate or number(estimate.get("value")) is None:
+        return DASH
+    low, high = (decimal(estimate.get(end), digits) for end in ("low", "high"))
+    return f"{decimal(estimate['value'], digits)} ({low} to {high})"

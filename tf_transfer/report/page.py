@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from tf_transfer.errors import one_line
-from tf_transfer.report import formats, sections, summary
+from tf_transfer.report import assessment, formats, sections, summary
 from tf_transfer.report.tables import comparison_table
 
 _FILTERS = (
@@ -43,6 +43,7 @@ def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str
         "date": one_line(records[-1].get("time", ""))[:10] if records else "",
         "split": summary.main_split(records),
         "rows": rows,
+        "card": assessment.scorecard(summary.latest(held, "assessment")),
         "headline": sections.headline(model, evaluated, held),
         "comparison": sections.comparison(rows),
         "learning": sections.learning(held),
@@ -59,7 +60,7 @@ def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str
         "settings": settings,
         "others": [r for r in held if r.get("kind") == "evaluation" and r.get("metrics") and r is not evaluation],
     }
-    return _environment().get_template("template.html").render(context)
+    return environment().get_template("template.html").render(context)
 
 
 def _distinct(texts: Iterable[str | None]) -> list[str]:
@@ -83,7 +84,8 @@ def _find(settings: Mapping[str, Any], key: str) -> str | None:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Returns what renders the pages, with the filters that write numbers."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -28,19 +28,22 @@ from tf_transfer.report.figure import (
 )
 from tf_transfer.report.formats import count, number, percent
 
-_MODEL_COLOURS = {"source": GREY, "head": SKY, "full": BLUE, "scratch": ORANGE}
+_MODEL_COLOURS = {
+    "source": GREY, "head": SKY, "full": BLUE, "scratch": ORANGE, "random head": PURPLE, "blind guess": GREY,
+}  # fmt: skip
 _DASHES = (0, (4, 2))
 
 
-def model_comparison(rows: Sequence[Mapping]) -> str:
+def model_comparison(rows: Sequence[Mapping], name: str = "comparison") -> str:
     """Draws the accuracy of each model as a bar from 0 with its 95 % interval.
 
     Args:
         rows: of `tables.comparison_table`; those without an accuracy are left out.
+        name: unique among the plots of a page.
     """
     rows = [r for r in rows if number((r["accuracy"] or {}).get("value")) is not None]
     spare = iter([GREEN, PURPLE, VERMILLION] * len(rows))
-    with plot("comparison", WIDTH, 64 * len(rows) + 28, (2, 2, 4, 24)) as p:
+    with plot(name, WIDTH, 64 * len(rows) + 28, (2, 2, 4, 24)) as p:
         for y, row in enumerate(rows):
             p.ax.barh(y, row["accuracy"]["value"], 0.3, color=_MODEL_COLOURS.get(row["model"]) or next(spare))
             _whiskers(p.ax, y, row["accuracy"])
@@ -139,17 +142,18 @@ def class_bars(per_class: Sequence[Mapping]) -> str:
     return p.svg
 
 
-def reliability(bins: Mapping[str, Sequence]) -> str:
+def reliability(bins: Mapping[str, Sequence], name: str = "reliability") -> str:
     """Draws a reliability diagram: accuracy at each level of confidence, above the share of predictions there.
 
     Args:
         bins: `edges`, `count`, `confidence` and `accuracy` of a `score` record; None marks an empty bin.
+        name: unique among the plots of a page.
     """
     filled = np.flatnonzero(bins["count"])
     confidence, accuracy, counts = (np.array(bins[k], float)[filled] for k in ("confidence", "accuracy", "count"))
     left, width = np.array(bins["edges"])[filled], 0.92 * np.diff(bins["edges"])[filled]
     both, shares = np.minimum(accuracy, confidence), counts / counts.sum()
-    with plot("reliability", WIDTH, 450, (54, 20, 28, 124)) as p:
+    with plot(name, WIDTH, 450, (54, 20, 28, 124)) as p:
         p.ax.bar(left, both, width, align="edge", color=SKY, alpha=0.5)
         gap = {"bottom": both, "align": "edge", "alpha": 0.6}
         p.ax.bar(left, confidence - both, width, color=VERMILLION, label="too sure", **gap)

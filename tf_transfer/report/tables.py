@@ -45,7 +45,7 @@ def format_table(rows: Sequence[Mapping]) -> str:
         cells = [one_line(row["model"], 40), row["what"] or "-", f"{_percent(accuracy)} {_interval(accuracy)}".strip()]
         cells += [_number((row[name] or {}).get("value"), ".3f") for name in ("macro_f1", "nll", "ece")]
         lines.append([*cells, _number(row["trained_parameters"], ",.0f"), _number(row["seconds"], ".1f")])
-    return _aligned(lines, left=2)
+    return aligned(lines, left=2)
 
 
 def metrics_table(metrics: Mapping) -> str:
@@ -62,7 +62,7 @@ def metrics_table(metrics: Mapping) -> str:
         shares = [_number(c[name], ".3f") for name in ("precision", "recall", "f1")]
         lines.append([one_line(c["name"], 40), *shares, _number(c["support"], ",.0f")])
     note = f"\n({left_out} more classes with a higher F1)" if left_out else ""
-    return _aligned(lines, left=1) + note
+    return aligned(lines, left=1) + note
 
 
 def _percent(estimate: Mapping) -> str:
@@ -79,8 +79,8 @@ def _number(value: float | None, form: str) -> str:
     return "-" if number(value) is None else format(value, form)
 
 
-def _aligned(lines: Sequence[Sequence[str]], left: int) -> str:
-    """Joins cells into lines; the first `left` columns align left, the others right."""
+def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
+    """Joins cells into lines, the first being the header; the first `left` columns align left, the others right."""
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     lines = [lines[0], ["-" * w for w in widths], *lines[1:]]
     return "\n".join(

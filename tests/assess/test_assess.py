@@ -1,0 +1,154 @@
+"""An assessment from start to end on a small network: blocks, records, resumption, and what it refuses."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tools
+
+from tf_transfer import api
+from tf_transfer.errors import UserError
+from tf_transfer.report import page
+
+OPTIONS = tools.TINY | {
+    "examples_per_class": 16,
+    "source_dataset": "rendered_digits",
+    "weights": "source",
+    "epochs": {"source": 0.2, "full": 1, "scratch": 1},
+    "assess_budget": 0.8,
+    "shifted": "drawn:rendered_digits",
+}
+
+
+@pytest.fixture(scope="module")
+def assessed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("assessed")
+    phases = ("source", "assess", "report")
+    api.fine_tune(**OPTIONS, run_dir=folder / "run", phases=phases, quiet=True)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def record(assessed):
+    return [r for r in records(assessed) if r["kind"] == "assessment"][-1]
+
+
+def records(run):
+    return [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+
+
+def test_every_block_is_there_with_its_controls(record):
+    blocks = record["blocks"]
+    assert set(blocks) == {"outcome", "gain", "forecast", "distance", "drift", "shift", "trust", "latency"}
+    kinds = blocks["outcome"]["kinds"]
+    assert {"blind guess", "head", "full", "scratch", "random head"} <= set(kinds)
+    assert kinds["full"]["accuracy"]["test"]["n"] == record["n"]["test"] == 797
+    assert {"source", "drawn", "within the target"} <= set(blocks["distance"]["distances"])
+    assert {"knn", "logme", "leep"} <= set(blocks["forecast"]["candidates"]["small_resnet"]["forecasts"])
+    assert np.shape(blocks["shift"]["corruptions"]["kinds"]["full"]["accuracy"]) == (15, 5)
+    assert blocks["drift"]["retention"]["before"]["n"] == 1000
+    assert blocks["trust"]["temperature"] and {"test", "drawn", "corrupted"} <= set(blocks["trust"]["sets"])
+    assert record["verdict"]["advice"] and record["verdict"]["rule"]
+
+
+def test_every_estimate_carries_its_interval_and_its_number(record):
+    def check(value, path=""):
+        if isinstance(value, dict):
+            if "low" in value and value.get("value") is not None and value["low"] is not None:
+                high = value["high"] if value["high"] is not None else np.inf
+                assert value["low"] - 1e-9 <= value["value"] <= high + 1e-9 or "mmd" in path, (path, value)
+            for name, inner in value.items():
+                check(inner, f"{path}/{name}")
+        elif isinstance(value, list):
+            for i, inner in enumerate(value):
+                check(inner, f"{path}/{i}")
+
+    check(record["blocks"])
+
+
+def test_the_test_pictures_are_read_once_and_after_all_training(assessed, record):
+    kinds = [r["kind"] for r in records(assessed)]
+    assert kinds.count("test_read") == 1 and kinds.index("test_read") < kinds.index("assessment")
+    trained = [p.stat().st_mtime for p in assessed.glob("assess/trials/*/*/done.json")]
+    assert len(trained) >= 3 and max(trained) < (assessed / "assess/result/done.json").stat().st_mtime
+
+
+def test_the_accuracies_are_those_of_the_predictions_that_are_kept(assessed, record):
+    with np.load(assessed / "assess/result/predictions.npz") as arrays:
+        labels = arrays["labels test"]
+        for kind in ("head", "full", "scratch"):
+            right = arrays[f"{kind}, all labels, seed 0 test"].argmax(1) == labels
+            told = record["blocks"]["outcome"]["kinds"][kind]["accuracy"]["test"]
+            if told["seeds"] == 1:
+                assert told["value"] == pytest.approx(right.mean())
+
+
+def test_the_same_command_again_is_done_already_and_a_lost_result_costs_no_training(assessed, record, capsys):
+    options = OPTIONS | {"run_dir": assessed, "phases": ("assess",)}
+    api.fine_tune(**options)
+    assert "assess  already done" in capsys.readouterr().out
+    before = {p: p.stat().st_mtime for p in assessed.glob("assess/trials/*/*/done.json")}
+    (assessed / "assess/result/done.json").unlink()
+    api.fine_tune(**options)
+    after = {p: p.stat().st_mtime for p in assessed.glob("assess/trials/*/*/done.json")}
+    assert {p: after[p] for p in before} == before
+    told = [r for r in records(assessed) if r["kind"] == "assessment"][-1]["blocks"]["outcome"]["kinds"]
+    first = record["blocks"]["outcome"]["kinds"]["full"]
+    if told["full"]["accuracy"]["test"]["seeds"] == first["accuracy"]["test"]["seeds"]:
+        assert told["full"]["accuracy"] == first["accuracy"]
+
+
+def test_the_page_begins_with_the_verdict(assessed, record):
+    html = (assessed / "report.html").read_text()
+    assert record["verdict"]["advice"] in html and html.index('class="advice"') < html.index("<main>")
+    for name in ("outcome", "gain", "forecast", "distance", "shift", "trust", "drift"):
+        assert f'id="assess-{name}"' in html, name
+    assert not re.search(r"\bnan\b", html, re.IGNORECASE)
+
+
+def test_a_page_of_an_assessment_that_left_everything_out():
+    """With the least that a record holds."""
+    least = {
+        "kind": "assessment", "split": "validation", "n": {"validation": 10}, "left_out": [{"what": "a", "why": "b"}],
+        "verdict": {"advice": "undecided", "rule": "no time", "numbers": {}, "labels": None},
+        "blocks": {
+            "outcome": {"split": "validation", "labels": 3, "scale": 1.0, "class_names": ["x"], "pairs": [],
+                        "kinds": {"blind guess": {"accuracy": {"validation": {"value": 0.5, "low": 0.3, "high": 0.7,
+                                                                              "n": 10, "seeds": 1}}}}},
+            "gain": {"labels": [3.0], "curves": {"head": [None]}, "gain": [None], "forecast": None, "needed": []},
+            "forecast": {"n": 3, "candidates": {}}, "distance": {}, "drift": {},
+            "shift": {"kinds": ["head"], "sets": {}, "corruptions": None}, "trust": {"split": "validation", "sets": {}},
+            "latency": {},
+        },
+    }  # fmt: skip
+    html = page.render([least], None, "nothing")
+    assert "undecided" in html.lower() and "What was left out" in html
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shifted": "rendered_digits"}, "expected name:spec"),
+        ({"shifted": "a:digits,a:digits"}, "each with a name once|each name once"),
+        ({"shifted": "test:digits"}, "expected name:spec"),
+        ({"backbones": "resnet5o"}, "resnet50"),
+        ({"backbones": "vgg16", "weights": "source"}, "same kind of weights"),
+        ({"assess_budget": 0.0}, "--assess_budget"),
+    ],
+)
+def test_what_it_does_not_take_is_told_before_training(tmp_path, options, message):
+    options = tools.TINY | {"run_dir": tmp_path / "run", "phases": ("assess",), "quiet": True} | options
+    if options["weights"] == "source":
+        options |= {"source_dataset": "rendered_digits", "epochs": 0.05, "phases": ("source", "assess")}
+    with pytest.raises(UserError, match=message):
+        api.fine_tune(**options)
+    assert not list(tmp_path.glob("run/assess/trials/*"))
+
+
+def test_shifted_sets_of_other_classes_are_refused(tmp_path):
+    tools.draw_shapes(tmp_path / "other", 4)
+    with pytest.raises(UserError, match="its classes are not those of the target"):
+        api.fine_tune(
+            **tools.TINY | {"shifted": f"x:{tmp_path / 'other'}"}, run_dir=tmp_path / "run", phases="assess", quiet=True
+        )

@@ -1,0 +1,35 @@
+"""Rankings: agreement with outcomes, and how sure they are."""
+
+import numpy as np
+import pytest
+
+from tf_transfer.evaluation import ranking
+
+
+def test_tau_of_equal_and_of_reversed_orders():
+    assert ranking.weighted_tau([1, 2, 3], [0.1, 0.5, 0.9]) == pytest.approx(1)
+    assert ranking.weighted_tau([3, 2, 1], [0.1, 0.5, 0.9]) == pytest.approx(-1)
+    # Exchanging the two best costs more than exchanging the two worst.
+    best, worst = (ranking.weighted_tau(order, [1, 2, 3, 4]) for order in ([1, 2, 4, 3], [2, 1, 3, 4]))
+    assert best < worst < 1
+    assert ranking.weighted_tau([1], [1]) is None and ranking.weighted_tau([1, 1], [1, 1]) is None
+
+
+def test_the_spread_over_halves_is_the_standard_error():
+    rng = np.random.default_rng(0)
+    widths = []
+    for seed in range(20):
+        x = rng.normal(size=400)
+        found = ranking.score_interval(lambda rows, x=x: x[rows].mean(), 400, 60, seed)
+        assert found["value"] == pytest.approx(x.mean()) and found["low"] < found["value"] < found["high"]
+        widths.append(found["high"] - found["low"])
+    assert np.mean(widths) == pytest.approx(2 * 1.96 / 20, rel=0.12)
+    assert all(len(set(rows)) == 200 for rows in ranking.half_samples(400, 3))
+
+
+def test_ranks_of_networks_that_are_apart_and_of_those_that_are_not():
+    rng = np.random.default_rng(1)
+    shared = rng.normal(size=50)
+    found = ranking.rank_intervals({"a": shared + 5, "b": shared, "c": shared + rng.normal(size=50) * 0.1})
+    assert found["a"] == {"median": 1.0, "low": 1.0, "high": 1.0, "first": 1.0}
+    assert found["b"]["low"] == 2 and found["b"]["high"] == 3 and found["b"]["first"] == 0

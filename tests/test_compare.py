@@ -1,0 +1,71 @@
+"""The compare phase: runs side by side, and those that cannot be."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tools
+from scipy import stats
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run, and another that is right on other pictures."""
+    folder = tmp_path_factory.mktemp("compared")
+    for name in ("one", "other"):
+        shutil.copytree(tools.tiny_run(tmp_path_factory), folder / name)
+    path = folder / "other/evaluate/predictions.npz"
+    with np.load(path) as arrays:
+        changed = dict(arrays)
+    rng = np.random.default_rng(0)
+    changed["full"] = np.eye(10, dtype=np.float32)[np.where(rng.random(797) < 0.9, changed["labels"], 0)] * 5
+    np.savez(path, **changed)
+    return folder
+
+
+def test_runs_stand_side_by_side_with_paired_tests(runs, tmp_path):
+    done = tools.run_py(
+        "--phase=compare", f"--runs={runs / 'one'},{runs / 'other'}", f"--run_dir={tmp_path / 'out'}", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "one - other" in done.stdout and "compare.html" in done.stdout
+    found = json.loads((tmp_path / "out/compare.json").read_text())
+    right = {}
+    for name in ("one", "other"):
+        with np.load(runs / name / "evaluate/predictions.npz") as arrays:
+            right[name] = arrays["full"].argmax(1) == arrays["labels"]
+    assert [r["accuracy"]["value"] for r in found["runs"]] == pytest.approx([r.mean() for r in right.values()])
+    only = [int((right[a] & ~right[b]).sum()) for a, b in (("one", "other"), ("other", "one"))]
+    assert found["pairs"][0]["p_value"] == pytest.approx(stats.binomtest(only[0], sum(only)).pvalue, rel=1e-6)
+    html = (tmp_path / "out/compare.html").read_text()
+    assert "<script" not in html and "http://" not in html and html.count("<svg") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--runs={one}"], "expected two run directories"),
+        (["--runs={one},{one}"], "twice"),
+        (["--runs={one},{one}/head"], "no run"),
+        (["--runs={one},nowhere"], "no run"),
+        (["--runs={one},{bare}"], "not evaluated yet"),
+        (["--runs={one},{short}"], "not evaluated on the same test pictures"),
+        (["--runs={one},{broken}"], "is damaged"),
+        ([], "say which run directories"),
+        (["--runs={one},{other}", "--phase=compare,report"], "give it alone"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(runs, tmp_path, flags, message):
+    places = {name: runs / name for name in ("one", "other")}
+    for name in ("bare", "short", "broken"):
+        places[name] = tmp_path / name
+        shutil.copytree(runs / "one", places[name])
+    shutil.rmtree(places["bare"] / "evaluate")
+    path = places["short"] / "evaluate/predictions.npz"
+    with np.load(path) as arrays:
+        shorter = {k: v[:100] for k, v in arrays.items()}
+    np.savez(path, **shorter)
+    (places["broken"] / "evaluate/predictions.npz").write_bytes(b"nothing")
+    done = tools.run_py("--phase=compare", *(f.format(**places) for f in flags), cwd=tmp_path)
+    tools.assert_refused(done, message)

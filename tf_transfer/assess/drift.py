@@ -1,0 +1,148 @@
+"""Block G: how far fine-tuning moved the network, what it forgot, and what lies between the head and the whole."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tf_transfer.assess import domain
+from tf_transfer.assess.plan import Trial
+from tf_transfer.assess.study import Study
+from tf_transfer.data import pixels
+from tf_transfer.data.splits import Split
+from tf_transfer.evaluation import comparison, ranking, similarity
+from tf_transfer.models import backbones
+from tf_transfer.models.classifier import Classifier
+from tf_transfer.session import Session
+from tf_transfer.training.tasks import Predictor
+
+# Pictures for the similarity of features, and of the source for what was forgotten.
+_PICTURES, _SOURCE = 256, 1000
+# Halves of the pictures from which intervals come.
+_HALVES = 20
+# Shares of the fine-tuned weights on the line from the head-only model.
+_ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
+
+
+def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
+    """Returns block G for the fully fine-tuned model of the first seed."""
+    full = study.ran.get(Trial("full", study.top, study.seed))
+    if full is None:
+        study.clock.leave_out("drift and retention", "no network was fine-tuned")
+        return {}
+    scorer = study.scorer()
+    pretrained, tuned = study.pools[None].classifier, scorer.load(full)
+    pictures = study.data.train.inputs[:: max(1, len(study.data.train) // _PICTURES)][:_PICTURES]
+    found = {"stages": _stages(pretrained, tuned, pictures, study.session), "n": len(pictures)}
+    found["retention"] = _retention(study, tuned)
+    found["interpolation"] = _interpolation(study, full, shifted)
+    return found
+
+
+def _stages(before: Classifier, after: Classifier, pictures: np.ndarray, session: Session) -> list[dict]:
+    """Returns for each stage the distance of the weights and the similarity of the features at its end."""
+    moved = {stage: ({}, {}) for stage in sorted(set(before.stages.values()))}
+    for side, classifier in enumerate((before, after)):
+        for number, layer in enumerate(classifier.backbone.layers):
+            stage = moved[classifier.stages[layer.name]][side]
+            stage.update({f"{number}/{i}": v.numpy() for i, v in enumerate(layer.trainable_weights)})
+    features = [_stage_features(c, pictures, session) for c in (before, after)]
+    return [
+        {
+            "stage": stage,
+            "parameters": sum(a.size for a in moved[stage][0].values()),
+            "weight_distance": similarity.weight_distance(*moved[stage]),
+            "cka": _alike(features[0][stage], features[1][stage]),
+        }
+        for stage in moved
+        if moved[stage][0]
+    ]
+
+
+def _alike(before: np.ndarray, after: np.ndarray) -> dict:
+    found = ranking.score_interval(lambda rows: similarity.cka(before[rows], after[rows]), len(before), _HALVES)
+    return {name: value for name, value in found.items() if name != "halves"}
+
+
+def _stage_features(classifier: Classifier, pictures: np.ndarray, session: Session) -> dict[int, np.ndarray]:
+    """Returns float32 `[N, D]`, averaged over the picture, of the last layer of each stage."""
+    last: dict[int, object] = {}
+    for layer in classifier.backbone.layers:
+        if len(getattr(layer.output, "shape", ())) == 4 and layer.weights:
+            last[classifier.stages[layer.name]] = layer.output
+    network = keras.Model(classifier.backbone.inputs, list(last.values()))
+    for fold in classifier.folds:
+        fold.active = True
+
+    def pooled(images):
+        inputs = backbones.preprocess(pixels.resize(images, classifier.size), classifier.mode)
+        outputs = network(inputs, training=False)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        return keras.ops.concatenate(
+            [keras.ops.cast(keras.ops.mean(o, axis=(1, 2)), "float32") for o in outputs], axis=1
+        )
+
+    found = Predictor(pooled, session.strategy, 32)(pictures)
+    ends = np.cumsum([o.shape[-1] for o in last.values()])
+    return dict(zip(last, np.split(found, ends[:-1], axis=1), strict=True))
+
+
+def _retention(study: Study, tuned: Classifier) -> dict | None:
+    """Returns the accuracy on the source before and after, under the source's own head; None where it is unknown."""
+    session, dataset = study.session, study.session.config.data.source_dataset
+    folder = session.source_folder()
+    if not dataset or folder is None or not (folder / "done.json").is_file():
+        study.clock.leave_out("what was forgotten of the source", "its head or its pictures are not known")
+        return None
+    names = json.loads(Path(folder / "done.json").read_text())["class_names"]
+    source = session.open(dataset)
+    if tuple(source.class_names) != tuple(names):
+        study.clock.leave_out("what was forgotten of the source", "--source_dataset has other classes than its head")
+        return None
+    split = "test" if "test" in source.splits else "train"
+    pictures = domain.sample(session, dataset, split, _SOURCE)
+    model = session.pretrained(len(names), "random")
+    model.load(folder)
+    predict = Predictor(model.logits, session.strategy, 64)
+    right = [predict(pictures.inputs).argmax(1) == pictures.labels]
+    for variable, value in zip(model.backbone.variables, tuned.backbone.variables, strict=True):
+        variable.assign(value.numpy())
+    right.append(predict(pictures.inputs).argmax(1) == pictures.labels)
+    before, after = (comparison.accuracy_interval(r) for r in right)
+    lost = comparison.accuracy_difference(right[0], right[1])
+    return {"dataset": dataset, "split": split, "before": before, "after": after, "lost": lost}
+
+
+def _interpolation(study: Study, full, shifted: Mapping[str, Split]) -> dict | None:
+    """Returns the accuracy of models on the line from the head-only one to the fine-tuned one (WiSE-FT).
+
+    The share is chosen by validation.
+
+    References:
+        Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
+    """
+    if study.clock.left() < _cost(study, shifted):
+        study.clock.leave_out("interpolation of head and whole network", f"about {_cost(study, shifted):.0f} s")
+        return None
+    scorer, head = study.scorer(), study.ran[Trial("head", study.top, study.seed)]
+    ends = [[v.copy() for v in scorer.load(ran).state_values()] for ran in (head, full)]
+    sets = {**study.measured, **shifted}
+    rows = {name: [] for name in sets}
+    for alpha in _ALPHAS:
+        for variable, a, b in zip(scorer.network.state, *ends, strict=True):
+            # Whole numbers, such as states of random generators, have no middle.
+            variable.assign((1 - alpha) * a + alpha * b if np.issubdtype(a.dtype, np.floating) else b)
+        for name, split in sets.items():
+            rows[name].append(scorer.predict(split.inputs).argmax(1) == split.labels)
+    told = {name: [comparison.accuracy_interval(r) for r in found] for name, found in rows.items()}
+    chosen = None
+    if "validation" in told:
+        chosen = _ALPHAS[int(np.argmax([e["value"] for e in told["validation"]]))]
+    return {"alphas": list(_ALPHAS), "accuracy": told, "chosen": chosen}
+
+
+def _cost(study: Study, shifted: Mapping[str, Split]) -> float:
+    pictures = sum(len(s) for s in (*study.measured.values(), *shifted.values()))
+    return len(_ALPHAS) * pictures * study.pools[None].seconds

@@ -1,0 +1,141 @@
+"""Block B: what each candidate promises before it is trained, and whether the promise was kept."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tf_transfer.assess.plan import Trial
+from tf_transfer.assess.study import Study
+from tf_transfer.assess.trials import Pool
+from tf_transfer.evaluation import ranking, transferability
+from tf_transfer.models import weights
+
+# Examples that a forecast looks at, and the halves of them by which its interval is found.
+_EXAMPLES, _HALVES = 1000, 20
+# Forecasts by name: features and labels to a number, larger is better.
+FORECASTS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "knn": lambda x, y: float(transferability.knn_correct(x, y).mean()),
+    "logme": transferability.logme,
+    "h_score": transferability.h_score,
+    "gbc": transferability.gbc,
+    "transrate": transferability.transrate,
+}
+# Those that look at what the source model says instead.
+OF_SOURCE = {"leep": transferability.leep, "nce": transferability.nce}
+
+
+def measure(study: Study) -> dict:
+    """Returns the forecasts of every candidate with intervals, their ranks, and tau against the outcomes."""
+    rows = _rows(study)
+    candidates = {_name(study, spec): _candidate(study, spec, pool, rows) for spec, pool in study.pools.items()}
+    found = {"n": len(rows), "split": "train", "candidates": candidates}
+    if len(candidates) > 1:
+        found["ranks"] = _ranks(candidates)
+        found["agreement"] = _agreement(candidates)
+    for candidate in candidates.values():
+        for forecast in candidate["forecasts"].values():
+            del forecast["halves"]
+    return found
+
+
+def _name(study: Study, spec: str | None) -> str:
+    return spec or study.session.config.model.backbone
+
+
+def _rows(study: Study) -> np.ndarray:
+    """Draws the same share of every class."""
+    labels = study.data.train.labels
+    share = min(1.0, _EXAMPLES / len(labels))
+    rng = np.random.default_rng(study.seed)
+    parts = [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
+    return np.sort(np.concatenate([p[: max(2, round(share * len(p)))] for p in parts]))
+
+
+def _candidate(study: Study, spec: str | None, pool: Pool, rows: np.ndarray) -> dict:
+    features, labels = np.asarray(pool.train.inputs[rows]), study.data.train.labels[rows]
+    study.clock.say(f"forecasts for {_name(study, spec)}")
+    forecasts = {name: _scored(score, features, labels, study.seed) for name, score in FORECASTS.items()}
+    if (logits := _source_logits(study, pool, features)) is not None:
+        forecasts |= {name: _scored(score, logits, labels, study.seed) for name, score in OF_SOURCE.items()}
+    probe = study.correct("head", study.top, "validation", spec)
+    full = study.correct("full", study.top, backbone=spec)
+    return {
+        "forecasts": forecasts,
+        "probe": None if probe is None else float(probe.mean()),
+        "parameters": int(pool.classifier.backbone.count_params()),
+        "outcome": {"head": _mean(study.correct("head", study.top, backbone=spec)), "full": _mean(full)},
+        "cost": _cost(study, spec),
+    }
+
+
+def _mean(correct) -> float | None:
+    return None if correct is None else float(correct.mean())
+
+
+def _cost(study: Study, spec: str | None) -> dict:
+    ran = study.ran.get(Trial("full", study.top, study.seed, spec))
+    return ran.cost if ran else {}
+
+
+def _scored(score: Callable, features: np.ndarray, labels: np.ndarray, seed: int) -> dict:
+    return ranking.score_interval(lambda rows: score(features[rows], labels[rows]), len(labels), _HALVES, seed)
+
+
+def _source_logits(study: Study, pool: Pool, features: np.ndarray) -> np.ndarray | None:
+    """Returns what the source model, with its own head, says; None where it has none that fits."""
+    head = _source_head(pool)
+    if head is None:
+        name = pool.session.config.model.backbone
+        study.clock.leave_out(f"LEEP and NCE of {name}", "no head of the source model is known")
+        return None
+    kernel, bias = head
+    return features @ kernel + bias
+
+
+def _source_head(pool: Pool) -> tuple[np.ndarray, np.ndarray] | None:
+    session = pool.session
+    if session.config.model.weights == "imagenet":
+        return weights.imagenet_head(session.backbone, pool.classifier.num_features)
+    folder = session.source_folder()
+    if folder is None or not (folder / weights.HEAD_FILE).is_file() or not (folder / "done.json").is_file():
+        return None
+    classes = len(json.loads(Path(folder / "done.json").read_text())["class_names"])
+    classifier = session.pretrained(classes, "random")
+    classifier.load(folder)
+    return tuple(classifier.head.get_weights())
+
+
+def _scores(candidates: Mapping[str, dict]) -> dict[str, dict[str, float]]:
+    """Returns what ranks the candidates, by name: forecasts, the probe, and the control, the number of parameters."""
+    names = [n for n in (*FORECASTS, *OF_SOURCE) if all(n in c["forecasts"] for c in candidates.values())]
+    scores = {name: {c: facts["forecasts"][name]["value"] for c, facts in candidates.items()} for name in names}
+    if all(c["probe"] is not None for c in candidates.values()):
+        scores["probe"] = {c: facts["probe"] for c, facts in candidates.items()}
+    return scores | {"size": {c: facts["parameters"] for c, facts in candidates.items()}}
+
+
+def _ranks(candidates: Mapping[str, dict]) -> dict:
+    names = [n for n in _scores(candidates) if n in (*FORECASTS, *OF_SOURCE)]
+    return {
+        name: ranking.rank_intervals({c: facts["forecasts"][name]["halves"] for c, facts in candidates.items()})
+        for name in names
+    }
+
+
+def _agreement(candidates: Mapping[str, dict]) -> dict:
+    """Returns the weighted tau of everything that ranks against the outcomes, and whether it beats the controls."""
+    found = {}
+    for outcome in ("full", "head"):
+        reached = {c: facts["outcome"][outcome] for c, facts in candidates.items()}
+        if any(v is None for v in reached.values()):
+            continue
+        taus = {
+            name: ranking.weighted_tau([scores[c] for c in reached], list(reached.values()))
+            for name, scores in _scores(candidates).items()
+        }
+        control = taus["size"] if taus["size"] is not None else -1.0
+        better = [n for n, tau in taus.items() if n != "size" and tau is not None and tau > control]
+        found[outcome] = {"tau": taus, "better_than_size": better, "outcome": reached}
+    return found

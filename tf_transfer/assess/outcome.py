@@ -1,0 +1,140 @@
+"""Blocks C and D: what each kind of training reached, beside its controls, with how many labels, and at what cost."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer.assess.plan import WHOLE, Trial
+from tf_transfer.assess.study import Study
+from tf_transfer.evaluation import comparison, curve, metrics
+from tf_transfer.evaluation.statistics import bootstrap_interval
+
+KINDS = ("head", *WHOLE)
+_METRICS = {"nll": metrics.nll, "macro_f1": metrics.macro_f1}
+# Calls that a latency is the median of, after some that are not counted.
+_CALLS, _WARM = 20, 3
+# Accuracies of which it is told how many labels reach them.
+_GOALS = (0.7, 0.8, 0.9, 0.95)
+
+
+def blind(study: Study, split: str | None = None) -> np.ndarray:
+    """Returns bool `[N]`: whether naming the most frequent class of the training labels is right."""
+    most = np.bincount(study.data.train.labels).argmax()
+    return study.measured[split or study.split].labels == most
+
+
+def measure(study: Study) -> dict:
+    """Returns block C: every kind of training on the most labels, and each pair compared."""
+    names, labels = study.data.class_names, study.measured[study.split].labels
+    found: dict[str, dict] = {"blind guess": {"accuracy": {study.split: comparison.accuracy_interval(blind(study))}}}
+    for kind in KINDS:
+        correct = study.correct(kind, study.top)
+        if correct is None:
+            continue
+        first = study.logits[Trial(kind, study.top, study.seed)][study.split]
+        worst = comparison.worst_class(correct[0], labels)
+        found[kind] = {
+            "accuracy": {split: _accuracy(study, kind, split, study.top) for split in study.measured},
+            **{name: _measured(metric, first, labels) for name, metric in _METRICS.items()},
+            "worst_class": worst | {"name": names[worst["class"]]},
+            "per_class": _per_class(correct[0], labels, len(names)),
+            "cost": study.ran[Trial(kind, study.top, study.seed)].cost,
+        }
+    firsts = {k: study.correct(k, study.top)[0] for k in found if k != "blind guess"} | {"blind guess": blind(study)}
+    return {
+        "split": study.split,
+        "labels": study.labels_per_class(study.top),
+        "scale": study.scale,
+        "kinds": found,
+        "class_names": list(names),
+        "pairs": comparison.pairwise(firsts),
+    }
+
+
+def _accuracy(study: Study, kind: str, split: str, point: int | None) -> dict | None:
+    correct = study.correct(kind, point, split)
+    return None if correct is None else comparison.accuracy_interval(correct)
+
+
+def _measured(metric: Callable, logits: np.ndarray, labels: np.ndarray) -> dict:
+    low, high = bootstrap_interval(metric, logits, labels, weighted=True)
+    return {"value": float(metric(logits, labels)), "low": low, "high": high, "n": len(labels)}
+
+
+def _per_class(correct: np.ndarray, labels: np.ndarray, classes: int) -> list[dict | None]:
+    parts = [correct[labels == c] for c in range(classes)]
+    return [comparison.accuracy_interval(part) if len(part) else None for part in parts]
+
+
+def preferred(study: Study, point: int | None) -> str | None:
+    """Returns `head` or `full`, whichever is more accurate on validation; None where nothing validated."""
+    found = {kind: study.correct(kind, point, "validation") for kind in ("head", "full")}
+    known = {kind: float(c.mean()) for kind, c in found.items() if c is not None}
+    return max(known, key=known.get) if len(known) == 2 else None
+
+
+def gain(study: Study) -> dict:
+    """Returns block D: accuracy by labels, what transfer gained, and what more labels would bring."""
+    kinds = ("head", "full", "scratch")
+    x = [study.labels_per_class(p) for p in study.points]
+    curves = {kind: [_accuracy(study, kind, study.split, p) for p in study.points] for kind in kinds}
+    found = {"split": study.split, "labels": x, "curves": curves, "gain": [_gained(study, p) for p in study.points]}
+    best = preferred(study, study.top) or ("full" if curves["full"][-1] else "head")
+    there = [(k, study.correct(best, p)) for k, p in zip(x, study.points, strict=True)]
+    there = [(k, c) for k, c in there if c is not None]
+    found["kind"] = best
+    found["forecast"] = curve.label_budget([k for k, _ in there], [c for _, c in there], study.seed)
+    reached = {kind: [(k, e) for k, e in zip(x, curves[kind], strict=True) if e] for kind in kinds}
+    goals: dict[str, float] = {f"{goal:.0%}": goal for goal in _GOALS}
+    if curves["scratch"][-1]:
+        goals["what scratch reaches with all of these labels"] = curves["scratch"][-1]["value"]
+    found["needed"] = [
+        {"goal": name, "accuracy": goal} | {kind: _needed(points, goal) for kind, points in reached.items()}
+        for name, goal in goals.items()
+    ]
+    return found
+
+
+def _needed(points: Sequence[tuple[float, Mapping]], goal: float) -> dict:
+    """Returns the labels at which a curve reaches a goal, and at which the ends of its intervals do."""
+    labels = [x for x, _ in points]
+
+    def reached(end: str) -> float | None:
+        return curve.labels_to_reach(labels, [e[end] for _, e in points], goal)
+
+    return {"value": reached("value"), "low": reached("high"), "high": reached("low")}
+
+
+def _gained(study: Study, point: int | None) -> dict | None:
+    """Returns what transfer gained over scratch on so many labels; the way validation prefers, which is named."""
+    kind, scratch = preferred(study, point) or "head", study.correct("scratch", point)
+    transferred = study.correct(kind, point)
+    if scratch is None or transferred is None:
+        return None
+    difference = comparison.accuracy_difference(transferred, scratch)
+    return difference | {"kind": kind, "negative": difference["high"] < 0}
+
+
+def latency(study: Study, kind: str) -> dict:
+    """Returns the median seconds that a model takes for 1 picture and for 32, and its quartiles."""
+    classifier = study.scorer().load(study.ran[Trial(kind, study.top, study.seed)])
+    picture = study.data.train.inputs[:1]
+    run = tf.function(classifier.logits, autograph=False)
+    found = {}
+    for size in (1, 32):
+        batch = tf.constant(np.repeat(picture, size, axis=0))
+        low, middle, high = np.quantile(_timed(lambda batch=batch: run(batch).numpy()), [0.25, 0.5, 0.75])
+        found[str(size)] = {"value": float(middle), "low": float(low), "high": float(high), "n": _CALLS}
+    return found
+
+
+def _timed(call: Callable[[], object]) -> list[float]:
+    seconds = []
+    for number in range(_WARM + _CALLS):
+        begun = time.perf_counter()
+        call()
+        if number >= _WARM:
+            seconds.append(time.perf_counter() - begun)
+    return seconds

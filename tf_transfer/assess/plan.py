@@ -1,0 +1,102 @@
+"""Which trainings an assessment makes in the time there is: pure arithmetic, no model and no data."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+# Labels a class on the curve, below all that there are.
+BUDGETS = (1, 5, 20, 100, 500)
+# How much shorter trainings may become before fewer of them are made.
+SCALES = (1.0, 0.7, 0.5, 0.35, 0.25)
+# Budgets that the curve has at the most, the largest.
+_POINTS = 5
+# Seeds of everything, where the time is there.
+_SEEDS = 3
+# Trainings of the whole network on the same labels: the answer and its two controls.
+WHOLE = ("full", "scratch", "random head")
+
+
+@dataclass(frozen=True, order=True)
+class Trial:
+    """One training: what kind, on how many labels, with which seed, of which network.
+
+    Attributes:
+        kind: `head` (a new head on the frozen network), `full` (that, then the whole network), `random head` (the
+            whole network at once under a head that knows nothing) or `scratch` (from random weights).
+        labels: a class; None for all.
+        seed: of the choice of labels, the head, the order and the augmentation.
+        backbone: spec of another candidate; None for the run's.
+    """
+
+    kind: str
+    labels: int | None = None
+    seed: int = 0
+    backbone: str | None = None
+
+    def __str__(self) -> str:
+        labels = "all labels" if self.labels is None else f"{self.labels} a class"
+        return f"{self.kind}, {labels}, seed {self.seed}" + (f", {self.backbone}" if self.backbone else "")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is trained, how long, and what not.
+
+    Attributes:
+        trials: in the order in which they are made.
+        scale: factor on the epochs of all of them.
+        dropped: those the time does not allow, with the seconds each would take.
+    """
+
+    trials: tuple[Trial, ...]
+    scale: float
+    dropped: tuple[tuple[Trial, float], ...] = ()
+
+
+def budgets(per_class: Sequence[int]) -> list[int | None]:
+    """Returns the label budgets of the curve, ascending, None last for all labels.
+
+    Args:
+        per_class: training examples of each class that has any.
+    """
+    below = [k for k in BUDGETS if k <= 0.7 * min(per_class)]
+    return [*below[-(_POINTS - 1) :], None]
+
+
+def wanted(points: Sequence[int | None], seed: int, backbones: Sequence[str]) -> list[Trial]:
+    """Returns the trainings of the whole network that would be made with time to spare, the most telling first.
+
+    First all kinds on the most labels, then the curve from its ends, then the other candidates, then more seeds.
+    """
+    first = [Trial(kind, points[-1], seed) for kind in WHOLE]
+    curve = [Trial(kind, k, seed) for k in reversed(points[:-1]) for kind in ("full", "scratch")]
+    others = [Trial("full", points[-1], seed, backbone) for backbone in backbones]
+    more = [
+        Trial(kind, k, seed + s)
+        for s in range(1, _SEEDS)
+        for k in reversed(points)
+        for kind in (WHOLE if k == points[-1] else WHOLE[:2])
+    ]
+    return [*first, *others, *curve, *more]
+
+
+def choose(trials: Sequence[Trial], seconds: float, cost: Callable[[Trial, float], float], fixed: bool) -> Choice:
+    """Chooses what fits: all trainings of the first seed as long as they need not be cut below a quarter.
+
+    Args:
+        trials: of `wanted`.
+        seconds: what there is.
+        cost: seconds of a training at a scale of its epochs; 0 for one that is there already.
+        fixed: some are there already, at full length: the others must be of that length, too.
+    """
+    essential = [t for t in trials if t.seed == trials[0].seed]
+    scales = SCALES[:1] if fixed else SCALES
+    scale = next((s for s in scales if sum(cost(t, s) for t in essential) <= seconds), scales[-1])
+    kept, dropped = [], []
+    for trial in trials:
+        needed = cost(trial, scale)
+        if needed <= seconds:
+            kept.append(trial)
+            seconds -= needed
+        else:
+            dropped.append((trial, needed))
+    return Choice(tuple(kept), scale, tuple(dropped))

@@ -1,0 +1,65 @@
+"""Logits of trials on sets of pictures: one network a candidate is built, and weights are loaded into it in turn."""
+
+from functools import cached_property
+
+import numpy as np
+
+from tf_transfer.assess.trials import Pool, Ran
+from tf_transfer.data.splits import Split
+from tf_transfer.models.classifier import Classifier
+from tf_transfer.training.tasks import Predictor
+
+
+class Scorer:
+    """Predicts with one candidate network.
+
+    Args:
+        pool: the candidate.
+    """
+
+    def __init__(self, pool: Pool):
+        self.pool, self._features = pool, {}
+        self._size = 128 if pool.session.image_size <= 112 else 32
+
+    @cached_property
+    def network(self) -> Classifier:
+        """A classifier whose weights are those of whichever model was used last."""
+        return self.pool.session.pretrained(self.pool.classifier.num_classes, "random")
+
+    @cached_property
+    def predict(self) -> Predictor:
+        """Pictures to the logits of `network`."""
+        return Predictor(self.network.logits, self.pool.session.strategy, self._size)
+
+    @cached_property
+    def _frozen(self) -> Predictor:
+        return Predictor(self.pool.classifier.features, self.pool.session.strategy, self._size)
+
+    def features(self, split: Split, keep: bool = False) -> np.ndarray:
+        """Returns float32 `[N, D]` of the pretrained network; those of a set that is to be met again are kept."""
+        if id(split) in self._features:
+            return self._features[id(split)][1]
+        found = self._frozen(split.inputs)
+        if keep:
+            # With the split, so that nothing else gets its id.
+            self._features[id(split)] = split, found
+        return found
+
+    def logits(self, ran: Ran, split: Split, keep: bool = False) -> np.ndarray:
+        """Returns float32 `[N, C]` of a trial's model."""
+        if ran.head is not None:
+            kernel, bias = ran.head
+            return self.features(split, keep) @ kernel + bias
+        self.load(ran)
+        return self.predict(split.inputs)
+
+    def load(self, ran: Ran) -> Classifier:
+        """Returns `network` with the weights of a trial."""
+        if ran.head is None:
+            self.network.load(ran.run.path / ran.phase)
+        else:
+            pretrained = self.pool.classifier
+            for variable, value in zip(self.network.state, pretrained.state_values(), strict=True):
+                variable.assign(value)
+            self.network.head.set_weights(ran.head)
+        return self.network

@@ -1,0 +1,158 @@
+"""Block E: the models under the fifteen common corruptions, and on the user's own shifted sets."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer.assess.plan import Trial
+from tf_transfer.assess.study import Study
+from tf_transfer.corruptions import CORRUPTION, SEVERITIES, SMALLEST, corrupt
+from tf_transfer.data import pixels
+from tf_transfer.data.splits import Split
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.evaluation import comparison, shift
+from tf_transfer.evaluation.statistics import bootstrap_interval
+from tf_transfer.registry import split_list
+from tf_transfer.session import Session
+
+# Pictures that are corrupted, and the share of the time that is left for it.
+_MOST, _LEAST, _SHARE = 1000, 30, 0.6
+# Against which errors are told, the first that was trained.
+_REFERENCES = ("scratch", "head")
+
+
+def parse(text: str | None) -> dict[str, str]:
+    """Parses `--shifted`: `name:spec,...` to specs of data sets by name.
+
+    Raises:
+        UserError: a part without a name, or a name given twice.
+    """
+    found: dict[str, str] = {}
+    for part in split_list(text or ""):
+        name, colon, spec = (p.strip() for p in part.partition(":"))
+        if not (name and colon and spec) or name in found or name in ("test", "validation", "source"):
+            raise UserError(
+                f"--shifted={one_line(text)!r}: expected name:spec,... with each name once, such as "
+                f"phone:folder(path=/data/phone), got {one_line(part)!r}."
+            )
+        found[name] = spec
+    return found
+
+
+def load(session: Session, specs: Mapping[str, str], class_names: tuple[str, ...]) -> dict[str, Split]:
+    """Reads the user's shifted sets: the test split of each, or all of it where it has none.
+
+    Raises:
+        UserError: a set whose classes are not the target's.
+    """
+    found = {}
+    for name, spec in specs.items():
+        source = session.open(spec)
+        if tuple(source.class_names) != class_names:
+            differ = sorted(set(source.class_names) ^ set(class_names)) or ["their order"]
+            raise UserError(
+                f"--shifted={one_line(name)}:{one_line(spec)}: its classes are not those of the target; what differs: "
+                f"{one_line(', '.join(differ))}."
+            )
+        split = "test" if "test" in source.splits else "train"
+        found[name] = source.load(split, None, session.image_size)
+    return found
+
+
+def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tuple[dict, dict]:
+    """Returns block E, and the logits behind it by kind and (corruption, severity) or name of the set."""
+    logits: dict[str, dict] = {kind: {} for kind in kinds}
+    found: dict = {"kinds": kinds, "sets": {}, "corruptions": None}
+    trials = {kind: study.ran[Trial(kind, study.top, study.seed)] for kind in kinds}
+    for name, split in shifted.items():
+        for kind in kinds:
+            logits[kind][name] = study.scorer().logits(trials[kind], split, keep=True)
+        told = {k: comparison.accuracy_interval(logits[k][name].argmax(1) == split.labels) for k in kinds}
+        found["sets"][name] = {"accuracy": told, "n": len(split)}
+    pictures = _pictures(study, kinds)
+    if pictures is None:
+        return found, logits
+    accuracy = {kind: np.zeros((len(CORRUPTION), len(SEVERITIES))) for kind in kinds}
+    for i, name in enumerate(CORRUPTION):
+        for j, severity in enumerate(SEVERITIES):
+            changed = corrupt(pictures.inputs, name, severity, study.seed)
+            split = Split(changed, pictures.labels, pictures.names)
+            for kind in kinds:
+                logits[kind][name, severity] = study.scorer().logits(trials[kind], split)
+                accuracy[kind][i, j] = (logits[kind][name, severity].argmax(1) == pictures.labels).mean()
+    for kind in kinds:
+        logits[kind]["clean"] = study.scorer().logits(trials[kind], pictures)
+    found["corruptions"] = _corruptions(accuracy, logits, pictures)
+    return found, logits
+
+
+def _pictures(study: Study, kinds: list[str]) -> Split | None:
+    """Returns the pictures that are corrupted, as many as the time allows; None where too few."""
+    split = _large_enough(study.measured[study.split], study.session.image_size)
+    some = split.inputs[:32]
+    begun = time.perf_counter()
+    for name in CORRUPTION:
+        corrupt(some, name, 3)
+    each = (time.perf_counter() - begun) / len(some) / len(CORRUPTION)
+    each += len(kinds) * study.pools[None].seconds
+    count = int(min(_MOST, len(split), _SHARE * study.clock.left() / (each * len(CORRUPTION) * len(SEVERITIES))))
+    if count < min(_LEAST, len(split)):
+        needed = each * len(CORRUPTION) * len(SEVERITIES) * _LEAST
+        study.clock.leave_out("corruptions", f"they would take about {needed:.0f} s on {_LEAST} pictures")
+        return None
+    if count < len(split):
+        study.clock.say(f"corruptions of {count} of the {len(split):,} {study.split} pictures")
+    else:
+        study.clock.say(f"corruptions of the {len(split):,} {study.split} pictures")
+    rows = np.sort(np.random.default_rng(study.seed).permutation(len(split))[:count])
+    return split.take(rows)
+
+
+def _large_enough(split: Split, size: int) -> Split:
+    """Returns the pictures as the network sees them where they are too small to be corrupted."""
+    if min(split.inputs.shape[1:3]) >= SMALLEST:
+        return split
+    larger = tf.cast(tf.round(pixels.resize(split.inputs, max(size, SMALLEST))), tf.uint8)
+    return Split(larger.numpy(), split.labels, split.names)
+
+
+def _corruptions(accuracy: Mapping[str, np.ndarray], logits: Mapping, pictures: Split) -> dict:
+    reference = next((k for k in _REFERENCES if k in accuracy), None)
+    n, clean = len(pictures), {k: float((v["clean"].argmax(1) == pictures.labels).mean()) for k, v in logits.items()}
+    right = {kind: _right(logits[kind], pictures) for kind in accuracy}
+    found = {"names": list(CORRUPTION), "severities": list(SEVERITIES), "n": n, "reference": reference, "kinds": {}}
+    for kind, table in accuracy.items():
+        # Pictures are drawn, corruptions are the fifteen there are.
+        told = _interval(lambda rows: rows.mean(), right[kind].mean((0, 1)))
+        found["kinds"][kind] = {
+            "accuracy": table.tolist(),
+            "clean": clean[kind],
+            "mean": told,
+            "relative_robustness": shift.relative_robustness(table, clean[kind]),
+        }
+        if reference and kind != reference:
+            base = accuracy[reference]
+            relative = shift.relative_corruption_error(table, clean[kind], base, clean[reference])
+            found["kinds"][kind] |= {
+                "corruption_error": shift.corruption_error(table, base).tolist(),
+                "mce": _interval(_mce, np.moveaxis(right[kind], -1, 0), np.moveaxis(right[reference], -1, 0)),
+                "relative_mce": float(np.nanmean(relative)) if np.isfinite(relative).any() else None,
+            }
+    return found
+
+
+def _right(logits: Mapping, pictures: Split) -> np.ndarray:
+    """Returns `[K, S, N]`: whether each picture is right under each corruption and severity."""
+    right = [v.argmax(1) == pictures.labels for k, v in logits.items() if isinstance(k, tuple)]
+    return np.reshape(right, (len(CORRUPTION), len(SEVERITIES), -1)).astype(float)
+
+
+def _mce(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(shift.corruption_error(ours.mean(0), theirs.mean(0)).mean())
+
+
+def _interval(statistic: Callable, *values: np.ndarray) -> dict:
+    low, high = bootstrap_interval(statistic, *values, n_resamples=500)
+    return {"value": float(statistic(*values)), "low": low, "high": high, "n": len(values[0])}

@@ -1,0 +1,205 @@
+"""Trainings of an assessment, each by the engine that trains a run: on some of the labels, with some seed."""
+
+import dataclasses
+import hashlib
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tf_transfer import fitting, heads
+from tf_transfer.assess.plan import Trial
+from tf_transfer.config import Training
+from tf_transfer.data import splits
+from tf_transfer.data.splits import Split
+from tf_transfer.data.training_data import TrainingData
+from tf_transfer.features import extract
+from tf_transfer.models import weights
+from tf_transfer.models.classifier import Classifier
+from tf_transfer.run_dir import RunDir
+from tf_transfer.runtime import PeakMemory
+from tf_transfer.session import Session
+from tf_transfer.training.tasks import Predictor
+
+FOLDER = "assess"
+# The phase that trains each kind, and what its folder is called beside the label budget and the seed.
+_PHASES = {"full": ("full", ""), "random head": ("full", "-random-head"), "scratch": ("scratch", "")}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a trial left.
+
+    Attributes:
+        trial: what was done.
+        run: the run directory that holds it; None for a head.
+        phase: the folder in it.
+        head: kernel and bias on plain features; None for a whole network.
+        cost: `seconds`, `peak_bytes`, `trained_parameters`, `epochs`, `examples`.
+    """
+
+    trial: Trial
+    run: RunDir | None = None
+    phase: str = ""
+    head: tuple[np.ndarray, np.ndarray] | None = None
+    cost: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A candidate network with its features of the target.
+
+    Attributes:
+        session: of this candidate.
+        heading: the same for its heads, by default options alone.
+        classifier: as pretrained.
+        train: features of the training pictures, view after view.
+        validation: features of the validation pictures, or None.
+        seconds: of the pass, for one picture in one view.
+        digest: of the pretrained weights and of the pictures.
+    """
+
+    session: Session
+    heading: Session
+    classifier: Classifier
+    train: Split
+    validation: Split | None
+    seconds: float
+    digest: str
+
+
+def open_pool(session: Session, data: TrainingData) -> Pool:
+    """Runs a candidate over the target once."""
+    classifier = session.pretrained(len(data.class_names))
+    # A head by default is solved, whatever a head of this run would do.
+    model = dataclasses.replace(session.config.model, dropout=0.0)
+    heading = session.branch(FOLDER, data, model=model, training=Training())
+    plan = heading.plan("head", data, classifier)
+    train, validation = heads.features(session, classifier, data, plan)
+    seconds = _pass_seconds(session, classifier, data.train)
+    digest = weights.digest(classifier.backbone) + data.train.fingerprint
+    return Pool(session, heading, classifier, train, validation, seconds, digest)
+
+
+def _pass_seconds(session: Session, classifier: Classifier, split: Split) -> float:
+    """Returns what a picture takes in the frozen network; the features themselves may have been in the store."""
+    some = split.inputs[:256]
+    predict = Predictor(classifier.features, session.strategy, min(64, len(some)))
+    # Compiling, which the first batch does, is not the speed.
+    predict(some[:64])
+    begun = time.perf_counter()
+    predict(some)
+    return (time.perf_counter() - begun) / len(some)
+
+
+class Trials:
+    """Runs trials, each once: those of whole networks are kept in the run directory and gone on with.
+
+    Args:
+        session: the assessment's.
+        data: all training and validation pictures.
+        pools: candidates by their spec, None for the run's own.
+    """
+
+    def __init__(self, session: Session, data: TrainingData, pools: dict[str | None, Pool]):
+        self.session, self.data, self.pools = session, data, pools
+
+    def subset(self, trial: Trial) -> tuple[TrainingData, np.ndarray, np.ndarray | None]:
+        """Returns what a trial trains and validates on, and the rows of both in the pool's training pictures.
+
+        A label budget counts all labels that are looked at: its validation is carved out of it. With all labels the
+        run's own split is taken, and the rows of validation are None.
+        """
+        data = self.data
+        if trial.labels is None:
+            return data, np.arange(len(data.train)), None
+        fraction = self.session.config.data.validation_fraction
+        plan = splits.plan_splits(data.train.labels, len(data.class_names), fraction, trial.seed, trial.labels)
+        train = data.train.take(plan.train)
+        validation = data.train.take(plan.validation) if len(plan.validation) else None
+        weighing = self.session.config.data.class_weights
+        weights = splits.class_weights(train.labels, len(data.class_names), weighing)
+        facts = {**data.facts, "splits": {"train": len(train)}, "split_digest": plan.facts["digest"], "notes": {}}
+        return TrainingData(train, validation, data.class_names, weights, facts), plan.train, plan.validation
+
+    def epochs(self, trial: Trial) -> float:
+        """Returns the epochs of a trial at scale 1: those of full for all kinds, so that all have one budget.
+
+        Where the run has a full phase, those that it had.
+        """
+        done = self.session.run.done("full")
+        if done and trial.labels is None and trial.backbone is None:
+            return done["plan"]["epochs"]
+        data, *_ = self.subset(trial)
+        pool = self.pools[trial.backbone]
+        return pool.session.plan("full", data, pool.classifier).epochs
+
+    def made(self, trial: Trial) -> Ran | None:
+        """Returns a trial that the run itself has made: a phase on all labels with the run's seed."""
+        own = trial.labels is None and trial.backbone is None and trial.seed == self.session.config.run.seed
+        done = self.session.run.done(trial.kind) if own and trial.kind in _PHASES else None
+        return _ran(trial, self.session.run, trial.kind, done) if done else None
+
+    def head(self, trial: Trial) -> Ran:
+        """Solves a head on features of the pool."""
+        begun, pool = time.perf_counter(), self.pools[trial.backbone]
+        data, rows, held = self.subset(trial)
+        views = len(pool.train) // len(self.data.train)
+        train = pool.train.take(np.concatenate([rows + v * len(self.data.train) for v in range(views)]))
+        validation = pool.validation if held is None else pool.train.take(held) if len(held) else None
+        plan = pool.heading.plan("head", data, pool.classifier)
+        with PeakMemory() as memory:
+            scale = extract.Standardizer(train.inputs)
+            best = heads.solve_on(train, validation, scale, data.class_weights, plan)
+        pass_seconds = pool.seconds * (len(train) + (len(validation) if validation is not None else 0))
+        cost = {
+            "seconds": time.perf_counter() - begun + pass_seconds,
+            "peak_bytes": memory.bytes,
+            "trained_parameters": best.kernel.size + best.bias.size,
+            "examples": len(rows),
+        }
+        return Ran(trial, head=scale.fold(best.kernel, best.bias), cost=cost)
+
+    def there(self, trial: Trial, scale: float) -> bool:
+        """Says whether a trial has been made, by the run or by an assessment before."""
+        if self.made(trial):
+            return True
+        data, *_ = self.subset(trial)
+        phase, kind = _PHASES[trial.kind]
+        return self._session(trial, kind, data, scale).run.done(phase) is not None
+
+    def whole(self, trial: Trial, scale: float, head: Ran | None) -> Ran:
+        """Trains a whole network, from `head` where the kind begins with one; goes on where it was interrupted."""
+        if made := self.made(trial):
+            return made
+        data, *_ = self.subset(trial)
+        phase, kind = _PHASES[trial.kind]
+        session = self._session(trial, kind, data, scale)
+        if (done := session.run.done(phase)) is None:
+            classifier = session.pretrained(len(data.class_names), "random" if phase == "scratch" else None)
+            if trial.kind == "full":
+                classifier.head.set_weights(head.head)
+            fitting.train(session, phase, classifier, data)
+            done = session.run.done(phase)
+        return _ran(trial, session.run, phase, done)
+
+    def _session(self, trial: Trial, kind: str, data: TrainingData, scale: float) -> Session:
+        parent = self.pools[trial.backbone].session
+        epochs = max(self.epochs(trial) * scale, 1.0)
+        training = dataclasses.replace(parent.config.training, epochs={"full": epochs, "scratch": epochs})
+        # Whatever decides how it trains is in its name: what was made under another is not taken for it.
+        deciding = (training, parent.config.model, parent.config.data, parent.precision, data.facts["split_digest"])
+        told = f"{deciding}{self.pools[trial.backbone].digest}"
+        name = f"{trial.labels or 'all'}-{trial.seed}{kind}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+        return parent.branch(f"{FOLDER}/trials/{name}", data, seed=trial.seed, training=training)
+
+
+def _ran(trial: Trial, run: RunDir, phase: str, done: dict) -> Ran:
+    planned = [r["parameters"] for r in run.records("plan") if r["phase"] == phase]
+    cost = {
+        "seconds": done["seconds"],
+        "peak_bytes": done.get("peak_bytes"),
+        "trained_parameters": planned[-1]["trained"],
+        "epochs": done["plan"]["epochs"],
+    }
+    return Ran(trial, run, phase, cost=cost)

@@ -1,0 +1,98 @@
+"""Block F: whether the chosen model knows what it does not know, on clean and on shifted pictures."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tf_transfer.assess.plan import Trial
+from tf_transfer.assess.study import Study
+from tf_transfer.data.splits import Split
+from tf_transfer.evaluation import calibration, metrics
+from tf_transfer.evaluation.statistics import bootstrap_interval
+
+_METRICS = {
+    "nll": metrics.nll,
+    "brier": metrics.brier,
+    "ece": metrics.ece,
+    "adaptive_ece": calibration.adaptive_ece,
+}
+
+
+def measure(study: Study, kind: str, shifted: Mapping[str, Split], logits: Mapping) -> dict:
+    """Returns block F for the model of a kind.
+
+    Args:
+        study: what was trained and predicted.
+        kind: of the model.
+        shifted: the user's sets.
+        logits: of the model on shifted sets and corruptions, as `shift.measure` gives them.
+    """
+    trial = Trial(kind, study.top, study.seed)
+    known, split = study.logits[trial], study.split
+    found: dict = {"kind": kind, "split": split, "temperature": None, "sets": {}}
+    labelled = {split: (known[split], study.measured[split].labels)}
+    labelled |= {name: (logits[name], s.labels) for name, s in shifted.items()}
+    if (pooled := _pooled(study, logits)) is not None:
+        labelled["corrupted"] = pooled
+    if "validation" in study.measured and split != "validation":
+        held = study.measured["validation"].labels
+        found["temperature"] = calibration.temperature(known["validation"], held)
+        found["temperature_interval"] = bootstrap_interval(
+            calibration.temperature, known["validation"], held, n_resamples=200
+        )
+    else:
+        study.clock.leave_out("temperature", "there are no validation pictures beside those that tell the outcome")
+    for name, (values, labels) in labelled.items():
+        scaled = values / found["temperature"] if found["temperature"] else None
+        found["sets"][name] = {"n": len(labels), "before": _scores(values, labels)} | (
+            {"after": _scores(scaled, labels)} if scaled is not None else {}
+        )
+    found["estimates"] = _estimates(study, trial, shifted, logits) if found["temperature"] else []
+    if found["estimates"]:
+        off = np.array([abs(e["estimate"] - e["accuracy"]) for e in found["estimates"]])
+        low, high = bootstrap_interval(np.mean, off)
+        found["estimate_error"] = {"value": float(off.mean()), "low": low, "high": high, "n": len(off)}
+    return found
+
+
+def _scores(logits: np.ndarray, labels: np.ndarray) -> dict:
+    found: dict = {}
+    for name, metric in _METRICS.items():
+        weighted = name != "adaptive_ece"
+        low, high = bootstrap_interval(metric, logits, labels, n_resamples=1000 if weighted else 200, weighted=weighted)
+        found[name] = {"value": float(metric(logits, labels)), "low": low, "high": high}
+    bins = metrics.reliability_bins(logits, labels)
+    return found | {"reliability": {k: [None if x != x else x for x in v.tolist()] for k, v in bins.items()}}
+
+
+def _pooled(study: Study, logits: Mapping) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the logits of each picture under one corruption and severity, drawn for it, with the labels.
+
+    All of them at once would hold each picture many times, and no interval would be right.
+    """
+    parts = [v for k, v in logits.items() if isinstance(k, tuple)]
+    if not parts:
+        return None
+    n = len(parts[0])
+    drawn = np.random.default_rng(study.seed).integers(0, len(parts), n)
+    return np.stack(parts)[drawn, np.arange(n)], _labels(study, n)
+
+
+def _labels(study: Study, count: int) -> np.ndarray:
+    labels = study.measured[study.split].labels
+    # The same pictures as `shift.measure` draws.
+    return labels[np.sort(np.random.default_rng(study.seed).permutation(len(labels))[:count])]
+
+
+def _estimates(study: Study, trial: Trial, shifted: Mapping[str, Split], logits: Mapping) -> list[dict]:
+    """Returns for every shifted set the accuracy estimated without its labels, beside the true one."""
+    validation = study.logits[trial]["validation"], study.measured["validation"].labels
+    found = []
+    for name, values in logits.items():
+        if name == "clean":
+            continue
+        labels = shifted[name].labels if name in shifted else _labels(study, len(values))
+        told = f"{name[0]} {name[1]}" if isinstance(name, tuple) else name
+        estimate, truth = calibration.atc(*validation, values), float((values.argmax(1) == labels).mean())
+        found.append({"set": told, "estimate": estimate, "accuracy": truth, "n": len(labels)})
+    return found

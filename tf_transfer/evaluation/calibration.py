@@ -1,0 +1,77 @@
+"""Whether a model knows what it does not know: temperature, adaptive calibration error, accuracy without labels."""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from tf_transfer.evaluation.metrics import NUM_BINS, checked, log_softmax, softmax
+
+
+def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the temperature T in [0.05, 20] by which dividing the logits makes the labels likeliest.
+
+    To be fitted on validation, where it changes no prediction; above 1 for a model too sure of itself.
+
+    Args:
+        logits: float `[N, C]`.
+        labels: int `[N]`.
+
+    References:
+        Guo et al., "On calibration of modern neural networks", ICML 2017, 4.2.
+    """
+    logits, labels = checked(logits, labels)
+    rows = np.arange(len(labels))
+
+    def loss(log_t):
+        return -log_softmax(logits / np.exp(log_t))[rows, labels].mean()
+
+    # The likelihood is unimodal in T: it is concave in 1 / T.
+    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
+
+
+def adaptive_ece(
+    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None, n_bins: int = NUM_BINS
+) -> float:
+    """Returns the calibration error over bins of equally many predictions, in [0, 1].
+
+    As `ece`, but no bin is nearly empty: most predictions of a good model fall into the last bin of equal width.
+
+    References:
+        Nguyen and O'Connor, EMNLP 2015; Nixon et al., "Measuring calibration in deep learning", 2019.
+    """
+    logits, labels = checked(logits, labels)
+    weights = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
+    probabilities = softmax(logits)
+    confidence, correct = probabilities.max(-1), probabilities.argmax(-1) == labels
+    order = np.argsort(confidence, kind="stable")
+    # Each bin holds the same weight; one that stands on an edge counts for the bin of its middle.
+    middle = np.cumsum(weights[order]) - weights[order] / 2
+    bins = np.minimum((middle / weights.sum() * n_bins).astype(int), n_bins - 1)
+    gaps = np.bincount(bins, weights[order] * (correct - confidence)[order], n_bins)
+    return float(np.abs(gaps).sum() / weights.sum())
+
+
+def atc(validation_logits: np.ndarray, validation_labels: np.ndarray, logits: np.ndarray) -> float:
+    """Returns the accuracy to expect on unlabelled examples, by average thresholded confidence, in [0, 1].
+
+    On validation a threshold of the negative entropy is found above which as many examples lie as are right; the share
+    above it among the others is the estimate.
+
+    Args:
+        validation_logits: float `[N, C]`.
+        validation_labels: int `[N]`.
+        logits: float `[M, C]` of the unlabelled examples.
+
+    References:
+        Garg et al., "Leveraging unlabeled data to predict out-of-distribution performance", ICLR 2022.
+    """
+    validation_logits, labels = checked(validation_logits, validation_labels)
+    wrong = int(np.sum(validation_logits.argmax(-1) != labels))
+    known, scores = np.sort(_certainty(validation_logits)), _certainty(np.asarray(logits, np.float64))
+    threshold = known[wrong] if wrong < len(known) else np.inf
+    return float(np.mean(scores >= threshold))
+
+
+def _certainty(logits: np.ndarray) -> np.ndarray:
+    log_p = log_softmax(logits)
+    return (np.exp(log_p) * log_p).sum(-1)

@@ -1,0 +1,142 @@
+"""Accuracies of trainings repeated with several seeds, and differences of two kinds on the same examples."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tf_transfer.evaluation.statistics import mcnemar_exact, wilson_interval
+
+_RESAMPLES = 2000
+
+
+def accuracy_interval(correct: np.ndarray, level: float = 0.95, seed: int = 0) -> dict[str, float]:
+    """Returns the mean accuracy of a kind of training, with its interval over examples and seeds.
+
+    Of one seed Wilson's interval, which tells of the examples alone. Of several the pigeonhole bootstrap: examples and
+    seeds are drawn independently. It is conservative in the examples; of two or three seeds it knows little.
+
+    Args:
+        correct: bool `[S, N]`, whether training s is right on example i; `[N]` for one.
+        level: two-sided confidence level, in (0, 1).
+        seed: of the resamples.
+
+    Returns:
+        `value`, `low` and `high` in [0, 1], `n` examples and `seeds`.
+
+    References:
+        Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.
+    """
+    correct = _stacked(correct)
+    seeds, n = correct.shape
+    if seeds == 1:
+        low, high = wilson_interval(float(correct.sum()), n, level)
+    else:
+        low, high = _quantiles(_pigeonhole(correct, seed), level)
+    return {"value": float(correct.mean()), "low": low, "high": high, "n": n, "seeds": seeds}
+
+
+def accuracy_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95, seed: int = 0) -> dict[str, float]:
+    """Returns by how much a is more accurate than b on the same examples, with its interval by a paired bootstrap.
+
+    One example that only a gets right and one that only b does are added to the resampled ones: without them, models
+    that agree on all of twenty examples would differ by 0 to 0 (Bonett and Price 2012 add the same to their formula).
+
+    Args:
+        a: bool `[S, N]` or `[N]`.
+        b: bool `[T, N]` or `[N]`; seeds are paired where S = T.
+        level: two-sided confidence level, in (0, 1).
+        seed: of the resamples.
+
+    Returns:
+        `value`, `low` and `high` in [-1, 1], `n` and `seeds`.
+
+    Raises:
+        ValueError: other examples.
+    """
+    a, b = _stacked(a).astype(float), _stacked(b).astype(float)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"a and b must be of the same examples, got {a.shape[1]} and {b.shape[1]}.")
+    difference = a - b if len(a) == len(b) else a.mean(0, keepdims=True) - b.mean(0, keepdims=True)
+    seeds, n = difference.shape
+    padded = np.concatenate([difference, np.ones((seeds, 1)), -np.ones((seeds, 1))], axis=1)
+    low, high = _quantiles(_pigeonhole(padded, seed), level)
+    value = float(difference.mean())
+    return {"value": value, "low": min(low, value), "high": max(high, value), "n": n, "seeds": seeds}
+
+
+def pairwise(correct: dict[str, np.ndarray]) -> list[dict]:
+    """Compares every two models on the same examples: difference, exact McNemar test, and Holm's correction.
+
+    Args:
+        correct: bool `[N]` by model.
+
+    Returns:
+        A record a pair: `a`, `b`, `difference` of `accuracy_difference`, `p_value` and `p_holm`.
+    """
+    names = list(correct)
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    found = [
+        {
+            "a": a,
+            "b": b,
+            "difference": accuracy_difference(correct[a], correct[b]),
+            "p_value": mcnemar_exact(correct[a], correct[b])["p_value"],
+        }
+        for a, b in pairs
+    ]
+    adjusted = holm([record["p_value"] for record in found])
+    return [record | {"p_holm": p} for record, p in zip(found, adjusted, strict=True)]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns p-values adjusted for being several: below 0.05 they hold together at that level.
+
+    References:
+        Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979.
+    """
+    p = np.asarray(p_values, float)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted.tolist()
+
+
+def worst_class(correct: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Returns the class with the lowest accuracy, the first of several, with Wilson's interval.
+
+    That of the lowest of C classes is too optimistic about how bad the class is: it was picked for being low.
+
+    Args:
+        correct: bool `[N]`.
+        labels: int `[N]`.
+    """
+    counts = np.bincount(labels)
+    hits = np.bincount(labels, correct.astype(float), len(counts))
+    accuracy = np.where(counts > 0, hits / np.maximum(counts, 1), np.inf)
+    worst = int(np.argmin(accuracy))
+    low, high = wilson_interval(float(hits[worst]), int(counts[worst]))
+    return {"class": worst, "value": float(accuracy[worst]), "low": low, "high": high, "n": int(counts[worst])}
+
+
+def _stacked(correct: np.ndarray) -> np.ndarray:
+    correct = np.atleast_2d(np.asarray(correct))
+    if correct.ndim != 2 or not correct.size:
+        raise ValueError(f"expected [S, N] or [N] of at least one example, got {correct.shape}.")
+    return correct
+
+
+def _pigeonhole(values: np.ndarray, seed: int) -> np.ndarray:
+    """Returns `[R]` means of `[S, N]` values, rows and columns drawn with replacement and independently."""
+    rng = np.random.default_rng(seed)
+    rows = len(values)
+    means = []
+    for _ in range(_RESAMPLES):
+        drawn = values[rng.integers(0, rows, rows)].mean(0) if rows > 1 else values[0]
+        means.append(drawn[rng.integers(0, len(drawn), len(drawn))].mean())
+    return np.array(means)
+
+
+def _quantiles(values: np.ndarray, level: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,98 @@
+"""The advice: what to do with a pretrained network and the labels there are, by rules that are written down.
+
+The first rule that fires speaks. Each looks at intervals, and where they do not separate the verdict is "undecided".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# Accuracy that is worth having: less than this, the cheaper way is as good.
+MARGIN = 0.01
+# What twice the labels must bring, at the least, for "collect more labels".
+WORTH_LABELLING = 0.02
+
+FULL, HEAD, LABELS, NOTHING, UNDECIDED = (
+    "fine-tune fully",
+    "train the head only",
+    "collect more labels",
+    "do not transfer",
+    "undecided",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do, and why.
+
+    Attributes:
+        advice: one of the five.
+        rule: the rule that fired, in words.
+        numbers: what it looked at, by name, each an estimate with `value`, `low` and `high`.
+        examples: for "undecided": test examples that would decide, if the difference is as measured.
+        labels: for "collect more labels": labels a class at which half of the errors would be gone, with its interval.
+    """
+
+    advice: str
+    rule: str
+    numbers: Mapping[str, Mapping] = field(default_factory=dict)
+    labels: Mapping | None = None
+    examples: int | None = None
+
+
+def decide(estimates: Mapping[str, Mapping], preferred: str | None = None, budget: Mapping | None = None) -> Verdict:
+    """Applies the rules, in their order.
+
+    1. Do not transfer: the network from scratch is more accurate than the transferred one, or that is no better than
+       the blind guess that always names the most frequent class.
+    2. Collect more labels: twice the labels would bring `WORTH_LABELLING` at the least, and more than fine-tuning fully
+       brings over the head.
+    3. Train the head only: fine-tuning fully gains less than `MARGIN` at the most.
+    4. Fine-tune fully: it gains something at the least, and validation prefers it, too.
+    5. Undecided.
+
+    Args:
+        estimates: differences of accuracy with `low` and `high`, on examples that chose nothing: `full - head`; and
+            where they were measured `best - scratch` and `best - blind`, best being what validation prefers.
+        preferred: `head` or `full`, whichever validation prefers; None where nothing validated.
+        budget: of `curve.label_budget`, or None.
+    """
+    gain = estimates["full - head"]
+    for name, rule in (
+        ("best - scratch", "the network from scratch, on the same labels and budget, is more accurate"),
+        ("best - blind", "the transferred network is no better than always naming the most frequent class"),
+    ):
+        against = estimates.get(name)
+        if against and (against["high"] < 0 if name.endswith("scratch") else against["low"] <= 0):
+            return Verdict(NOTHING, rule, {name: against})
+    doubling = (budget or {}).get("doubling")
+    if doubling and doubling["low"] >= WORTH_LABELLING and doubling["value"] > max(0.0, gain["value"]):
+        return Verdict(
+            LABELS,
+            f"twice the labels would bring {WORTH_LABELLING:.0%} at the least, and more than full fine-tuning brings",
+            {"twice the labels": doubling, "full - head": gain},
+            budget["halving"],
+        )
+    if gain["high"] < MARGIN:
+        return Verdict(HEAD, f"fine-tuning fully gains less than {MARGIN:.0%} over the head", {"full - head": gain})
+    if gain["low"] > 0 and preferred in ("full", None):
+        return Verdict(FULL, "fine-tuning fully is more accurate than the head alone", {"full - head": gain})
+    if gain["low"] > 0:
+        rule = "on the test pictures fine-tuning fully is more accurate, but validation prefers the head"
+    else:
+        rule = "the interval of what fine-tuning fully gains over the head holds both nothing and something"
+    return Verdict(UNDECIDED, rule, {"full - head": gain}, examples=examples_to_decide(gain))
+
+
+def examples_to_decide(difference: Mapping) -> int | None:
+    """Returns how many test examples would separate a difference from 0 at 95 %, if it is what was measured.
+
+    Args:
+        difference: of `comparison.accuracy_difference`.
+
+    Returns:
+        None where the difference is 0, so that no number would.
+    """
+    half = (difference["high"] - difference["low"]) / 2
+    if not difference["value"] or not half:
+        return None
+    return int(-(-difference["n"] * (half / abs(difference["value"])) ** 2 // 1))

@@ -1,0 +1,313 @@
+"""The blocks of an assessment: what each measured, as a sentence, figures and tables."""
+
+from collections.abc import Mapping, Sequence
+
+from tf_transfer.errors import one_line
+from tf_transfer.report import assessment_plots as plots
+from tf_transfer.report.formats import (
+    DASH,
+    byte_size,
+    count,
+    decimal,
+    decimals,
+    duration,
+    p_value,
+    percent,
+    points,
+    shares,
+    signed,
+)
+from tf_transfer.report.plots import model_comparison, reliability
+from tf_transfer.report.sections import figure
+
+TOLD = {
+    "blind guess": "always the most frequent class",
+    "head": "a new head on the frozen backbone",
+    "full": "the head, then the whole network",
+    "random head": "the whole network at once, under a random head",
+    "scratch": "the same network from random weights",
+}
+_FORECASTS = {
+    "knn": "kNN, leave one out",
+    "logme": "LogME",
+    "h_score": "H-score",
+    "gbc": "GBC",
+    "transrate": "TransRate",
+    "leep": "LEEP",
+    "nce": "NCE",
+    "probe": "linear probe",
+    "size": "number of parameters (control)",
+}
+
+
+def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> dict:
+    """Returns a table of the page; an interval in brackets at the end of a cell stands below its value."""
+    return {"caption": caption, "header": list(header), "rows": [[one_line(c, 80) for c in row] for row in rows]}
+
+
+def _block(name: str, title: str, lead: str, figures: Sequence[dict] = (), tables: Sequence[dict] = ()) -> dict:
+    return {"name": name, "title": title, "lead": lead, "figures": list(figures), "tables": list(tables)}
+
+
+def _outcome(record: Mapping, blocks: Mapping) -> dict:
+    found, split = blocks["outcome"], record["split"]
+    rows = [{"model": k, "accuracy": f["accuracy"].get(split)} for k, f in found["kinds"].items()]
+    told = ", ".join(f"{r['model']} {percent((r['accuracy'] or {}).get('value'))}" for r in rows)
+    costs = [
+        (
+            f"{kind} ({TOLD.get(kind, '')})",
+            shares(f["accuracy"].get(split)),
+            shares(f["accuracy"].get("validation")),
+            f"{f['accuracy'][split]['seeds']}",
+            f"{f['worst_class']['name']} {percent(f['worst_class']['value'], 0)}" if "worst_class" in f else DASH,
+            decimal(f.get("cost", {}).get("epochs"), 1),
+            duration(f.get("cost", {}).get("seconds")),
+            byte_size(f.get("cost", {}).get("peak_bytes")),
+            count(f.get("cost", {}).get("trained_parameters")),
+        )
+        for kind, f in found["kinds"].items()
+    ]
+    header = (
+        "",
+        f"{split} accuracy",
+        "validation",
+        "seeds",
+        "worst class",
+        "epochs",
+        "time",
+        "peak memory",
+        "trained parameters",
+    )
+    pairs = [
+        (f"{p['a']} - {p['b']}", signed(p["difference"]), p_value(p["p_value"]), p_value(p["p_holm"]))
+        for p in found["pairs"]
+    ]
+    shorter = "" if found["scale"] == 1 else f" Epochs are {found['scale']:g} times those of a full run, for all kinds."
+    epochs = {f["cost"]["epochs"] for f in found["kinds"].values() if f.get("cost", {}).get("epochs")}
+    same = " and for as many epochs" if len(epochs) == 1 else ""
+    lead = (
+        f"Every kind of training on the same {count(found['labels'])} labels a class{same}, beside the blind guess. "
+        f"The {split} pictures chose nothing.{shorter}"
+        if split == "test"
+        else "There is no test split: validation pictures, which chose epochs and L2, tell the outcome."
+    )
+    drawn = figure(model_comparison(rows, "outcome"), f"Bar chart of accuracy: {told}.", "Whiskers are 95 % intervals.")
+    return _block(
+        "outcome", "What it reaches", lead, [drawn],
+        [table("Accuracy and cost", header, costs),
+         table("Pair by pair", ("", "points", "McNemar", "Holm"), pairs), _classes(found)],
+    )  # fmt: skip
+
+
+def _classes(found: Mapping) -> dict:
+    kinds = [k for k, f in found["kinds"].items() if "per_class" in f]
+    rows = [
+        (name, *(shares(found["kinds"][k]["per_class"][i]) for k in kinds))
+        for i, name in enumerate(found["class_names"])
+    ]
+    return table("Accuracy by class", ("class", *kinds), rows)
+
+
+def _gain(record: Mapping, blocks: Mapping) -> dict | None:
+    found = blocks["gain"]
+    kinds = {k: e for k, e in found["curves"].items() if any(e)}
+    if len(found["labels"]) < 2:
+        return None
+    drawn = figure(
+        plots.label_budget(found["labels"], kinds),
+        f"Line chart of accuracy over labels a class for {', '.join(kinds)}.",
+        "Each budget holds its own validation. Whiskers are 95 % intervals over pictures and seeds.",
+    )
+    rows = [
+        (count(x), *(shares(kinds[k][i]) for k in kinds), f"{signed(g)} {g['kind']}" if g else DASH)
+        for i, (x, g) in enumerate(zip(found["labels"], found["gain"], strict=True))
+    ]
+    needed = [(n["goal"], *(_budget(n.get(k)) for k in kinds)) for n in found["needed"]]
+    negative = [count(x) for x, g in zip(found["labels"], found["gain"], strict=True) if g and g["negative"]]
+    law = found["forecast"]
+    lead = "How accuracy grows with labels."
+    if law:
+        lead += f" Twice as many would bring {signed(law['doubling'])} points, by a power law through the last three."
+    if negative:
+        lead += f" Negative transfer at {', '.join(negative)} labels a class: scratch is better."
+    tables = [
+        table("Accuracy by labels a class", ("labels", *kinds, "gain over scratch, points"), rows),
+        table("Labels a class needed, between budgets measured", ("to reach", *kinds), needed),
+    ]
+    return _block("gain", "What labels bring", lead, [drawn], tables)
+
+
+def _budget(needed: Mapping | None) -> str:
+    """Returns labels needed with their interval, whose upper end may not have been measured."""
+    if not needed or needed["value"] is None:
+        return DASH
+    return f"{count(needed['value'])} ({count(needed['low'])} to {count(needed['high'])})"
+
+
+def _forecast(record: Mapping, blocks: Mapping) -> dict:
+    found = blocks["forecast"]
+    candidates = found["candidates"]
+    names = list(dict.fromkeys(n for c in candidates.values() for n in c["forecasts"]))
+    rows = [
+        (name, *(decimals(c["forecasts"].get(f)) for f in names), percent(c["probe"]), count(c["parameters"]),
+         percent(c["outcome"]["head"]), percent(c["outcome"]["full"]))
+        for name, c in candidates.items()
+    ]  # fmt: skip
+    header = ("", *(_FORECASTS[n] for n in names), "probe, validation", "parameters", "outcome: head", "full")
+    tables = [table("Forecasts and outcomes", header, rows)]
+    figures = []
+    lead = f"Scores of {count(found['n'])} training pictures, before any training; they rank networks on one target."
+    for outcome, told in (found.get("agreement") or {}).items():
+        taus = [(_FORECASTS.get(n, n), decimal(tau, 2)) for n, tau in told["tau"].items()]
+        tables.append(table(f"Weighted tau with the outcome of {outcome}", ("forecast", "tau"), taus))
+        better = ", ".join(_FORECASTS.get(n, n) for n in told["better_than_size"]) or "none"
+        lead += f" Better than the size order for the outcome of {outcome}: {better}."
+    if found.get("ranks"):
+        drawn = plots.ranks(found["ranks"])
+        figures = [
+            figure(drawn, "Dot plot of the candidates' ranks by forecast.", "Intervals over halves of the pictures.")
+        ]
+    if len(candidates) == 1:
+        lead += " Alone, one network's scores say little: give others with --backbones."
+    return _block("forecast", "What was to be expected", lead, figures, tables)
+
+
+def _distance(record: Mapping, blocks: Mapping) -> dict | None:
+    found = blocks["distance"]
+    if not found:
+        return None
+    rows = [
+        (name, decimals(d["proxy_a_distance"], 2),
+         f"{d['mmd']['value']:.2e} (one domain: {d['mmd']['null_low']:.1e} to {d['mmd']['null_high']:.1e})",
+         p_value(d["mmd"]["p_value"]), decimals(d["coral"], 4), decimals(d["frechet"], 2),
+         decimal(d.get("frechet_floor", {}).get("value"), 2))
+        for name, d in found["distances"].items()
+    ]  # fmt: skip
+    header = ("target against", "proxy A", "MMD²", "one domain", "CORAL", "Fréchet", "source against itself")
+    told = ", ".join(f"{n} {d['proxy_a_distance']['value']:.2f}" for n, d in found["distances"].items())
+    drawn = figure(
+        plots.distances(found["distances"]),
+        f"Proxy A-distances: {told}.",
+        "0: a classifier cannot tell the two apart; 2: always. The grey square is the control, within the target.",
+    )
+    lead = f"How far apart {count(found['n'])} pictures of each lie in the pretrained network's features."
+    return _block("distance", "How far the domains are apart", lead, [drawn], [table("Distances", header, rows)])
+
+
+def _shift(record: Mapping, blocks: Mapping) -> dict | None:
+    found = blocks["shift"]
+    corrupted, tables, figures = found["corruptions"], [], []
+    if found["sets"]:
+        rows = [
+            (n, count(s["n"]), *(shares(s["accuracy"][k]) for k in found["kinds"])) for n, s in found["sets"].items()
+        ]
+        tables.append(table("Your shifted sets", ("set", "pictures", *found["kinds"]), rows))
+    if corrupted:
+        main = found["kinds"][0]
+        told = corrupted["kinds"][main]
+        drawn = plots.corruption_map(corrupted["names"], told["accuracy"], told["clean"])
+        caption = f"{main}: accuracy in per cent on {count(corrupted['n'])} pictures; {percent(told['clean'])} clean."
+        figures.append(
+            figure(
+                drawn,
+                f"Heat map of accuracy by corruption and severity; mean {percent(told['mean']['value'])}.",
+                caption,
+            )
+        )
+        rows = [
+            (k, percent(c["clean"]), shares(c["mean"]), percent(c["relative_robustness"]), decimals(c.get("mce"), 2),
+             decimal(c.get("relative_mce"), 2))
+            for k, c in corrupted["kinds"].items()
+        ]  # fmt: skip
+        header = ("", "clean", "corrupted", "kept", f"error against {corrupted['reference']}", "loss against it")
+        tables.append(table("Over all corruptions and severities", header, rows))
+        values = [
+            (n.replace("_", " "), *(percent(v, 0) for v in row))
+            for n, row in zip(corrupted["names"], told["accuracy"], strict=True)
+        ]
+        tables.append(
+            table(f"Accuracy of {main} by severity", ("corruption", *map(str, corrupted["severities"])), values)
+        )
+    if not tables:
+        return None
+    lead = "The fifteen common corruptions at five severities, and sets of your own, on models that never saw them."
+    return _block("shift", "What a shift costs", lead, figures, tables)
+
+
+def _trust(record: Mapping, blocks: Mapping) -> dict | None:
+    found, figures = blocks["trust"], []
+    main = found["sets"].get(found["split"])
+    if not main:
+        return None
+    for when in ("before", "after"):
+        if when in main:
+            told = "as it is" if when == "before" else f"divided by temperature {found['temperature']:.2f}"
+            drawn = reliability(main[when]["reliability"], f"trust-{when}")
+            figures.append(figure(drawn, f"Reliability diagram, {told}.", f"Logits {told}, {found['split']} pictures."))
+    rows = [
+        (f"{name}, {when}", count(s["n"]), *(decimals(s[when][m]) for m in ("nll", "brier", "ece", "adaptive_ece")))
+        for name, s in found["sets"].items()
+        for when in ("before", "after")
+        if when in s
+    ]
+    tables = [table("Calibration", ("set", "pictures", "NLL", "Brier", "ECE", "adaptive ECE"), rows)]
+    lead = "Whether its confidence is what it claims, and stays so under shift."
+    if found["temperature"]:
+        lead += f" Temperature {found['temperature']:.2f}, fitted on validation."
+    if found["estimates"]:
+        off = points(found["estimate_error"]["value"]).lstrip("+")
+        lead += f" Accuracy estimated without labels (ATC) is off by {off} points in the mean."
+        figures.append(
+            figure(
+                plots.estimates(found["estimates"]), "Scatter of estimated over true accuracy.", "A dot a shifted set."
+            )
+        )
+        told = [
+            (e["set"].replace("_", " "), percent(e["estimate"]), percent(e["accuracy"])) for e in found["estimates"]
+        ]
+        tables.append(table("Accuracy without labels", ("set", "estimated", "true"), told))
+    return _block("trust", "How far to trust it", lead, figures, tables)
+
+
+def _drift(record: Mapping, blocks: Mapping) -> dict | None:
+    found, figures, tables = blocks["drift"], [], []
+    if not found:
+        return None
+    rows = [
+        (f"{s['stage']}", count(s["parameters"]), decimal(s["weight_distance"]), decimals(s["cka"]))
+        for s in found["stages"]
+    ]
+    tables.append(table("By stage", ("stage", "parameters", "weights moved", "CKA"), rows))
+    figures.append(
+        figure(
+            plots.stages(found["stages"]),
+            "Line chart of CKA and weight distance by stage.",
+            "Fine-tuned against pretrained.",
+        )
+    )
+    lead = "What fine-tuning changed."
+    if kept := found.get("retention"):
+        before, after = (percent(kept[when]["value"]) for when in ("before", "after"))
+        lead += f" On {count(kept['before']['n'])} pictures of the source, under its own head, {before} became {after}."
+        tables.append(
+            table(
+                "The source",
+                ("before", "after", "lost, points"),
+                [(shares(kept["before"]), shares(kept["after"]), signed(kept["lost"]))],
+            )
+        )
+    if between := found.get("interpolation"):
+        figures.append(figure(
+            plots.interpolation(between["alphas"], between["accuracy"], between["chosen"]),
+            "Line chart of accuracy between the head-only and the fine-tuned model.",
+            "WiSE-FT: weights on the line between the two; the dashed share is validation's choice.",
+        ))  # fmt: skip
+        rows = [
+            (f"{a:g}", *(percent(e[i]["value"]) for e in between["accuracy"].values()))
+            for i, a in enumerate(between["alphas"])
+        ]
+        tables.append(table("Between head and whole network", ("share", *between["accuracy"]), rows))
+    return _block("drift", "What it changed and forgot", lead, figures, tables)
+
+
+BLOCKS = (_outcome, _gain, _forecast, _distance, _shift, _trust, _drift)

@@ -1,0 +1,40 @@
+"""The page of a comparison: several runs on the same test pictures, self-contained like a run's report."""
+
+from collections.abc import Mapping
+
+from tf_transfer.errors import one_line
+from tf_transfer.report import page, plots
+from tf_transfer.report.assessment_blocks import table
+from tf_transfer.report.formats import count, decimal, duration, p_value, percent, shares, signed
+from tf_transfer.report.sections import figure
+
+
+def render(found: Mapping) -> str:
+    """Returns the page as HTML.
+
+    Args:
+        found: of `comparing.compare`: `n`, `runs` and `pairs`.
+    """
+    rows = [{"model": r["name"], "accuracy": r["accuracy"]} for r in found["runs"]]
+    told = ", ".join(f"{one_line(r['name'], 40)} {percent(r['accuracy']['value'])}" for r in found["runs"])
+    drawn = figure(plots.model_comparison(rows, "runs"), f"Bar chart of accuracy: {told}.", "Whiskers: 95 % intervals.")
+    runs = [
+        (f"{r['name']} ({r['model']})", shares(r["accuracy"]), decimal(r["nll"]), decimal(r["adaptive_ece"]),
+         r["backbone"], r["weights"], f"{r['seed']}", count(r["trained_parameters"]), duration(r["seconds"]))
+        for r in found["runs"]
+    ]  # fmt: skip
+    header = ("run", "accuracy", "NLL", "adaptive ECE", "backbone", "weights", "seed", "trained parameters", "time")
+    pairs = [
+        (f"{p['a']} - {p['b']}", signed(p["difference"]), p_value(p["p_value"]), p_value(p["p_holm"]))
+        for p in found["pairs"]
+    ]
+    context = {
+        "n": found["n"],
+        "dataset": found["runs"][0]["dataset"],
+        "figure": drawn,
+        "tables_": [
+            table("Runs", header, runs),
+            table("Pair by pair, on the same pictures", ("", "points", "McNemar", "Holm"), pairs),
+        ],
+    }
+    return page.environment().get_template("compare.html").render(context)

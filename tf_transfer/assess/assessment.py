@@ -121,9 +121,9 @@ def _blocks(found: study.Study, shifted: dict) -> dict:
     blocks["gain"] = clock.timed("gain", lambda: outcome.gain(found))
     blocks["forecast"] = clock.timed("forecast", lambda: forecast.measure(found))
     blocks["distance"] = clock.timed("distance", lambda: domain.measure(found, shifted))
-    blocks["drift"] = clock.timed("drift", lambda: drift.measure(found, shifted))
     blocks["shift"], logits = clock.timed("shift", lambda: shift.measure(found, kinds, shifted))
     blocks["trust"] = clock.timed("trust", lambda: trust.measure(found, kinds[0], shifted, logits[kinds[0]]))
+    blocks["drift"] = clock.timed("drift", lambda: drift.measure(found, shifted))
     blocks["latency"] = outcome.latency(found, kinds[0])
     return blocks
 

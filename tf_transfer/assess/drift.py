@@ -136,6 +136,7 @@ def _interpolation(study: Study, full, shifted: Mapping[str, Split]) -> dict | N
             variable.assign((1 - alpha) * a + alpha * b if np.issubdtype(a.dtype, np.floating) else b)
         for name, split in sets.items():
             rows[name].append(scorer.predict(split.inputs).argmax(1) == split.labels)
+    scorer.forget()
     told = {name: [comparison.accuracy_interval(r) for r in found] for name, found in rows.items()}
     chosen = None
     if "validation" in told:

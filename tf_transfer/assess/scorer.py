@@ -4,10 +4,14 @@ from functools import cached_property
 
 import numpy as np
 
+from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.trials import Pool, Ran
 from tf_transfer.data.splits import Split
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.training.tasks import Predictor
+
+# Models whose weights are kept at hand: those that corruptions are tried on, in turn.
+_STATES = 4
 
 
 class Scorer:
@@ -19,6 +23,8 @@ class Scorer:
 
     def __init__(self, pool: Pool):
         self.pool, self._features = pool, {}
+        self._states: dict[Trial, list[np.ndarray]] = {}
+        self._loaded: Trial | None = None
         self._size = 128 if pool.session.image_size <= 112 else 32
 
     @cached_property
@@ -54,12 +60,21 @@ class Scorer:
         return self.predict(split.inputs)
 
     def load(self, ran: Ran) -> Classifier:
-        """Returns `network` with the weights of a trial."""
-        if ran.head is None:
+        """Returns `network` with the weights of a trial; whoever changes them calls `forget`."""
+        if self._loaded == ran.trial:
+            return self.network
+        if ran.trial in self._states:
+            self.network.set_state(self._states[ran.trial])
+        elif ran.head is None:
             self.network.load(ran.run.path / ran.phase)
         else:
-            pretrained = self.pool.classifier
-            for variable, value in zip(self.network.state, pretrained.state_values(), strict=True):
-                variable.assign(value)
+            self.network.set_state(self.pool.classifier.state_values())
             self.network.head.set_weights(ran.head)
+        while len(self._states) > _STATES:
+            del self._states[next(iter(self._states))]
+        self._states[ran.trial], self._loaded = self.network.state_values(), ran.trial
         return self.network
+
+    def forget(self) -> None:
+        """Says that the weights of `network` are no trial's any more."""
+        self._loaded = None

@@ -22,8 +22,8 @@ from tf_transfer.session import Session
 _RESERVED = 0.4
 # Seeds of heads, which take no time.
 _HEAD_SEEDS = 5
-# Until one has been timed: a training takes so many passes of the frozen network a picture, and starts so slowly.
-_PASSES, _START = 4.0, 6.0
+# A training takes about so many passes of the frozen network a picture, and so many times as long to start.
+_PASSES, _STARTS = 4.0, 3.0
 
 
 @dataclass
@@ -186,8 +186,9 @@ def _seconds(study: Study, trials: Trials, trial: Trial, scale: float) -> float:
     if trials.there(trial, scale):
         return 0.0
     data, *_ = trials.subset(trial)
-    per_picture = _PASSES * study.pools[trial.backbone].seconds
-    return _START + scale * trials.epochs(trial) * len(data.train) * per_picture
+    pool = study.pools[trial.backbone]
+    per_picture = _PASSES * pool.seconds
+    return _STARTS * pool.start + scale * trials.epochs(trial) * len(data.train) * per_picture
 
 
 def _summed(dropped: Sequence[tuple[Trial, float]]) -> dict[str, float]:

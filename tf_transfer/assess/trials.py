@@ -56,6 +56,7 @@ class Pool:
         train: features of the training pictures, view after view.
         validation: features of the validation pictures, or None.
         seconds: of the pass, for one picture in one view.
+        start: seconds that it takes to build the network and to trace it.
         digest: of the pretrained weights and of the pictures.
     """
 
@@ -65,12 +66,16 @@ class Pool:
     train: Split
     validation: Split | None
     seconds: float
+    start: float
     digest: str
 
 
 def open_pool(session: Session, data: TrainingData) -> Pool:
     """Runs a candidate over the target once."""
+    begun = time.perf_counter()
     classifier = session.pretrained(len(data.class_names))
+    Predictor(classifier.features, session.strategy, 2)(data.train.inputs[:2])
+    start = time.perf_counter() - begun
     # A head by default is solved, whatever a head of this run would do.
     model = dataclasses.replace(session.config.model, dropout=0.0)
     heading = session.branch(FOLDER, data, model=model, training=Training())
@@ -78,7 +83,7 @@ def open_pool(session: Session, data: TrainingData) -> Pool:
     train, validation = heads.features(session, classifier, data, plan)
     seconds = _pass_seconds(session, classifier, data.train)
     digest = weights.digest(classifier.backbone) + data.train.fingerprint
-    return Pool(session, heading, classifier, train, validation, seconds, digest)
+    return Pool(session, heading, classifier, train, validation, seconds, start, digest)
 
 
 def _pass_seconds(session: Session, classifier: Classifier, split: Split) -> float:

@@ -1,8 +1,9 @@
 """The compare phase: several runs on the same test pictures, side by side, with paired tests. Needs no TensorFlow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from tf_transfer.console import Console
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, metrics
 from tf_transfer.evaluation.calibration import adaptive_ece
+from tf_transfer.evaluation.statistics import bootstrap_interval
 from tf_transfer.registry import split_list
 from tf_transfer.report import compare_page, tables
 from tf_transfer.run_dir import RunDir
@@ -123,13 +125,18 @@ def _measured(entries: Sequence[Entry]) -> dict:
             "model": e.model,
             **e.settings,
             "accuracy": comparison.accuracy_interval(correct[e.name]),
-            "nll": float(metrics.nll(e.logits, e.labels)),
-            "adaptive_ece": adaptive_ece(e.logits, e.labels),
+            "nll": _estimate(metrics.nll, e, weighted=True),
+            "adaptive_ece": _estimate(adaptive_ece, e, n_resamples=200),
             **e.cost,
         }
         for e in entries
     ]
     return {"n": len(entries[0].labels), "runs": runs, "pairs": comparison.pairwise(correct)}
+
+
+def _estimate(metric: Callable, entry: Entry, **how: Any) -> dict:
+    low, high = bootstrap_interval(metric, entry.logits, entry.labels, **how)
+    return {"value": float(metric(entry.logits, entry.labels)), "low": low, "high": high}
 
 
 def _rows(found: dict) -> list[list[str]]:
@@ -140,8 +147,8 @@ def _rows(found: dict) -> list[list[str]]:
             f"{r['model']} of {one_line(r['backbone'], 40)}",
             f"{100 * r['accuracy']['value']:.1f} % "
             f"({100 * r['accuracy']['low']:.1f} - {100 * r['accuracy']['high']:.1f})",
-            f"{r['nll']:.3f}",
-            f"{r['adaptive_ece']:.3f}",
+            f"{r['nll']['value']:.3f}",
+            f"{r['adaptive_ece']['value']:.3f}",
             f"{r['seconds']:.1f}" if r["seconds"] is not None else "-",
         ]
         for r in found["runs"]

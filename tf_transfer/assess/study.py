@@ -19,7 +19,7 @@ from tf_transfer.models import backbones
 from tf_transfer.session import Session
 
 # Share of the budget that is kept for what is done with the networks when they are trained.
-_RESERVED = 0.4
+_RESERVED = 0.33
 # Seeds of heads, which take no time.
 _HEAD_SEEDS = 5
 # A training takes about so many passes of the frozen network a picture, and so many times as long to start.

@@ -89,7 +89,7 @@ def estimates(found: Sequence[Mapping]) -> str:
     Args:
         found: records with `estimate` and `accuracy`.
     """
-    with plot("estimates", WIDTH, 340, (54, 14, 12, 44)) as p:
+    with plot("estimates", WIDTH, 340, (72, 20, 12, 44)) as p:
         p.ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1.5, linestyle=_DASHES)
         style = {"color": BLUE, "markerfacecolor": PAPER, "markersize": 6, "markeredgewidth": 1.4, "linestyle": "none"}
         p.ax.plot([e["accuracy"] for e in found], [e["estimate"] for e in found], "o", **style)

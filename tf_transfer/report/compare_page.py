@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from tf_transfer.errors import one_line
 from tf_transfer.report import page, plots
 from tf_transfer.report.assessment_blocks import table
-from tf_transfer.report.formats import count, decimal, duration, p_value, percent, shares, signed
+from tf_transfer.report.formats import count, decimals, duration, p_value, percent, shares, signed
 from tf_transfer.report.sections import figure
 
 
@@ -19,7 +19,7 @@ def render(found: Mapping) -> str:
     told = ", ".join(f"{one_line(r['name'], 40)} {percent(r['accuracy']['value'])}" for r in found["runs"])
     drawn = figure(plots.model_comparison(rows, "runs"), f"Bar chart of accuracy: {told}.", "Whiskers: 95 % intervals.")
     runs = [
-        (f"{r['name']} ({r['model']})", shares(r["accuracy"]), decimal(r["nll"]), decimal(r["adaptive_ece"]),
+        (f"{r['name']} ({r['model']})", shares(r["accuracy"]), decimals(r["nll"]), decimals(r["adaptive_ece"]),
          r["backbone"], r["weights"], f"{r['seed']}", count(r["trained_parameters"]), duration(r["seconds"]))
         for r in found["runs"]
     ]  # fmt: skip

@@ -30,7 +30,7 @@ def usps(shared: Path, work: Path) -> dict:
     return _run(
         work / "usps", "--phase=source,assess", f"--data_dir={shared / 'tfds'}", "--source_dataset=mnist",
         f"--dataset=folder(path={shared / 'usps'})", "--backbone=small_resnet", "--weights=source",
-        "--epochs=source:1", "--shifted=mnist:mnist", "--assess_budget=6",
+        "--epochs=source:1", "--shifted=mnist:mnist", "--assess_budget=5",
     )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def cifar10(shared: Path, work: Path) -> dict:
     """CIFAR-10 at 64 px, the three networks with real weights."""
     return _run(
         work / "cifar10", "--phase=assess", f"--data_dir={shared / 'tfds'}", "--dataset=cifar10",
-        "--backbone=mobilenet(alpha=0.25)", "--image_size=64", _CANDIDATES, "--assess_budget=14",
+        "--backbone=mobilenet(alpha=0.25)", "--image_size=64", _CANDIDATES, "--assess_budget=10",
     )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def flowers(shared: Path, work: Path) -> dict:
     """Flowers at 112 px, the same networks."""
     return _run(
         work / "flowers", "--phase=assess", f"--dataset=folder(path={shared / 'flowers'})",
-        "--backbone=mobilenet(alpha=0.25)", "--image_size=112", _CANDIDATES, "--assess_budget=14",
+        "--backbone=mobilenet(alpha=0.25)", "--image_size=112", _CANDIDATES, "--assess_budget=9",
     )  # fmt: skip
 
 
@@ -143,8 +143,8 @@ def _forecast(forecast: Mapping) -> list[str]:
     names = list(next(iter(candidates.values()))["forecasts"])
     names = [n for n in names if all(n in c["forecasts"] for c in candidates.values())]
     rows = [
-        (name, f"{c['parameters']:,}", *(f"{c['forecasts'][n]['value']:.3g}" for n in names), _plain(c["probe"]),
-         _plain(c["outcome"]["head"]), _plain(c["outcome"]["full"]))
+        (name, f"{c['parameters']:,}", *(f"{c['forecasts'][n]['value']:.3g}" for n in names),
+         *(_plain((e or {}).get("value")) for e in (c["probe"], c["outcome"]["head"], c["outcome"]["full"])))
         for name, c in candidates.items()
     ]  # fmt: skip
     for outcome, told in (forecast.get("agreement") or {}).items():
@@ -174,7 +174,7 @@ def _shift(found: Mapping) -> list[str]:
     corrupted, lines = found["corruptions"], []
     if corrupted:
         rows = [
-            (k, f"{100 * c['clean']:.1f} %", _share(c["mean"]), f"{100 * c['relative_robustness']:.0f} %",
+            (k, f"{100 * c['clean']:.1f} %", _share(c["mean"]), f"{100 * c['relative_robustness']['value']:.0f} %",
              _plain((c.get("mce") or {}).get("value"), 2))
             for k, c in corrupted["kinds"].items()
         ]  # fmt: skip

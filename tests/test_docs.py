@@ -20,7 +20,8 @@ def test_a_page_is_what_its_records_say(name):
 def test_every_metric_is_defined():
     """What a reader meets on the page, or imports, is told in docs/metrics.md or is a tool of the others."""
     tools_of_others = {
-        "METRIC", "TopLoss", "Verdict", "bootstrap_interval", "calibrated_ece", "confusion_matrix",
+        "METRIC", "TopLoss", "Verdict", "bootstrap_interval", "calibrated_ece", "calibration_interval",
+        "confusion_matrix",
         "examples_to_decide", "fit_power_law", "half_samples", "labels_needed", "log_softmax", "pairwise",
         "precision_recall_f1", "rank_intervals", "reliability_bins", "score_interval", "softmax", "top_losses",
         "wilson_interval", "accuracy", "accuracy_interval", "macro_f1", "top_k_accuracy",

@@ -121,7 +121,7 @@ def open_run(
     recorded = configs.flatten(run.config() or {})
     shared = {k: v for k, v in recorded.items() if k not in _training_options() | _OF_A_MACHINE}
     # Options that nothing was trained with yet may still change.
-    trained = any(run.done(phase) for phase in configs.TRAINING_PHASES)
+    trained = any(run.done(phase) for phase in (*configs.TRAINING_PHASES, "assess/result"))
     held = {name: v for name, v in shared.items() if name not in _FREE}
     if run.done("source"):
         held["source_dataset"] = shared.get("source_dataset")

@@ -23,7 +23,7 @@ PHASES = {
     "full": "unfreeze and go on from what head left",
     "scratch": "the control: the same network from random weights",
     "lr_find": "propose a learning rate for the next phase, with its curve",
-    "evaluate": "score every trained model on the test split, which is read here only",
+    "evaluate": "score every trained model on the test split",
     "assess": "tell how well the network adapts, with controls, label budget, shift, and a verdict",
     "compare": "put --runs side by side",
     "export": "write the SavedModel and check it against the model",

@@ -1,16 +1,15 @@
 """The compare phase: several runs on the same test pictures, side by side, with paired tests. Needs no TensorFlow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tf_transfer.console import Console
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, metrics
-from tf_transfer.evaluation.calibration import adaptive_ece
+from tf_transfer.evaluation.calibration import adaptive_ece, calibration_interval
 from tf_transfer.evaluation.statistics import bootstrap_interval
 from tf_transfer.registry import split_list
 from tf_transfer.report import compare_page, tables
@@ -32,6 +31,7 @@ class Entry:
         logits: float `[N, C]` on the test pictures.
         labels: int `[N]`.
         class_names: C names.
+        pictures: digest of the test pictures; None of an evaluation that did not keep it.
         cost: `seconds` and `trained_parameters` of the phase that made the model.
     """
 
@@ -41,6 +41,7 @@ class Entry:
     logits: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
+    pictures: str | None
     cost: dict
 
 
@@ -97,19 +98,20 @@ def _read(folder: Path, name: str) -> Entry:
             logits, labels = arrays[model], arrays["labels"]
     except (ValueError, OSError, KeyError, StopIteration) as e:
         raise UserError(f"--runs: {one_line(path)} is damaged; evaluate that run again with --restart.") from e
-    done = run.done(model) or {}
+    done, pictures = run.done(model) or {}, (run.done("evaluate") or {}).get("pictures")
     settings = {**config["data"], **config["model"], **config["run"]}
     told = {k: settings.get(k) for k in ("dataset", "backbone", "weights", "image_size", "seed")}
     plans = [r for r in run.records("plan") if r.get("phase") == model]
     trained = plans[-1]["parameters"]["trained"] if plans else None
     cost = {"seconds": done.get("seconds"), "trained_parameters": trained}
-    return Entry(name, model, told, logits, labels, tuple(done.get("class_names", ())), cost)
+    return Entry(name, model, told, logits, labels, tuple(done.get("class_names", ())), pictures, cost)
 
 
 def _check_same(entries: Sequence[Entry]) -> None:
     first = entries[0]
     for other in entries[1:]:
-        if other.class_names != first.class_names or not np.array_equal(other.labels, first.labels):
+        others = other.pictures != first.pictures and None not in (other.pictures, first.pictures)
+        if others or other.class_names != first.class_names or not np.array_equal(other.labels, first.labels):
             raise UserError(
                 f"--runs: {one_line(first.name)!r} and {one_line(other.name)!r} were not evaluated on the same test "
                 f"pictures ({len(first.labels):,} of {one_line(first.settings['dataset'])!r} and {len(other.labels):,} "
@@ -125,8 +127,8 @@ def _measured(entries: Sequence[Entry]) -> dict:
             "model": e.model,
             **e.settings,
             "accuracy": comparison.accuracy_interval(correct[e.name]),
-            "nll": _estimate(metrics.nll, e, weighted=True),
-            "adaptive_ece": _estimate(adaptive_ece, e, n_resamples=200),
+            "nll": _nll(e),
+            "adaptive_ece": calibration_interval(adaptive_ece, e.logits, e.labels),
             **e.cost,
         }
         for e in entries
@@ -134,9 +136,9 @@ def _measured(entries: Sequence[Entry]) -> dict:
     return {"n": len(entries[0].labels), "runs": runs, "pairs": comparison.pairwise(correct)}
 
 
-def _estimate(metric: Callable, entry: Entry, **how: Any) -> dict:
-    low, high = bootstrap_interval(metric, entry.logits, entry.labels, **how)
-    return {"value": float(metric(entry.logits, entry.labels)), "low": low, "high": high}
+def _nll(entry: Entry) -> dict:
+    low, high = bootstrap_interval(metrics.nll, entry.logits, entry.labels, weighted=True)
+    return {"value": float(metrics.nll(entry.logits, entry.labels)), "low": low, "high": high}
 
 
 def _rows(found: dict) -> list[list[str]]:

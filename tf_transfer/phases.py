@@ -100,7 +100,7 @@ def lr_find(session: Session) -> None:
 
 @PHASES.register("evaluate")
 def evaluate(session: Session) -> None:
-    """Scores every model of the run on the test split, which is read here and only here."""
+    """Scores every model of the run on the test split, which `assess` alone reads beside it."""
     scoring.evaluate(session)
 
 

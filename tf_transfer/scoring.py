@@ -2,6 +2,7 @@
 
 import base64
 import time
+import uuid
 
 import numpy as np
 import tensorflow as tf
@@ -38,17 +39,7 @@ def evaluate(session: Session) -> None:
 def _evaluate(session: Session, models: list[str]) -> None:
     session.note_restart()
     split, class_names, duplicates, unreadable = session.test_data()
-    records: list[dict] = []
-    if unreadable:
-        text = f"{len(unreadable)} test pictures could not be read and are left out: {'; '.join(unreadable[:20])}"
-        records.append({"kind": "warning", "text": text})
-        session.console.note(f"{len(unreadable)} test pictures could not be read, such as {unreadable[0]}")
-    if duplicates:
-        text = f"{len(duplicates)} test pictures also stand among the training ones: {'; '.join(duplicates[:20])}"
-        records.append({"kind": "warning", "text": text})
-        session.console.note(
-            f"{len(duplicates)} test pictures also stand among the training ones, such as {duplicates[0]}"
-        )
+    records = warnings(session, duplicates, unreadable)
     logits = {}
     if (source := _source_logits(session, split, class_names)) is not None:
         logits["source"] = source
@@ -62,25 +53,45 @@ def _evaluate(session: Session, models: list[str]) -> None:
     for other in (m for m in logits if "full" in logits and m != "full"):
         right = [logits[m].argmax(axis=1) == split.labels for m in ("full", other)]
         records.append({"kind": "comparison", "split": "test", "a": "full", "b": other, **mcnemar_exact(*right)})
+    # By which they are known where they have been recorded already.
+    records = [{**record, "id": uuid.uuid4().hex[:12]} for record in records]
     with session.run.write_folder("evaluate") as folder:
         np.savez(folder / "predictions.npz", labels=split.labels, **logits)
         done = {"models": list(logits), "records": records, "restart": session.restart_id}
+        done["pictures"] = split.fingerprint
         (folder / "done.json").write_bytes(encoded(done))
     _note(session, records)
 
 
+def warnings(session: Session, duplicates: list[str], unreadable: list[str]) -> list[dict]:
+    """Says what is wrong with the test pictures; returns it as records, without those there are.
+
+    Args:
+        session: the command.
+        duplicates: of `Session.test_data`.
+        unreadable: the same.
+    """
+    texts = []
+    if unreadable:
+        texts.append(f"{len(unreadable)} test pictures could not be read and are left out: {{}}")
+        session.console.note(f"{len(unreadable)} test pictures could not be read, such as {unreadable[0]}")
+    if duplicates:
+        texts.append(f"{len(duplicates)} test pictures also stand among the training ones: {{}}")
+        session.console.note(
+            f"{len(duplicates)} test pictures also stand among the training ones, such as {duplicates[0]}"
+        )
+    listed = [names for names in (unreadable, duplicates) if names]
+    texts = [text.format("; ".join(names[:20])) for text, names in zip(texts, listed, strict=True)]
+    there = {r.get("text") for r in session.run.records("warning")}
+    return [{"kind": "warning", "text": text} for text in texts if text not in there]
+
+
 def _note(session: Session, records: list[dict]) -> None:
     """Records what an evaluation found, as far as it is not recorded: a crash may have come between the two."""
-    before = session.run.records()
-    since = 1 + max((i for i, r in enumerate(before) if r["kind"] == "test_read"), default=-1)
-    there = {_key(r) for r in before[since:]}
+    there = {r.get("id") for r in session.run.records()}
     for record in records:
-        if _key(record) not in there:
+        if record["id"] not in there:
             session.run.record(phase="evaluate", **record)
-
-
-def _key(record: dict) -> tuple:
-    return tuple(record.get(name) for name in ("kind", "model", "a", "b", "text"))
 
 
 def _measure(logits: np.ndarray, split: Split, class_names: tuple[str, ...]) -> dict:

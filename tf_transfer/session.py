@@ -99,14 +99,11 @@ class Session:
         # As JSON gives them back.
         return json.loads(json.dumps(values, default=str))
 
-    def branch(
-        self, name: str, data: TrainingData, seed: int | None = None, model: Any = None, training: Any = None
-    ) -> "Session":
+    def branch(self, name: str, seed: int | None = None, model: Any = None, training: Any = None) -> "Session":
         """Returns a session of the same command that keeps what it does in a folder of this run, and says nothing.
 
         Args:
             name: of the folder, below this run's.
-            data: what it trains and validates on.
             seed: where it is another one.
             model: its `config.Model`, where it is another one.
             training: its `config.Training`, where it is another one.
@@ -121,7 +118,7 @@ class Session:
         folder = RunDir(run.run_dir, self.run.writes)
         folder.propose(config.to_dict())
         branch = Session(config, self.given, folder, Console(Nowhere()), self.command)
-        branch.strategy, branch._data = self.strategy, {(config.data.dataset, True): data}
+        branch.strategy = self.strategy
         return branch
 
     def open(self, dataset: str):
@@ -204,7 +201,7 @@ class Session:
         split = source.load("test", None, self.image_size)
         seen = {bytes.fromhex(d): tuple(p) for d, p in (self.run.read_json("data/digests.json") or {}).items()}
         duplicates = splits.find_duplicates({"test": split}, seen)
-        read = [r["kind"] for r in self.run.records() if r["kind"] in ("test_read", "evaluation")]
+        read = [r["kind"] for r in self.run.records() if r["kind"] in ("test_read", "evaluation", "assessment")]
         before = read.count("test_read")
         # A reading of which a crash let nothing be made is not counted twice.
         if read[-1:] != ["test_read"]:
@@ -243,15 +240,25 @@ class Session:
             UserError: it was trained on other classes than the data set has now.
         """
         done = self.run.done(phase)
-        if class_names is not None and tuple(done["class_names"]) != tuple(class_names):
-            changed = sorted(set(done["class_names"]) ^ set(class_names)) or ["their order"]
+        if class_names is not None:
+            self.check_classes(phase, class_names)
+        classifier = self.pretrained(len(done["class_names"]), "random", precision)
+        classifier.load(self.run.path / phase)
+        return classifier
+
+    def check_classes(self, phase: str, class_names: Sequence[str]) -> None:
+        """Refuses class names that are not those of a finished phase.
+
+        Raises:
+            UserError: which differ.
+        """
+        then = self.run.done(phase)["class_names"]
+        if tuple(then) != tuple(class_names):
+            changed = sorted(set(then) ^ set(class_names)) or ["their order"]
             raise UserError(
                 f"--dataset={one_line(self.config.data.dataset)!r} no longer has the classes that --phase={phase} was "
                 f"trained on; what differs: {one_line(', '.join(changed))}. Put them back, or use another --run_dir."
             )
-        classifier = self.pretrained(len(done["class_names"]), "random", precision)
-        classifier.load(self.run.path / phase)
-        return classifier
 
     def check_unchanged(self, data: TrainingData, phase: str) -> None:
         """Refuses data whose split is not the one that a finished phase was trained on.

@@ -60,3 +60,16 @@ def test_atc_knows_the_accuracy_on_its_own_validation_and_follows_a_shift():
     assert estimate == pytest.approx(accuracy, abs=0.08)
     assert calibration.atc(logits, (logits.argmax(1) + 1) % 4, logits) == 0.0
     assert calibration.atc(logits, logits.argmax(1), logits) == 1.0
+
+
+@pytest.mark.parametrize("metric", [metrics.ece, calibration.adaptive_ece])
+def test_perfect_calibration_is_within_its_interval(metric):
+    held = 0
+    for seed in range(15):
+        logits, labels = calibrated(400, seed=seed)
+        found = calibration.calibration_interval(metric, logits, labels, draws=100)
+        assert found["low"] <= found["value"] <= found["high"] and found["floor"] > 0.01
+        held += found["low"] == 0
+    assert held >= 12
+    spoilt = calibration.calibration_interval(metric, 4 * logits, labels, draws=100)
+    assert spoilt["low"] > 0.05

@@ -53,6 +53,20 @@ def test_seeds_are_paired_and_examples_must_be_the_same():
         comparison.accuracy_interval(np.zeros((2, 0)))
 
 
+def test_seeds_that_are_not_paired_count_on_their_side():
+    """Five trainings that differ by ten points each, against one in their middle."""
+    rng = np.random.default_rng(4)
+    five = np.stack([rng.random(2000) < p for p in (0.3, 0.4, 0.5, 0.6, 0.7)])
+    one = rng.random((1, 2000)) < 0.5
+    found = comparison.accuracy_difference(five, one)
+    assert found["seeds"] == 1 and found["high"] - found["low"] > 0.15
+
+
+def test_several_perfect_trainings_are_not_more_certain_than_one():
+    one, three = (comparison.accuracy_interval(np.ones((s, 20), bool)) for s in (1, 3))
+    assert three["low"] == pytest.approx(one["low"]) and three["high"] == 1
+
+
 def test_holm_is_that_of_scipy():
     rng = np.random.default_rng(2)
     for _ in range(20):

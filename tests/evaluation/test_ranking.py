@@ -23,7 +23,13 @@ def test_the_spread_over_halves_is_the_standard_error():
         found = ranking.score_interval(lambda rows, x=x: x[rows].mean(), 400, 60, seed)
         assert found["value"] == pytest.approx(x.mean()) and found["low"] < found["value"] < found["high"]
         widths.append(found["high"] - found["low"])
-    assert np.mean(widths) == pytest.approx(2 * 1.96 / 20, rel=0.12)
+    held = 0
+    for seed in range(200):
+        x = np.random.default_rng(seed).normal(size=200)
+        found = ranking.score_interval(lambda rows, x=x: x[rows].mean(), 200, 20, seed)
+        held += found["low"] <= 0 <= found["high"]
+    assert 0.91 <= held / 200 <= 0.99
+    assert np.mean(widths) == pytest.approx(2 * 1.96 / 20, rel=0.15)
     assert all(len(set(rows)) == 200 for rows in ranking.half_samples(400, 3))
 
 

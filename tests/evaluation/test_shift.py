@@ -19,4 +19,5 @@ def test_by_hand():
 
 def test_a_reference_that_loses_nothing_gives_no_share():
     assert np.isnan(shift.relative_corruption_error(OURS, 0.9, np.full((2, 2), 0.5), 0.5)).all()
+    assert np.isnan(shift.corruption_error(OURS, np.ones((2, 2)))).all()
     assert np.isnan(shift.relative_robustness(OURS, 0.0))

@@ -10,8 +10,8 @@ def estimate(low, high, n=1000):
 
 
 GOOD = {"best - scratch": estimate(0.05, 0.1), "best - blind": estimate(0.5, 0.6)}
-STEEP = {"doubling": estimate(0.03, 0.05), "halving": {"value": 80.0, "low": 60.0, "high": None}}
-FLAT = {"doubling": estimate(0.0, 0.02), "halving": {"value": None, "low": 900.0, "high": None}}
+STEEP = {"doubling": estimate(0.05, 0.07), "halving": {"value": 80.0, "low": 60.0, "high": None}, "seeds": 2}
+FLAT = {"doubling": estimate(0.0, 0.02), "halving": {"value": None, "low": 900.0, "high": None}, "seeds": 2}
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,15 @@ FLAT = {"doubling": estimate(0.0, 0.02), "halving": {"value": None, "low": 900.0
         (estimate(-0.05, -0.02), "head", None, {}, verdict.HEAD),
         (estimate(-0.02, 0.04), "full", FLAT, {}, verdict.UNDECIDED),
         (estimate(-0.02, 0.04), "full", STEEP, {}, verdict.LABELS),
-        # What full brings is more than twice the labels would.
+        # One training a budget tells nothing of other labels.
+        (estimate(-0.02, 0.04), "full", STEEP | {"seeds": 1}, {}, verdict.UNDECIDED),
+        # What full brings may be more than twice the labels would.
+        (estimate(0.02, 0.06), "full", STEEP, {}, verdict.FULL),
         (estimate(0.08, 0.12), "full", STEEP, {}, verdict.FULL),
         (estimate(0.02, 0.06), "full", STEEP, {"best - scratch": estimate(-0.09, -0.01)}, verdict.NOTHING),
         (estimate(0.02, 0.06), "full", None, {"best - scratch": estimate(-0.09, 0.01)}, verdict.FULL),
-        (estimate(0.02, 0.06), "full", FLAT, {"best - blind": estimate(-0.01, 0.2)}, verdict.NOTHING),
+        (estimate(0.02, 0.06), "full", FLAT, {"best - blind": estimate(-0.01, 0.2)}, verdict.UNDECIDED),
+        (estimate(0.02, 0.06), "full", FLAT, {"best - blind": estimate(-0.2, 0.005)}, verdict.NOTHING),
     ],
 )
 def test_the_rules(gain, preferred, budget, other, advice):
@@ -44,4 +48,5 @@ def test_without_controls_the_gain_alone_decides():
 def test_how_many_examples_would_decide():
     # An interval four times too wide takes sixteen times the pictures.
     assert verdict.examples_to_decide({"value": 0.01, "low": -0.03, "high": 0.05, "n": 100}) == 1600
+    assert verdict.examples_to_decide({"value": 0.01, "low": -0.03, "high": 0.05, "n": 100, "seeds": 2}) is None
     assert verdict.examples_to_decide({"value": 0.0, "low": -0.03, "high": 0.03, "n": 100}) is None

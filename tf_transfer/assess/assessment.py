@@ -1,24 +1,27 @@
 """The assess phase from start to end: features, forecasts, trainings, the test pictures once, and the verdict."""
 
 import dataclasses
+import json
 import uuid
 
 import numpy as np
 
-from tf_transfer import runtime
+from tf_transfer import runtime, scoring
 from tf_transfer.assess import domain, drift, forecast, outcome, shift, study, trust
 from tf_transfer.assess.clock import Clock
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.trials import FOLDER
 from tf_transfer.config import Config
+from tf_transfer.console import clock
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, verdict
+from tf_transfer.models import backbones
 from tf_transfer.records import encoded
 from tf_transfer.session import Session
 
-# What decides an assessment beside the options of the run.
-_OPTIONS = ("assess_budget", "shifted", "backbones")
 _RESULT = f"{FOLDER}/result"
+# The --restart under which the trainings there are were made.
+_BEGUN = f"{FOLDER}/begun.json"
 
 
 def assess(session: Session) -> None:
@@ -48,37 +51,45 @@ def check(config: Config) -> None:
         UserError: see there.
     """
     shift.parse(config.assess.shifted)
+    size = config.model.image_size or backbones.find_backbone(config.model.backbone).size
     for spec in candidates(config):
-        study.candidate(config.model, spec)
+        study.candidate(config.model, spec, size)
 
 
 def candidates(config: Config) -> list[str]:
-    """Returns the specs of `--backbones`."""
-    return [spec.strip() for spec in (config.assess.backbones or "").split("|") if spec.strip()]
+    """Returns the specs of `--backbones`, each once and without the run's own."""
+    named = [spec.strip() for spec in (config.assess.backbones or "").split("|")]
+    return [spec for spec in dict.fromkeys(named) if spec and spec != config.model.backbone]
 
 
 def _asked(session: Session) -> dict:
-    models = {p: (session.run.done(p) or {}).get("seconds") for p in ("head", "full", "scratch")}
-    return {**{name: getattr(session.config.assess, name) for name in _OPTIONS}, "models": models}
+    """Returns everything that decides what an assessment finds, the clock aside."""
+    config = session.config.to_dict()
+    models = {p: (session.run.done(p) or {}).get("seconds") for p in ("source", "head", "full", "scratch")}
+    if session.config.model.weights != "source":
+        models["source"] = None
+    asked = {"models": models, "seed": session.config.run.seed, "precision": session.precision}
+    # As JSON gives them back.
+    return json.loads(json.dumps(asked | {stage: config[stage] for stage in ("data", "model", "training", "assess")}))
 
 
 def _assess(session: Session, asked: dict) -> dict:
     options = session.config.assess
-    clock = Clock(options.assess_budget, session.console)
+    timer = Clock(options.assess_budget, session.console)
     session.note_restart()
-    if session.restart:
+    if session.restart and (session.run.read_json(_BEGUN) or {}).get("restart") != session.restart_id:
+        # One that a crash ended goes on with what it has trained.
         session.run.forget(FOLDER)
-    found = study.begin(session, clock, candidates(session.config))
+        session.run.write_json(_BEGUN, {"restart": session.restart_id})
+    found = study.begin(session, timer, candidates(session.config))
     specs = shift.parse(options.shifted)
-    shifted = clock.timed("shift", lambda: shift.load(session, specs, found.data.class_names))
+    shifted = timer.timed("shift", lambda: shift.load(session, specs, found.data.class_names))
     study.train(found)
     # Everything is trained: only now are the test pictures read.
-    clock.say("the test pictures")
-    if (test := _test(session, clock)) is not None:
+    timer.say("the test pictures")
+    if (test := _test(session, timer)) is not None:
         found.measured["test"] = test
-    if not found.measured:
-        raise UserError("--phase=assess: there are neither test nor validation pictures to measure on.")
-    clock.timed("predictions", lambda: study.predict(found))
+    timer.timed("predictions", lambda: study.predict(found))
     blocks = _blocks(found, shifted)
     done = {
         "id": uuid.uuid4().hex[:12],
@@ -88,9 +99,9 @@ def _assess(session: Session, asked: dict) -> dict:
         "n": {name: len(split) for name, split in found.measured.items()},
         "blocks": blocks,
         "verdict": dataclasses.asdict(_verdict(found, blocks)),
-        "left_out": clock.left_out,
-        "seconds": clock.seconds - clock.left(),
-        "spent": clock.spent,
+        "left_out": timer.left_out,
+        "seconds": timer.seconds - timer.left(),
+        "spent": timer.spent,
         **runtime.facts(session.strategy, session.precision),
     }
     with session.run.write_folder(_RESULT) as folder:
@@ -101,29 +112,29 @@ def _assess(session: Session, asked: dict) -> dict:
     return session.run.done(_RESULT)
 
 
-def _test(session: Session, clock: Clock):
+def _test(session: Session, timer: Clock):
     if "test" not in session.open(session.config.data.dataset).splits:
-        clock.leave_out("the test split", "the data set has none: validation, which chose epochs and L2, tells instead")
+        timer.leave_out("the test split", "the data set has none: validation, which chose epochs and L2, tells instead")
         return None
-    split, _, duplicates, _ = session.test_data()
-    if duplicates:
-        session.console.note(
-            f"{len(duplicates)} test pictures also stand among the training ones, such as {duplicates[0]}"
-        )
+    split, _, duplicates, unreadable = session.test_data()
+    for record in scoring.warnings(session, duplicates, unreadable):
+        session.run.record(phase="assess", **record)
     return split
 
 
 def _blocks(found: study.Study, shifted: dict) -> dict:
     """Returns what each block measured."""
-    clock = found.clock
+    timed = found.clock.timed
+    main = outcome.best(found)
     kinds = [k for k in ("full", "head", "scratch") if Trial(k, found.top, found.seed) in found.ran]
-    blocks = {"outcome": clock.timed("outcome", lambda: outcome.measure(found))}
-    blocks["gain"] = clock.timed("gain", lambda: outcome.gain(found))
-    blocks["forecast"] = clock.timed("forecast", lambda: forecast.measure(found))
-    blocks["distance"] = clock.timed("distance", lambda: domain.measure(found, shifted))
-    blocks["shift"], logits = clock.timed("shift", lambda: shift.measure(found, kinds, shifted))
-    blocks["trust"] = clock.timed("trust", lambda: trust.measure(found, kinds[0], shifted, logits[kinds[0]]))
-    blocks["drift"] = clock.timed("drift", lambda: drift.measure(found, shifted))
+    kinds = [main, *(k for k in kinds if k != main)]
+    blocks = {"outcome": timed("outcome", lambda: outcome.measure(found))}
+    blocks["gain"] = timed("gain", lambda: outcome.gain(found))
+    blocks["forecast"] = timed("forecast", lambda: forecast.measure(found))
+    blocks["distance"] = timed("distance", lambda: domain.measure(found, shifted))
+    blocks["shift"], logits = timed("shift", lambda: shift.measure(found, kinds, shifted))
+    blocks["trust"] = timed("trust", lambda: trust.measure(found, kinds[0], shifted, logits[kinds[0]]))
+    blocks["drift"] = timed("drift", lambda: drift.measure(found, shifted))
     blocks["latency"] = outcome.latency(found, kinds[0])
     return blocks
 
@@ -134,15 +145,14 @@ def _verdict(found: study.Study, blocks: dict) -> verdict.Verdict:
         return verdict.Verdict(
             verdict.UNDECIDED, "no network was fine-tuned in the time there was: raise --assess_budget"
         )
-    prefers = outcome.preferred(found, found.top)
-    best, scratch = (full if prefers == "full" else head), found.correct("scratch", found.top)
+    best, scratch = found.correct(outcome.best(found), found.top), found.correct("scratch", found.top)
     estimates = {
         "full - head": comparison.accuracy_difference(full, head),
         "best - blind": comparison.accuracy_difference(best[:1], outcome.blind(found)),
     }
     if scratch is not None:
         estimates["best - scratch"] = comparison.accuracy_difference(best, scratch)
-    return verdict.decide(estimates, prefers, blocks["gain"]["forecast"])
+    return verdict.decide(estimates, outcome.preferred(found), blocks["gain"]["forecast"])
 
 
 def _tell(session: Session, done: dict) -> None:
@@ -157,4 +167,6 @@ def _tell(session: Session, done: dict) -> None:
         f"{name} {100 * e['value']:+.1f} points ({100 * e['low']:+.1f} to {100 * e['high']:+.1f})"
         for name, e in told["numbers"].items()
     )
+    took = f"took {clock(done['seconds'])} of {clock(60 * session.config.assess.assess_budget)}"
+    session.console.line(f"assess  {took}")
     session.console.line(f"assess  verdict: {told['advice']}: {told['rule']}. {numbers}")

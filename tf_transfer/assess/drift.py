@@ -22,6 +22,8 @@ from tf_transfer.training.tasks import Predictor
 _PICTURES, _SOURCE = 256, 1000
 # Halves of the pictures from which intervals come.
 _HALVES = 20
+# Pictures of whose halves a similarity can be told.
+_FEWEST = 8
 # Shares of the fine-tuned weights on the line from the head-only model.
 _ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
 
@@ -34,7 +36,9 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
         return {}
     scorer = study.scorer()
     pretrained, tuned = study.pools[None].classifier, scorer.load(full)
-    pictures = study.data.train.inputs[:: max(1, len(study.data.train) // _PICTURES)][:_PICTURES]
+    # Evenly over all: the first ones of a folder are of one class.
+    rows = np.linspace(0, len(study.data.train) - 1, min(_PICTURES, len(study.data.train))).round().astype(int)
+    pictures = study.data.train.inputs[rows]
     found = {"stages": _stages(pretrained, tuned, pictures, study.session), "n": len(pictures)}
     found["retention"] = _retention(study, tuned)
     found["interpolation"] = _interpolation(study, full, shifted)
@@ -61,7 +65,9 @@ def _stages(before: Classifier, after: Classifier, pictures: np.ndarray, session
     ]
 
 
-def _alike(before: np.ndarray, after: np.ndarray) -> dict:
+def _alike(before: np.ndarray, after: np.ndarray) -> dict | None:
+    if len(before) < _FEWEST:
+        return None
     found = ranking.score_interval(lambda rows: similarity.cka(before[rows], after[rows]), len(before), _HALVES)
     return {name: value for name, value in found.items() if name != "halves"}
 

@@ -9,7 +9,7 @@ import numpy as np
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
 from tf_transfer.assess.trials import Pool
-from tf_transfer.evaluation import ranking, transferability
+from tf_transfer.evaluation import comparison, ranking, transferability
 from tf_transfer.models import weights
 
 # Examples that a forecast looks at, and the halves of them by which its interval is found.
@@ -56,22 +56,20 @@ def _rows(study: Study) -> np.ndarray:
 def _candidate(study: Study, spec: str | None, pool: Pool, rows: np.ndarray) -> dict:
     features, labels = np.asarray(pool.train.inputs[rows]), study.data.train.labels[rows]
     study.clock.say(f"forecasts for {_name(study, spec)}")
-    forecasts = {name: _scored(score, features, labels, study.seed) for name, score in FORECASTS.items()}
+    forecasts = _scored(study, spec, FORECASTS, features, labels)
     if (logits := _source_logits(study, pool, features)) is not None:
-        forecasts |= {name: _scored(score, logits, labels, study.seed) for name, score in OF_SOURCE.items()}
-    probe = study.correct("head", study.top, "validation", spec)
-    full = study.correct("full", study.top, backbone=spec)
+        forecasts |= _scored(study, spec, OF_SOURCE, logits, labels)
     return {
         "forecasts": forecasts,
-        "probe": None if probe is None else float(probe.mean()),
+        "probe": _accuracy(study.correct("head", study.top, "validation", spec)),
         "parameters": int(pool.classifier.backbone.count_params()),
-        "outcome": {"head": _mean(study.correct("head", study.top, backbone=spec)), "full": _mean(full)},
+        "outcome": {kind: _accuracy(study.correct(kind, study.top, backbone=spec)) for kind in ("head", "full")},
         "cost": _cost(study, spec),
     }
 
 
-def _mean(correct) -> float | None:
-    return None if correct is None else float(correct.mean())
+def _accuracy(correct: np.ndarray | None) -> dict | None:
+    return None if correct is None else comparison.accuracy_interval(correct)
 
 
 def _cost(study: Study, spec: str | None) -> dict:
@@ -79,8 +77,17 @@ def _cost(study: Study, spec: str | None) -> dict:
     return ran.cost if ran else {}
 
 
-def _scored(score: Callable, features: np.ndarray, labels: np.ndarray, seed: int) -> dict:
-    return ranking.score_interval(lambda rows: score(features[rows], labels[rows]), len(labels), _HALVES, seed)
+def _scored(study: Study, spec: str | None, scores: Mapping[str, Callable], x: np.ndarray, labels: np.ndarray) -> dict:
+    """Returns scores by name; those that so few pictures do not allow are left out."""
+    found = {}
+    for name, score in scores.items():
+        try:
+            found[name] = ranking.score_interval(
+                lambda rows, score=score: score(x[rows], labels[rows]), len(labels), _HALVES, study.seed
+            )
+        except ValueError as e:
+            study.clock.leave_out(f"{name} of {_name(study, spec)}", f"{len(labels)} pictures: {e}")
+    return found
 
 
 def _source_logits(study: Study, pool: Pool, features: np.ndarray) -> np.ndarray | None:
@@ -112,7 +119,7 @@ def _scores(candidates: Mapping[str, dict]) -> dict[str, dict[str, float]]:
     names = [n for n in (*FORECASTS, *OF_SOURCE) if all(n in c["forecasts"] for c in candidates.values())]
     scores = {name: {c: facts["forecasts"][name]["value"] for c, facts in candidates.items()} for name in names}
     if all(c["probe"] is not None for c in candidates.values()):
-        scores["probe"] = {c: facts["probe"] for c, facts in candidates.items()}
+        scores["probe"] = {c: facts["probe"]["value"] for c, facts in candidates.items()}
     return scores | {"size": {c: facts["parameters"] for c, facts in candidates.items()}}
 
 
@@ -128,14 +135,16 @@ def _agreement(candidates: Mapping[str, dict]) -> dict:
     """Returns the weighted tau of everything that ranks against the outcomes, and whether it beats the controls."""
     found = {}
     for outcome in ("full", "head"):
-        reached = {c: facts["outcome"][outcome] for c, facts in candidates.items()}
-        if any(v is None for v in reached.values()):
+        if any(facts["outcome"][outcome] is None for facts in candidates.values()):
             continue
+        reached = {c: facts["outcome"][outcome]["value"] for c, facts in candidates.items()}
         taus = {
             name: ranking.weighted_tau([scores[c] for c in reached], list(reached.values()))
             for name, scores in _scores(candidates).items()
         }
-        control = taus["size"] if taus["size"] is not None else -1.0
-        better = [n for n, tau in taus.items() if n != "size" and tau is not None and tau > control]
-        found[outcome] = {"tau": taus, "better_than_size": better, "outcome": reached}
+        found[outcome] = {"tau": taus, "outcome": reached}
+        for control in ("size", "knn"):
+            least = taus.get(control) if taus.get(control) is not None else -1.0
+            better = [n for n, tau in taus.items() if n not in ("size", "knn") and tau is not None and tau > least]
+            found[outcome][f"better_than_{control}"] = better
     return found

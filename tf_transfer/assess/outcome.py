@@ -49,8 +49,18 @@ def measure(study: Study) -> dict:
         "scale": study.scale,
         "kinds": found,
         "class_names": list(names),
+        "differences": _differences(study),
         "pairs": comparison.pairwise(firsts),
     }
+
+
+def _differences(study: Study) -> dict:
+    """Returns what full gained over the head and over scratch, over all seeds there are."""
+    full, found = study.correct("full", study.top), {}
+    for other in ("head", "scratch"):
+        if full is not None and (correct := study.correct(other, study.top)) is not None:
+            found[f"full - {other}"] = comparison.accuracy_difference(full, correct)
+    return found
 
 
 def _accuracy(study: Study, kind: str, split: str, point: int | None) -> dict | None:
@@ -68,11 +78,16 @@ def _per_class(correct: np.ndarray, labels: np.ndarray, classes: int) -> list[di
     return [comparison.accuracy_interval(part) if len(part) else None for part in parts]
 
 
-def preferred(study: Study, point: int | None) -> str | None:
-    """Returns `head` or `full`, whichever is more accurate on validation; None where nothing validated."""
-    found = {kind: study.correct(kind, point, "validation") for kind in ("head", "full")}
+def preferred(study: Study) -> str | None:
+    """Returns `head` or `full`, whichever is more accurate on validation, on the most labels; None where unknown."""
+    found = {kind: study.correct(kind, study.top, "validation") for kind in ("head", "full")}
     known = {kind: float(c.mean()) for kind, c in found.items() if c is not None}
     return max(known, key=known.get) if len(known) == 2 else None
+
+
+def best(study: Study) -> str:
+    """Returns the way that is assessed further: what validation prefers, else full where there is one."""
+    return preferred(study) or ("full" if study.correct("full", study.top) is not None else "head")
 
 
 def gain(study: Study) -> dict:
@@ -81,11 +96,7 @@ def gain(study: Study) -> dict:
     x = [study.labels_per_class(p) for p in study.points]
     curves = {kind: [_accuracy(study, kind, study.split, p) for p in study.points] for kind in kinds}
     found = {"split": study.split, "labels": x, "curves": curves, "gain": [_gained(study, p) for p in study.points]}
-    best = preferred(study, study.top) or ("full" if curves["full"][-1] else "head")
-    there = [(k, study.correct(best, p)) for k, p in zip(x, study.points, strict=True)]
-    there = [(k, c) for k, c in there if c is not None]
-    found["kind"] = best
-    found["forecast"] = curve.label_budget([k for k, _ in there], [c for _, c in there], study.seed)
+    found["kind"], found["forecast"] = best(study), _law(study, x)
     reached = {kind: [(k, e) for k, e in zip(x, curves[kind], strict=True) if e] for kind in kinds}
     goals: dict[str, float] = {f"{goal:.0%}": goal for goal in _GOALS}
     if curves["scratch"][-1]:
@@ -94,6 +105,19 @@ def gain(study: Study) -> dict:
         {"goal": name, "accuracy": goal} | {kind: _needed(points, goal) for kind, points in reached.items()}
         for name, goal in goals.items()
     ]
+    return found
+
+
+def _law(study: Study, labels: Sequence[float]) -> dict | None:
+    """Returns what the curve of the best way promises; `seeds` are the fewest of a budget that has some to draw."""
+    kind = best(study)
+    there = [(k, p, study.correct(kind, p)) for k, p in zip(labels, study.points, strict=True)]
+    there = [(k, p, c) for k, p, c in there if c is not None]
+    found = curve.label_budget([k for k, _, _ in there], [c for _, _, c in there], study.seed)
+    if found:
+        # A head on all labels is solved: another seed would give the same.
+        drawn = [len(c) for k, p, c in there if k in found["fitted"] and not (kind == "head" and p is None)]
+        found["seeds"] = min(drawn)
     return found
 
 
@@ -108,8 +132,8 @@ def _needed(points: Sequence[tuple[float, Mapping]], goal: float) -> dict:
 
 
 def _gained(study: Study, point: int | None) -> dict | None:
-    """Returns what transfer gained over scratch on so many labels; the way validation prefers, which is named."""
-    kind, scratch = preferred(study, point) or "head", study.correct("scratch", point)
+    """Returns what transfer gained over scratch on so many labels; the way validation prefers on the most of them."""
+    kind, scratch = best(study), study.correct("scratch", point)
     transferred = study.correct(kind, point)
     if scratch is None or transferred is None:
         return None

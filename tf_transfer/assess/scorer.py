@@ -19,10 +19,13 @@ class Scorer:
 
     Args:
         pool: the candidate.
+        validation: the pictures whose features it already has, or None.
     """
 
-    def __init__(self, pool: Pool):
+    def __init__(self, pool: Pool, validation: Split | None):
         self.pool, self._features = pool, {}
+        if validation is not None:
+            self._features[id(validation)] = validation, np.asarray(pool.validation.inputs)
         self._states: dict[Trial, list[np.ndarray]] = {}
         self._loaded: Trial | None = None
         self._size = 128 if pool.session.image_size <= 112 else 32

@@ -1,7 +1,7 @@
 """Block E: the models under the fifteen common corruptions, and on the user's own shifted sets."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,12 +13,14 @@ from tf_transfer.data import pixels
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, shift
-from tf_transfer.evaluation.statistics import bootstrap_interval
 from tf_transfer.registry import split_list
 from tf_transfer.session import Session
 
 # Pictures that are corrupted, and the share of the time that is left for it.
 _MOST, _LEAST, _SHARE = 1000, 30, 0.5
+# Key of the logits on the pictures as they are, and names that mean something else on the page.
+CLEAN = "clean"
+_TAKEN = ("test", "validation", "source", "corrupted", "within the target")
 # Against which errors are told, the first that was trained.
 _REFERENCES = ("scratch", "head")
 
@@ -32,7 +34,7 @@ def parse(text: str | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in split_list(text or ""):
         name, colon, spec = (p.strip() for p in part.partition(":"))
-        if not (name and colon and spec) or name in found or name in ("test", "validation", "source"):
+        if not (name and colon and spec) or name in found or name in _TAKEN:
             raise UserError(
                 f"--shifted={one_line(text)!r}: expected name:spec,... with each name once, such as "
                 f"phone:folder(path=/data/phone), got {one_line(part)!r}."
@@ -42,7 +44,7 @@ def parse(text: str | None) -> dict[str, str]:
 
 
 def load(session: Session, specs: Mapping[str, str], class_names: tuple[str, ...]) -> dict[str, Split]:
-    """Reads the user's shifted sets: the test split of each, or all of it where it has none.
+    """Reads the user's shifted sets: the test split of each, or all of it where it brings none.
 
     Raises:
         UserError: a set whose classes are not the target's.
@@ -56,20 +58,31 @@ def load(session: Session, specs: Mapping[str, str], class_names: tuple[str, ...
                 f"--shifted={one_line(name)}:{one_line(spec)}: its classes are not those of the target; what differs: "
                 f"{one_line(', '.join(differ))}."
             )
-        split = "test" if "test" in source.splits else "train"
-        found[name] = source.load(split, None, session.image_size)
+        # A test split that was carved out of the set is no more of it than the rest.
+        whole = "test" not in source.splits or "splits" in source.notes
+        parts = [source.load(s, None, session.image_size) for s in (source.splits if whole else ("test",))]
+        found[name] = _joined(parts, session.image_size)
     return found
 
 
+def _joined(parts: Sequence[Split], size: int) -> Split:
+    """Returns splits as one; pictures of several sizes at that of the network."""
+    inputs = [p.inputs for p in parts]
+    if len({x.shape[1:] for x in inputs}) > 1:
+        inputs = [tf.cast(pixels.resize(x, size), tf.uint8).numpy() for x in inputs]
+    names = [name for p in parts for name in p.names]
+    return Split(np.concatenate(inputs), np.concatenate([p.labels for p in parts]), names)
+
+
 def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tuple[dict, dict]:
-    """Returns block E, and the logits behind it by kind and (corruption, severity) or name of the set."""
+    """Returns block E, and the logits behind it by kind and by (corruption, severity), ("sets", name) or (CLEAN, 0)."""
     logits: dict[str, dict] = {kind: {} for kind in kinds}
     found: dict = {"kinds": kinds, "sets": {}, "corruptions": None}
     trials = {kind: study.ran[Trial(kind, study.top, study.seed)] for kind in kinds}
     for name, split in shifted.items():
         for kind in kinds:
-            logits[kind][name] = study.scorer().logits(trials[kind], split, keep=True)
-        told = {k: comparison.accuracy_interval(logits[k][name].argmax(1) == split.labels) for k in kinds}
+            logits[kind]["sets", name] = study.scorer().logits(trials[kind], split, keep=True)
+        told = {k: comparison.accuracy_interval(logits[k]["sets", name].argmax(1) == split.labels) for k in kinds}
         found["sets"][name] = {"accuracy": told, "n": len(split)}
     pictures = _pictures(study, kinds)
     if pictures is None:
@@ -84,7 +97,7 @@ def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tup
                 logits[kind][name, severity] = values
                 accuracy[kind][i, j] = (values.argmax(1) == pictures.labels).mean()
     for kind in kinds:
-        logits[kind]["clean"] = study.scorer().logits(trials[kind], pictures)
+        logits[kind][CLEAN, 0] = study.scorer().logits(trials[kind], pictures)
     found["corruptions"] = _corruptions(accuracy, logits, pictures)
     return found, logits
 
@@ -121,7 +134,7 @@ def _large_enough(split: Split, size: int) -> Split:
 
 def _corruptions(accuracy: Mapping[str, np.ndarray], logits: Mapping, pictures: Split) -> dict:
     reference = next((k for k in _REFERENCES if k in accuracy), None)
-    n, clean = len(pictures), {k: float((v["clean"].argmax(1) == pictures.labels).mean()) for k, v in logits.items()}
+    n, clean = len(pictures), {k: float((v[CLEAN, 0].argmax(1) == pictures.labels).mean()) for k, v in logits.items()}
     right = {kind: _right(logits[kind], pictures) for kind in accuracy}
     found = {"names": list(CORRUPTION), "severities": list(SEVERITIES), "n": n, "reference": reference, "kinds": {}}
     for kind, table in accuracy.items():
@@ -131,29 +144,69 @@ def _corruptions(accuracy: Mapping[str, np.ndarray], logits: Mapping, pictures: 
             "accuracy": table.tolist(),
             "clean": clean[kind],
             "mean": told,
-            "relative_robustness": shift.relative_robustness(table, clean[kind]),
+            "cells": _cells(right[kind]),
+            "relative_robustness": _interval(_kept, np.moveaxis(right[kind], -1, 0), _clean(logits[kind], pictures)),
         }
         if reference and kind != reference:
             base = accuracy[reference]
-            relative = shift.relative_corruption_error(table, clean[kind], base, clean[reference])
             found["kinds"][kind] |= {
                 "corruption_error": shift.corruption_error(table, base).tolist(),
                 "mce": _interval(_mce, np.moveaxis(right[kind], -1, 0), np.moveaxis(right[reference], -1, 0)),
-                "relative_mce": float(np.nanmean(relative)) if np.isfinite(relative).any() else None,
+                "relative_mce": _interval(
+                    _relative_mce,
+                    np.moveaxis(right[kind], -1, 0),
+                    _clean(logits[kind], pictures),
+                    np.moveaxis(right[reference], -1, 0),
+                    _clean(logits[reference], pictures),
+                ),
             }
     return found
 
 
+def corrupted(logits: Mapping) -> list[np.ndarray]:
+    """Returns the logits of a model under each corruption and severity, in their order."""
+    return [values for (name, _), values in logits.items() if name in CORRUPTION]
+
+
 def _right(logits: Mapping, pictures: Split) -> np.ndarray:
     """Returns `[K, S, N]`: whether each picture is right under each corruption and severity."""
-    right = [v.argmax(1) == pictures.labels for k, v in logits.items() if isinstance(k, tuple)]
+    right = [v.argmax(1) == pictures.labels for v in corrupted(logits)]
     return np.reshape(right, (len(CORRUPTION), len(SEVERITIES), -1)).astype(float)
 
 
+def _clean(logits: Mapping, pictures: Split) -> np.ndarray:
+    return (logits[CLEAN, 0].argmax(1) == pictures.labels).astype(float)
+
+
+def _cells(right: np.ndarray) -> list[list[dict]]:
+    """Returns the accuracy of each corruption and severity with its interval."""
+    return [[comparison.accuracy_interval(cell.astype(bool)) for cell in row] for row in right]
+
+
+def _kept(right: np.ndarray, clean: np.ndarray) -> float:
+    return shift.relative_robustness(right.mean(0), clean.mean())
+
+
 def _mce(ours: np.ndarray, theirs: np.ndarray) -> float:
-    return float(shift.corruption_error(ours.mean(0), theirs.mean(0)).mean())
+    return _mean(shift.corruption_error(ours.mean(0), theirs.mean(0)))
 
 
-def _interval(statistic: Callable, *values: np.ndarray) -> dict:
-    low, high = bootstrap_interval(statistic, *values, n_resamples=500)
-    return {"value": float(statistic(*values)), "low": low, "high": high, "n": len(values[0])}
+def _relative_mce(ours: np.ndarray, clean: np.ndarray, theirs: np.ndarray, theirs_clean: np.ndarray) -> float:
+    return _mean(shift.relative_corruption_error(ours.mean(0), clean.mean(), theirs.mean(0), theirs_clean.mean()))
+
+
+def _mean(values: np.ndarray) -> float:
+    """Returns the mean of what is known."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _interval(statistic: Callable, *values: np.ndarray) -> dict | None:
+    """Returns a statistic of pictures with its interval; None where it is not known."""
+    value = float(statistic(*values))
+    if not np.isfinite(value):
+        return None
+    resampled = np.random.default_rng(0).integers(0, len(values[0]), (500, len(values[0])))
+    found = [statistic(*(v[rows] for v in values)) for rows in resampled]
+    low, high = np.nanquantile(found, [0.025, 0.975])
+    return {"value": value, "low": float(min(low, value)), "high": float(max(high, value)), "n": len(values[0])}

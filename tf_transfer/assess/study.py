@@ -19,7 +19,7 @@ from tf_transfer.models import backbones
 from tf_transfer.session import Session
 
 # Share of the budget that is kept for what is done with the networks when they are trained.
-_RESERVED = 0.33
+_RESERVED = 0.4
 # Seeds of heads, which take no time.
 _HEAD_SEEDS = 5
 # A training takes about so many passes of the frozen network a picture, and so many times as long to start.
@@ -71,7 +71,7 @@ class Study:
     def scorer(self, backbone: str | None = None) -> Scorer:
         """Returns what predicts with a candidate."""
         if backbone not in self.scorers:
-            self.scorers[backbone] = Scorer(self.pools[backbone])
+            self.scorers[backbone] = Scorer(self.pools[backbone], self.data.validation)
         return self.scorers[backbone]
 
     def labels_per_class(self, point: int | None) -> float:
@@ -99,23 +99,36 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
     """Opens the target and runs every candidate over it once.
 
     Raises:
-        UserError: a candidate that cannot be built; pictures that cannot be split.
+        UserError: a candidate that cannot be built; pictures that cannot be split, or of which none is left to measure
+            on; a trained phase of other pictures.
     """
     data = session.training_data()
+    if data.validation is None and "test" not in session.open(session.config.data.dataset).splits:
+        raise UserError(
+            f"--dataset={one_line(session.config.data.dataset)!r} has neither test nor validation pictures to measure "
+            "on: give more labels, or a data set with a test split."
+        )
+    for phase in ("head", "full", "scratch"):
+        if session.run.done(phase):
+            session.check_classes(phase, data.class_names)
+            session.check_unchanged(data, phase)
+    session.record_data(data)
     pools: dict[str | None, Pool] = {None: clock.timed("features", lambda: open_pool(session, data))}
     for spec in candidates:
         clock.say(f"features of {one_line(spec, 60)}")
-        other = session.branch("assess", data, model=candidate(session.config.model, spec))
+        other = session.branch("assess", model=candidate(session.config.model, spec, session.image_size))
         pools[spec] = clock.timed("features", lambda other=other: open_pool(other, data))
     counts = np.bincount(data.train.labels)
     study = Study(session, clock, data, pools, plan.budgets(counts[counts > 0].tolist()))
+    if len(study.points) == 1:
+        clock.leave_out("the label-budget curve", f"the rarest class has {counts[counts > 0].min()} training pictures")
     if data.validation is not None:
         study.measured["validation"] = data.validation
     return study
 
 
-def candidate(model: Model, spec: str) -> Model:
-    """Returns the options of the model for another candidate.
+def candidate(model: Model, spec: str, size: int) -> Model:
+    """Returns the options of the model for another candidate, which sees the pictures at the same size.
 
     Raises:
         UserError: an unknown network, a size it does not take, or weights that are not its own.
@@ -126,8 +139,8 @@ def candidate(model: Model, spec: str) -> Model:
             f"{one_line(model.weights)!r}; compare candidates with --weights=imagenet."
         )
     found = backbones.find_backbone(spec)
-    backbones.check_size(found, model.image_size or found.size)
-    return dataclasses.replace(model, backbone=spec)
+    backbones.check_size(found, size)
+    return dataclasses.replace(model, backbone=spec, image_size=size)
 
 
 def train(study: Study) -> None:
@@ -142,7 +155,7 @@ def train(study: Study) -> None:
             _add(study, trials.head(Trial("head", point, study.seed + seed)))
     for spec in others:
         _add(study, trials.head(Trial("head", study.top, study.seed, spec)))
-    for what, seconds in _summed(chosen.dropped).items():
+    for what, seconds in _summed(chosen.dropped, study.seed).items():
         study.clock.leave_out(what, f"it would take about {seconds:.0f} s")
     _whole(study, trials, chosen.trials)
 
@@ -174,10 +187,11 @@ def _choose(study: Study, trials: Trials, others: Sequence[str]) -> plan.Choice:
         wanted = plan.wanted(study.points, study.seed, others)
         fixed = any(trials.made(t) for t in wanted[: len(plan.WHOLE)])
         chosen = plan.choose(wanted, seconds, lambda t, s: _seconds(study, trials, t, s), fixed)
-        missing = [(t, s) for t, s in chosen.dropped if t in wanted[:2]]
+        # Without scratch there is an outcome, without full there is none.
+        missing = [(t, s) for t, s in chosen.dropped if t == wanted[0]]
         if not missing or len(study.points) == 1:
             return chosen
-        for what, needed in _summed(missing).items():
+        for what, needed in _summed(missing, study.seed).items():
             study.clock.leave_out(what, f"it would take about {needed:.0f} s")
         study.points.pop()
 
@@ -185,18 +199,16 @@ def _choose(study: Study, trials: Trials, others: Sequence[str]) -> plan.Choice:
 def _seconds(study: Study, trials: Trials, trial: Trial, scale: float) -> float:
     if trials.there(trial, scale):
         return 0.0
-    data, *_ = trials.subset(trial)
     pool = study.pools[trial.backbone]
     per_picture = _PASSES * pool.seconds
-    return _STARTS * pool.start + scale * trials.epochs(trial) * len(data.train) * per_picture
+    return _STARTS * pool.start + scale * trials.epochs(trial) * trials.size(trial)[0] * per_picture
 
 
-def _summed(dropped: Sequence[tuple[Trial, float]]) -> dict[str, float]:
-    """Returns the seconds of trials that were dropped, by what they have in common."""
+def _summed(dropped: Sequence[tuple[Trial, float]], seed: int) -> dict[str, float]:
+    """Returns the seconds of trials that were dropped, by what they are; all further seeds in one."""
     found: dict[str, float] = {}
     for trial, seconds in dropped:
-        more = ", other seeds" if trial.seed != dropped[0][0].seed else ""
-        name = f"{trial.backbone or trial.kind} on {_told(trial.labels)}{more}"
+        name = f"{trial.backbone or trial.kind} on {_told(trial.labels)}" if trial.seed == seed else "other seeds"
         found[name] = found.get(name, 0.0) + seconds
     return found
 

@@ -1,6 +1,7 @@
 """Trainings of an assessment, each by the engine that trains a run: on some of the labels, with some seed."""
 
 import dataclasses
+import functools
 import hashlib
 import time
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from tf_transfer.config import Training
 from tf_transfer.data import splits
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
+from tf_transfer.defaults import Plan
 from tf_transfer.features import extract
 from tf_transfer.models import weights
 from tf_transfer.models.classifier import Classifier
@@ -78,7 +80,7 @@ def open_pool(session: Session, data: TrainingData) -> Pool:
     start = time.perf_counter() - begun
     # A head by default is solved, whatever a head of this run would do.
     model = dataclasses.replace(session.config.model, dropout=0.0)
-    heading = session.branch(FOLDER, data, model=model, training=Training())
+    heading = session.branch(FOLDER, model=model, training=Training())
     plan = heading.plan("head", data, classifier)
     train, validation = heads.features(session, classifier, data, plan)
     seconds = _pass_seconds(session, classifier, data.train)
@@ -109,23 +111,37 @@ class Trials:
     def __init__(self, session: Session, data: TrainingData, pools: dict[str | None, Pool]):
         self.session, self.data, self.pools = session, data, pools
 
-    def subset(self, trial: Trial) -> tuple[TrainingData, np.ndarray, np.ndarray | None]:
-        """Returns what a trial trains and validates on, and the rows of both in the pool's training pictures.
+    @functools.cache  # noqa: B019, as it lives as long as the assessment
+    def _rows(self, labels: int, seed: int) -> splits.SplitPlan:
+        """Chooses what a label budget trains and validates on: rows of all training pictures."""
+        data, fraction = self.data, self.session.config.data.validation_fraction
+        return splits.plan_splits(data.train.labels, len(data.class_names), fraction, seed, labels)
+
+    def size(self, trial: Trial) -> tuple[int, int]:
+        """Returns how many pictures train and how many validate."""
+        if trial.labels is None:
+            return len(self.data.train), len(self.data.validation) if self.data.validation is not None else 0
+        plan = self._rows(trial.labels, trial.seed)
+        return len(plan.train), len(plan.validation)
+
+    def subset(self, trial: Trial) -> TrainingData:
+        """Returns what a trial trains and validates on.
 
         A label budget counts all labels that are looked at: its validation is carved out of it. With all labels the
-        run's own split is taken, and the rows of validation are None.
+        run's own split is taken.
         """
         data = self.data
         if trial.labels is None:
-            return data, np.arange(len(data.train)), None
-        fraction = self.session.config.data.validation_fraction
-        plan = splits.plan_splits(data.train.labels, len(data.class_names), fraction, trial.seed, trial.labels)
+            return data
+        plan = self._rows(trial.labels, trial.seed)
         train = data.train.take(plan.train)
         validation = data.train.take(plan.validation) if len(plan.validation) else None
-        weighing = self.session.config.data.class_weights
-        weights = splits.class_weights(train.labels, len(data.class_names), weighing)
+        weights = self._class_weights(train.labels)
         facts = {**data.facts, "splits": {"train": len(train)}, "split_digest": plan.facts["digest"], "notes": {}}
-        return TrainingData(train, validation, data.class_names, weights, facts), plan.train, plan.validation
+        return TrainingData(train, validation, data.class_names, weights, facts)
+
+    def _class_weights(self, labels: np.ndarray) -> np.ndarray:
+        return splits.class_weights(labels, len(self.data.class_names), self.session.config.data.class_weights)
 
     def epochs(self, trial: Trial) -> float:
         """Returns the epochs of a trial at scale 1: those of full for all kinds, so that all have one budget.
@@ -135,33 +151,42 @@ class Trials:
         done = self.session.run.done("full")
         if done and trial.labels is None and trial.backbone is None:
             return done["plan"]["epochs"]
-        data, *_ = self.subset(trial)
-        pool = self.pools[trial.backbone]
-        return pool.session.plan("full", data, pool.classifier).epochs
+        return self._plan(self.pools[trial.backbone].session, "full", trial).epochs
+
+    def _plan(self, session: Session, phase: str, trial: Trial) -> Plan:
+        """Returns the plan of a phase, which looks at numbers of pictures and not at them."""
+        train, held = self.size(trial)
+        sized = TrainingData(range(train), range(held) if held else None, self.data.class_names, None)
+        return session.plan(phase, sized, self.pools[trial.backbone].classifier)
 
     def made(self, trial: Trial) -> Ran | None:
-        """Returns a trial that the run itself has made: a phase on all labels with the run's seed."""
+        """Returns a trial that the run itself has made: a phase on all labels, with the run's seed and as long."""
         own = trial.labels is None and trial.backbone is None and trial.seed == self.session.config.run.seed
         done = self.session.run.done(trial.kind) if own and trial.kind in _PHASES else None
-        return _ran(trial, self.session.run, trial.kind, done) if done else None
+        if not done or done["plan"]["epochs"] != self.epochs(trial):
+            return None
+        return _ran(trial, self.session.run, trial.kind, done)
 
     def head(self, trial: Trial) -> Ran:
         """Solves a head on features of the pool."""
         begun, pool = time.perf_counter(), self.pools[trial.backbone]
-        data, rows, held = self.subset(trial)
-        views = len(pool.train) // len(self.data.train)
-        train = pool.train.take(np.concatenate([rows + v * len(self.data.train) for v in range(views)]))
-        validation = pool.validation if held is None else pool.train.take(held) if len(held) else None
-        plan = pool.heading.plan("head", data, pool.classifier)
+        train, validation, weights = pool.train, pool.validation, self.data.class_weights
+        if trial.labels is not None:
+            rows = self._rows(trial.labels, trial.seed)
+            views = len(pool.train) // len(self.data.train)
+            train = pool.train.take(np.concatenate([rows.train + v * len(self.data.train) for v in range(views)]))
+            validation = pool.train.take(rows.validation) if len(rows.validation) else None
+            weights = self._class_weights(train.labels)
+        plan = self._plan(pool.heading, "head", trial)
         with PeakMemory() as memory:
             scale = extract.Standardizer(train.inputs)
-            best = heads.solve_on(train, validation, scale, data.class_weights, plan)
+            best = heads.solve_on(train, validation, scale, weights, plan)
         pass_seconds = pool.seconds * (len(train) + (len(validation) if validation is not None else 0))
         cost = {
             "seconds": time.perf_counter() - begun + pass_seconds,
             "peak_bytes": memory.bytes,
             "trained_parameters": best.kernel.size + best.bias.size,
-            "examples": len(rows),
+            "examples": self.size(trial)[0],
         }
         return Ran(trial, head=scale.fold(best.kernel, best.bias), cost=cost)
 
@@ -169,18 +194,15 @@ class Trials:
         """Says whether a trial has been made, by the run or by an assessment before."""
         if self.made(trial):
             return True
-        data, *_ = self.subset(trial)
-        phase, kind = _PHASES[trial.kind]
-        return self._session(trial, kind, data, scale).run.done(phase) is not None
+        return self._session(trial, scale).run.done(_PHASES[trial.kind][0]) is not None
 
     def whole(self, trial: Trial, scale: float, head: Ran | None) -> Ran:
         """Trains a whole network, from `head` where the kind begins with one; goes on where it was interrupted."""
         if made := self.made(trial):
             return made
-        data, *_ = self.subset(trial)
-        phase, kind = _PHASES[trial.kind]
-        session = self._session(trial, kind, data, scale)
+        phase, session = _PHASES[trial.kind][0], self._session(trial, scale)
         if (done := session.run.done(phase)) is None:
+            data = self.subset(trial)
             classifier = session.pretrained(len(data.class_names), "random" if phase == "scratch" else None)
             if trial.kind == "full":
                 classifier.head.set_weights(head.head)
@@ -188,15 +210,20 @@ class Trials:
             done = session.run.done(phase)
         return _ran(trial, session.run, phase, done)
 
-    def _session(self, trial: Trial, kind: str, data: TrainingData, scale: float) -> Session:
-        parent = self.pools[trial.backbone].session
-        epochs = max(self.epochs(trial) * scale, 1.0)
+    def _session(self, trial: Trial, scale: float) -> Session:
+        """Returns a session on the trial's folder; whatever decides how it trains is in the folder's name."""
+        parent, epochs = self.pools[trial.backbone].session, max(self.epochs(trial) * scale, 1.0)
         training = dataclasses.replace(parent.config.training, epochs={"full": epochs, "scratch": epochs})
-        # Whatever decides how it trains is in its name: what was made under another is not taken for it.
-        deciding = (training, parent.config.model, parent.config.data, parent.precision, data.facts["split_digest"])
-        told = f"{deciding}{self.pools[trial.backbone].digest}"
-        name = f"{trial.labels or 'all'}-{trial.seed}{kind}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
-        return parent.branch(f"{FOLDER}/trials/{name}", data, seed=trial.seed, training=training)
+        if trial.labels is not None:
+            # Its batches may be smaller than the parts of the run's.
+            training = dataclasses.replace(training, accumulate=1)
+        split = (
+            self._rows(trial.labels, trial.seed).facts["digest"] if trial.labels else self.data.facts["split_digest"]
+        )
+        deciding = (training, parent.config.model, parent.config.data, parent.precision, split)
+        digest = hashlib.sha256(f"{deciding}{self.pools[trial.backbone].digest}".encode()).hexdigest()[:12]
+        name = f"{trial.labels or 'all'}-{trial.seed}{_PHASES[trial.kind][1]}-{digest}"
+        return parent.branch(f"{FOLDER}/trials/{name}", seed=trial.seed, training=training)
 
 
 def _ran(trial: Trial, run: RunDir, phase: str, done: dict) -> Ran:

@@ -5,17 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from tf_transfer.assess.plan import Trial
+from tf_transfer.assess.shift import CLEAN, corrupted
 from tf_transfer.assess.study import Study
 from tf_transfer.data.splits import Split
 from tf_transfer.evaluation import calibration, metrics
 from tf_transfer.evaluation.statistics import bootstrap_interval
 
-_METRICS = {
-    "nll": metrics.nll,
-    "brier": metrics.brier,
-    "ece": metrics.ece,
-    "adaptive_ece": calibration.adaptive_ece,
-}
+_PROPER = {"nll": metrics.nll, "brier": metrics.brier}
+_CALIBRATION = {"ece": metrics.ece, "adaptive_ece": calibration.adaptive_ece}
 
 
 def measure(study: Study, kind: str, shifted: Mapping[str, Split], logits: Mapping) -> dict:
@@ -31,7 +28,7 @@ def measure(study: Study, kind: str, shifted: Mapping[str, Split], logits: Mappi
     known, split = study.logits[trial], study.split
     found: dict = {"kind": kind, "split": split, "temperature": None, "sets": {}}
     labelled = {split: (known[split], study.measured[split].labels)}
-    labelled |= {name: (logits[name], s.labels) for name, s in shifted.items()}
+    labelled |= {name: (logits["sets", name], s.labels) for name, s in shifted.items()}
     if (pooled := _pooled(study, logits)) is not None:
         labelled["corrupted"] = pooled
     if "validation" in study.measured and split != "validation":
@@ -57,10 +54,10 @@ def measure(study: Study, kind: str, shifted: Mapping[str, Split], logits: Mappi
 
 def _scores(logits: np.ndarray, labels: np.ndarray) -> dict:
     found: dict = {}
-    for name, metric in _METRICS.items():
-        weighted = name != "adaptive_ece"
-        low, high = bootstrap_interval(metric, logits, labels, n_resamples=1000 if weighted else 200, weighted=weighted)
+    for name, metric in _PROPER.items():
+        low, high = bootstrap_interval(metric, logits, labels, weighted=True)
         found[name] = {"value": float(metric(logits, labels)), "low": low, "high": high}
+    found |= {name: calibration.calibration_interval(m, logits, labels) for name, m in _CALIBRATION.items()}
     bins = metrics.reliability_bins(logits, labels)
     return found | {"reliability": {k: [None if x != x else x for x in v.tolist()] for k, v in bins.items()}}
 
@@ -70,7 +67,7 @@ def _pooled(study: Study, logits: Mapping) -> tuple[np.ndarray, np.ndarray] | No
 
     All of them at once would hold each picture many times, and no interval would be right.
     """
-    parts = [v for k, v in logits.items() if isinstance(k, tuple)]
+    parts = corrupted(logits)
     if not parts:
         return None
     n = len(parts[0])
@@ -88,11 +85,11 @@ def _estimates(study: Study, trial: Trial, shifted: Mapping[str, Split], logits:
     """Returns for every shifted set the accuracy estimated without its labels, beside the true one."""
     validation = study.logits[trial]["validation"], study.measured["validation"].labels
     found = []
-    for name, values in logits.items():
-        if name == "clean":
+    for (name, part), values in logits.items():
+        if name == CLEAN:
             continue
-        labels = shifted[name].labels if name in shifted else _labels(study, len(values))
-        told = f"{name[0]} {name[1]}" if isinstance(name, tuple) else name
+        labels = shifted[part].labels if name == "sets" else _labels(study, len(values))
+        told = part if name == "sets" else f"{name} {part}"
         estimate, truth = calibration.atc(*validation, values), float((values.argmax(1) == labels).mean())
         found.append({"set": told, "estimate": estimate, "accuracy": truth, "n": len(labels)})
     return found

@@ -3,7 +3,7 @@
 Everything here is a pure function of arrays and needs neither a model nor a data set.
 """
 
-from tf_transfer.evaluation.calibration import adaptive_ece, atc, temperature
+from tf_transfer.evaluation.calibration import adaptive_ece, atc, calibration_interval, temperature
 from tf_transfer.evaluation.comparison import accuracy_difference, accuracy_interval, holm, pairwise, worst_class
 from tf_transfer.evaluation.curve import fit_power_law, label_budget, labels_needed, labels_to_reach
 from tf_transfer.evaluation.distance import coral_distance, frechet_distance, frechet_floor, mmd, proxy_a_distance
@@ -49,6 +49,7 @@ __all__ = [
     "bootstrap_interval",
     "brier",
     "calibrated_ece",
+    "calibration_interval",
     "cka",
     "confusion_matrix",
     "coral_distance",

@@ -1,9 +1,12 @@
 """Whether a model knows what it does not know: temperature, adaptive calibration error, accuracy without labels."""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from tf_transfer.evaluation.metrics import NUM_BINS, checked, log_softmax, softmax
+from tf_transfer.evaluation.statistics import bootstrap_interval
 
 
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -49,6 +52,33 @@ def adaptive_ece(
     bins = np.minimum((middle / weights.sum() * n_bins).astype(int), n_bins - 1)
     gaps = np.bincount(bins, weights[order] * (correct - confidence)[order], n_bins)
     return float(np.abs(gaps).sum() / weights.sum())
+
+
+def calibration_interval(
+    metric: Callable[[np.ndarray, np.ndarray], float], logits: np.ndarray, labels: np.ndarray, draws: int = 200
+) -> dict[str, float]:
+    """Returns a calibration error with its interval, and the `floor` that perfect calibration would show by chance.
+
+    The estimate is biased upwards, and a resample adds the same bias again: the bootstrap's distribution is mirrored at
+    the estimate. Where perfect calibration would explain the value as well, the interval reaches down to 0.
+
+    Args:
+        metric: `ece` or `adaptive_ece`.
+        logits: float `[N, C]`.
+        labels: int `[N]`.
+        draws: resamples, and draws of labels from the model's own probabilities.
+
+    References:
+        Davison and Hinkley, "Bootstrap methods and their application", 1997, section 2.4: basic limits.
+    """
+    value, rng = float(metric(logits, labels)), np.random.default_rng(0)
+    low, high = bootstrap_interval(metric, logits, labels, n_resamples=draws)
+    top, predicted = softmax(logits).max(-1), logits.argmax(-1)
+    other = (predicted + 1) % logits.shape[1]
+    chance = [metric(logits, np.where(rng.random(len(top)) < top, predicted, other)) for _ in range(draws)]
+    low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
+    low = 0.0 if value <= np.quantile(chance, 0.975) else min(low, value)
+    return {"value": value, "low": low, "high": high, "floor": float(np.mean(chance))}
 
 
 def atc(validation_logits: np.ndarray, validation_labels: np.ndarray, logits: np.ndarray) -> float:

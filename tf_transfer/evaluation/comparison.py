@@ -31,7 +31,10 @@ def accuracy_interval(correct: np.ndarray, level: float = 0.95, seed: int = 0) -
     if seeds == 1:
         low, high = wilson_interval(float(correct.sum()), n, level)
     else:
-        low, high = _quantiles(_pigeonhole(correct, seed), level)
+        low, high = _quantiles(_pigeonhole([correct], seed), level)
+        # Not narrower than that of one training: at 100 % all resamples are alike.
+        least = wilson_interval(float(correct.mean() * n), n, level)
+        low, high = min(low, least[0]), max(high, least[1])
     return {"value": float(correct.mean()), "low": low, "high": high, "n": n, "seeds": seeds}
 
 
@@ -56,12 +59,20 @@ def accuracy_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95, seed:
     a, b = _stacked(a).astype(float), _stacked(b).astype(float)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"a and b must be of the same examples, got {a.shape[1]} and {b.shape[1]}.")
-    difference = a - b if len(a) == len(b) else a.mean(0, keepdims=True) - b.mean(0, keepdims=True)
-    seeds, n = difference.shape
-    padded = np.concatenate([difference, np.ones((seeds, 1)), -np.ones((seeds, 1))], axis=1)
+    # Seeds that are not paired are drawn on either side for itself.
+    parts = [a - b] if len(a) == len(b) else [a, -b]
+    # Example N + 1 only a gets right, N + 2 only b.
+    added = [[1.0, -1.0]] if len(a) == len(b) else [[1.0, 0.0], [0.0, -1.0]]
+    padded = [np.concatenate([x, np.tile(e, (len(x), 1))], axis=1) for x, e in zip(parts, added, strict=True)]
     low, high = _quantiles(_pigeonhole(padded, seed), level)
-    value = float(difference.mean())
-    return {"value": value, "low": min(low, value), "high": max(high, value), "n": n, "seeds": seeds}
+    value = float(a.mean() - b.mean())
+    return {
+        "value": value,
+        "low": min(low, value),
+        "high": max(high, value),
+        "n": a.shape[1],
+        "seeds": min(len(a), len(b)),
+    }
 
 
 def pairwise(correct: dict[str, np.ndarray]) -> list[dict]:
@@ -126,13 +137,15 @@ def _stacked(correct: np.ndarray) -> np.ndarray:
     return correct
 
 
-def _pigeonhole(values: np.ndarray, seed: int) -> np.ndarray:
-    """Returns `[R]` means of `[S, N]` values, rows and columns drawn with replacement and independently."""
+def _pigeonhole(parts: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """Returns `[R]` sums of the means of `[S, N]` values: rows drawn in each, columns in all at once."""
     rng = np.random.default_rng(seed)
-    rows = len(values)
     means = []
     for _ in range(_RESAMPLES):
-        drawn = values[rng.integers(0, rows, rows)].mean(0) if rows > 1 else values[0]
+        drawn = sum(
+            values[rng.integers(0, len(values), len(values))].mean(0) if len(values) > 1 else values[0]
+            for values in parts
+        )
         means.append(drawn[rng.integers(0, len(drawn), len(drawn))].mean())
     return np.array(means)
 

@@ -50,7 +50,8 @@ def label_budget(labels: Sequence[float], correct: Sequence[np.ndarray], seed: i
     Returns:
         `exponent`, `doubling` (the accuracy gained by twice the labels) and `halving` (the labels a class at which half
         of the errors are gone), each with `value`, `low` and `high`; labels beyond `beyond` are None. `fitted`, the
-        budgets used. None with fewer than three budgets.
+        budgets used, and `seeds`, the fewest of one of them: of one training the intervals tell of the examples alone.
+        None with fewer than three budgets.
     """
     if len(labels) < _FITTED:
         return None
@@ -67,7 +68,7 @@ def label_budget(labels: Sequence[float], correct: Sequence[np.ndarray], seed: i
     found = [_forecasts(fitted, np.maximum(errors, floor)) for errors in (measured, resampled)]
     told = {name: _estimate(float(found[0][name]), found[1][name]) for name in found[0]}
     told["halving"]["beyond"] = REACH * labels[-1]
-    return {**told, "fitted": fitted.tolist(), "n": n, "seeds": len(answers[-1])}
+    return {**told, "fitted": fitted.tolist(), "n": n, "seeds": min(map(len, answers))}
 
 
 def _forecasts(labels: np.ndarray, errors: np.ndarray) -> dict[str, np.ndarray]:

@@ -44,14 +44,14 @@ def score_interval(score: Callable[[np.ndarray], float], n: int, repeats: int, s
     Args:
         score: rows to a number.
         n: examples.
-        repeats: halves.
+        repeats: halves, at least 2.
         seed: of the halves.
     """
     value = float(score(np.arange(n)))
     halves = [float(score(rows)) for rows in half_samples(n, repeats, seed)]
-    # The halves have their own level, as many scores depend on n: their spread is moved to the value.
-    low, high = np.quantile(np.array(halves) - np.mean(halves), [0.025, 0.975]) if halves else (np.nan, np.nan)
-    return {"value": value, "low": value + float(low), "high": value + float(high), "n": n, "halves": halves}
+    # The halves have their own level, as many scores depend on n: their spread alone is taken.
+    half = float(scipy.stats.t.ppf(0.975, repeats - 1) * np.std(halves, ddof=1))
+    return {"value": value, "low": value - half, "high": value + half, "n": n, "halves": halves}
 
 
 def rank_intervals(halves: Mapping[str, Sequence[float]]) -> dict[str, dict]:

@@ -11,7 +11,8 @@ def mean_corrupted_accuracy(accuracy: np.ndarray) -> float:
 def corruption_error(accuracy: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Returns `[K]`: errors of a model over all severities as a share of a reference's; 1 is as bad, less is better.
 
-    The mean over the corruptions is mCE, there against AlexNet.
+    The mean over the corruptions is mCE, there against AlexNet. Where the reference makes no error there is no share:
+    NaN.
 
     Args:
         accuracy: `[K, S]` of the model.
@@ -22,7 +23,7 @@ def corruption_error(accuracy: np.ndarray, reference: np.ndarray) -> np.ndarray:
         ICLR 2019, 4.1.
     """
     ours, theirs = (np.sum(1.0 - np.asarray(a, float), axis=-1) for a in (accuracy, reference))
-    return ours / np.maximum(theirs, np.finfo(float).tiny)
+    return np.where(theirs > 1e-9, ours / np.where(theirs > 1e-9, theirs, 1.0), np.nan)
 
 
 def relative_corruption_error(

@@ -131,6 +131,8 @@ def gbc(features: np.ndarray, labels: np.ndarray, components: int = _COMPONENTS)
     x, y = _checked(features, labels, 2)
     x = _principal(x, components)
     classes = [c for c in np.unique(y) if (y == c).sum() > 1]
+    if len(classes) < 2:
+        raise ValueError("expected two classes or more with two examples each.")
     mean = np.stack([x[y == c].mean(0) for c in classes])
     floor = 1e-6 * max(x.var(), np.finfo(float).tiny)
     variance = np.stack([x[y == c].var(0) for c in classes]) + floor

@@ -42,10 +42,11 @@ class Verdict:
 def decide(estimates: Mapping[str, Mapping], preferred: str | None = None, budget: Mapping | None = None) -> Verdict:
     """Applies the rules, in their order.
 
-    1. Do not transfer: the network from scratch is more accurate than the transferred one, or that is no better than
-       the blind guess that always names the most frequent class.
-    2. Collect more labels: twice the labels would bring `WORTH_LABELLING` at the least, and more than fine-tuning fully
-       brings over the head.
+    1. Do not transfer: the network from scratch is more accurate than the transferred one, or that brings less than
+       `MARGIN` over the blind guess that always names the most frequent class. Undecided where it may bring nothing.
+    2. Collect more labels: twice the labels would bring `WORTH_LABELLING` at the least, and at the least more than
+       fine-tuning fully brings over the head at the most. Of one training a budget nothing is known of what another
+       choice of labels would do: the rule then does not speak.
     3. Train the head only: fine-tuning fully gains less than `MARGIN` at the most.
     4. Fine-tune fully: it gains something at the least, and validation prefers it, too.
     5. Undecided.
@@ -56,30 +57,28 @@ def decide(estimates: Mapping[str, Mapping], preferred: str | None = None, budge
         preferred: `head` or `full`, whichever validation prefers; None where nothing validated.
         budget: of `curve.label_budget`, or None.
     """
-    gain = estimates["full - head"]
-    for name, rule in (
-        ("best - scratch", "the network from scratch, on the same labels and budget, is more accurate"),
-        ("best - blind", "the transferred network is no better than always naming the most frequent class"),
-    ):
-        against = estimates.get(name)
-        if against and (against["high"] < 0 if name.endswith("scratch") else against["low"] <= 0):
-            return Verdict(NOTHING, rule, {name: against})
+    gain, scratch, blind = (estimates.get(name) for name in ("full - head", "best - scratch", "best - blind"))
+    if scratch and scratch["high"] < 0:
+        rule = "the network from scratch, on the same labels, is more accurate"
+        return Verdict(NOTHING, rule, {"best - scratch": scratch})
+    if blind and blind["high"] < MARGIN:
+        rule = f"the transferred network brings less than {MARGIN:.0%} over always naming the most frequent class"
+        return Verdict(NOTHING, rule, {"best - blind": blind})
+    if blind and blind["low"] <= 0:
+        rule = "whether the transferred network brings anything over always naming the most frequent class is open"
+        return Verdict(UNDECIDED, rule, {"best - blind": blind}, examples=examples_to_decide(blind))
     doubling = (budget or {}).get("doubling")
-    if doubling and doubling["low"] >= WORTH_LABELLING and doubling["value"] > max(0.0, gain["value"]):
-        return Verdict(
-            LABELS,
-            f"twice the labels would bring {WORTH_LABELLING:.0%} at the least, and more than full fine-tuning brings",
-            {"twice the labels": doubling, "full - head": gain},
-            budget["halving"],
-        )
+    if doubling and budget["seeds"] > 1 and doubling["low"] >= max(WORTH_LABELLING, gain["high"]):
+        rule = f"twice the labels would bring {WORTH_LABELLING:.0%} at the least, and more than full fine-tuning brings"
+        return Verdict(LABELS, rule, {"twice the labels": doubling, "full - head": gain}, budget["halving"])
     if gain["high"] < MARGIN:
         return Verdict(HEAD, f"fine-tuning fully gains less than {MARGIN:.0%} over the head", {"full - head": gain})
     if gain["low"] > 0 and preferred in ("full", None):
         return Verdict(FULL, "fine-tuning fully is more accurate than the head alone", {"full - head": gain})
     if gain["low"] > 0:
         rule = "on the test pictures fine-tuning fully is more accurate, but validation prefers the head"
-    else:
-        rule = "the interval of what fine-tuning fully gains over the head holds both nothing and something"
+        return Verdict(UNDECIDED, rule, {"full - head": gain})
+    rule = "the interval of what fine-tuning fully gains over the head holds both nothing and something"
     return Verdict(UNDECIDED, rule, {"full - head": gain}, examples=examples_to_decide(gain))
 
 
@@ -90,9 +89,10 @@ def examples_to_decide(difference: Mapping) -> int | None:
         difference: of `comparison.accuracy_difference`.
 
     Returns:
-        None where the difference is 0, so that no number would.
+        None where the difference is 0, so that no number would, and where the interval holds several seeds, of which
+        pictures tell nothing.
     """
     half = (difference["high"] - difference["low"]) / 2
-    if not difference["value"] or not half:
+    if not difference["value"] or not half or difference.get("seeds", 1) > 1:
         return None
     return int(-(-difference["n"] * (half / abs(difference["value"])) ** 2 // 1))

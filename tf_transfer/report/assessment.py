@@ -55,43 +55,23 @@ def _numbers(record: Mapping) -> list[str]:
 
 
 def _cards(record: Mapping, blocks: Mapping) -> list[dict]:
-    kinds, split = blocks["outcome"]["kinds"], record["split"]
-    best = next((k for k in ("full", "head") if k in kinds), None)
-    cards = [_card(f"Accuracy, {best}", shares(kinds[best]["accuracy"][split]), TOLD[best])] if best else []
-    pairs = {(p["a"], p["b"]): p for p in blocks["outcome"]["pairs"]}
-    for a, b, title in (("head", "full", "Full over head"), ("full", "scratch", "Full over scratch")):
-        if pair := pairs.get((a, b)) or pairs.get((b, a)):
-            difference = pair["difference"] if pair["a"] == "full" else _turned(pair["difference"])
-            cards.append(_card(f"{title}, points", signed(difference), f"McNemar, Holm: {p_value(pair['p_holm'])}"))
+    outcome, split, best = blocks["outcome"], record["split"], (blocks["gain"] or {}).get("kind")
+    cards = []
+    if best in outcome["kinds"]:
+        cards.append(_card(f"Accuracy, {best}", shares(outcome["kinds"][best]["accuracy"][split]), TOLD[best]))
+    pairs = {frozenset((p["a"], p["b"])): p for p in outcome["pairs"]}
+    for name, difference in outcome.get("differences", {}).items():
+        full, _, other = name.partition(" - ")
+        tested = pairs[frozenset((full, other))]["p_holm"]
+        cards.append(_card(f"{full} over {other}, points", signed(difference), f"McNemar, Holm: {p_value(tested)}"))
     law = (blocks["gain"] or {}).get("forecast")
     if law:
         cards.append(_card("Twice the labels, points", signed(law["doubling"]), "by the power law of the curve"))
     apart = (blocks["distance"] or {}).get("distances", {}).get("source")
     if apart:
-        cards.append(
-            _card("Distance to the source", decimals(apart["proxy_a_distance"], 2), "proxy A-distance, 0 to 2")
-        )
-    corrupted = ((blocks["shift"] or {}).get("corruptions") or {}).get("kinds", {}).get(best)
-    if corrupted:
-        keeps = f"keeps {percent(corrupted['relative_robustness'], 0)} of the clean accuracy"
-        cards.append(_card("Under corruption", shares(corrupted["mean"]), keeps))
-    trust = blocks["trust"]
-    sets = (trust or {}).get("sets", {}).get(split)
-    if sets:
-        after = (
-            f"{decimal(sets['after']['ece']['value'])} after temperature {trust['temperature']:.2f}"
-            if sets.get("after")
-            else ""
-        )
-        cards.append(_card("Calibration error", decimals(sets["before"]["ece"]), after))
-    if trust and trust.get("estimate_error"):
-        cards.append(
-            _card(
-                "Accuracy without labels",
-                f"off by {points(trust['estimate_error']['value']).lstrip('+')} points",
-                "mean over shifts",
-            )
-        )
+        told = "proxy A-distance, 0 to 2"
+        cards.append(_card("Distance to the source", decimals(apart["proxy_a_distance"], 2), told))
+    cards += _shifted(blocks, best) + _trusted(blocks["trust"], split)
     lost = ((blocks["drift"] or {}).get("retention") or {}).get("lost")
     if lost:
         cards.append(_card("Forgotten of the source, points", signed(lost), "under the source's own head"))
@@ -101,9 +81,26 @@ def _cards(record: Mapping, blocks: Mapping) -> list[dict]:
     return cards
 
 
+def _shifted(blocks: Mapping, best: str | None) -> list[dict]:
+    found = ((blocks["shift"] or {}).get("corruptions") or {}).get("kinds", {}).get(best)
+    if not found:
+        return []
+    keeps = f"keeps {percent(found['relative_robustness']['value'], 0)} of the clean accuracy"
+    return [_card("Under corruption", shares(found["mean"]), keeps)]
+
+
+def _trusted(trust: Mapping | None, split: str) -> list[dict]:
+    sets, cards = (trust or {}).get("sets", {}).get(split), []
+    if sets:
+        after = ""
+        if sets.get("after"):
+            after = f"{decimal(sets['after']['ece']['value'])} after temperature {trust['temperature']:.2f}"
+        cards.append(_card("Calibration error", decimals(sets["before"]["ece"]), after))
+    if trust and trust.get("estimate_error"):
+        off = points(trust["estimate_error"]["value"]).lstrip("+")
+        cards.append(_card("Accuracy without labels", f"off by {off} points", "mean over shifts"))
+    return cards
+
+
 def _card(title: str, value: str, note: str = "") -> dict:
     return {"title": title, "value": value, "note": note}
-
-
-def _turned(estimate: Mapping) -> dict:
-    return {**estimate, "value": -estimate["value"], "low": -estimate["high"], "high": -estimate["low"]}

@@ -149,8 +149,8 @@ def _forecast(record: Mapping, blocks: Mapping) -> dict:
     candidates = found["candidates"]
     names = list(dict.fromkeys(n for c in candidates.values() for n in c["forecasts"]))
     rows = [
-        (name, *(decimals(c["forecasts"].get(f)) for f in names), percent(c["probe"]), count(c["parameters"]),
-         percent(c["outcome"]["head"]), percent(c["outcome"]["full"]))
+        (name, *(decimals(c["forecasts"].get(f)) for f in names), shares(c["probe"]), count(c["parameters"]),
+         shares(c["outcome"]["head"]), shares(c["outcome"]["full"]))
         for name, c in candidates.items()
     ]  # fmt: skip
     header = ("", *(_FORECASTS[n] for n in names), "probe, validation", "parameters", "outcome: head", "full")
@@ -160,13 +160,20 @@ def _forecast(record: Mapping, blocks: Mapping) -> dict:
     for outcome, told in (found.get("agreement") or {}).items():
         taus = [(_FORECASTS.get(n, n), decimal(tau, 2)) for n, tau in told["tau"].items()]
         tables.append(table(f"Weighted tau with the outcome of {outcome}", ("forecast", "tau"), taus))
-        better = ", ".join(_FORECASTS.get(n, n) for n in told["better_than_size"]) or "none"
-        lead += f" Better than the size order for the outcome of {outcome}: {better}."
+        size, knn = (
+            ", ".join(_FORECASTS.get(n, n) for n in told[f"better_than_{c}"]) or "none" for c in ("size", "knn")
+        )
+        lead += f" For the outcome of {outcome}, better than the size order: {size}; better than kNN: {knn}."
     if found.get("ranks"):
         drawn = plots.ranks(found["ranks"])
-        figures = [
-            figure(drawn, "Dot plot of the candidates' ranks by forecast.", "Intervals over halves of the pictures.")
+        told = "Intervals over halves of the pictures."
+        figures = [figure(drawn, "Dot plot of the candidates' ranks by forecast.", told)]
+        rows = [
+            (f"{_FORECASTS.get(n, n)}: {c}", f"{r['median']:g} ({r['low']:g} to {r['high']:g})", percent(r["first"], 0))
+            for n, ranked in found["ranks"].items()
+            for c, r in ranked.items()
         ]
+        tables.append(table("Ranks", ("forecast: network", "rank", "first in"), rows))
     if len(candidates) == 1:
         lead += " Alone, one network's scores say little: give others with --backbones."
     return _block("forecast", "What was to be expected", lead, figures, tables)
@@ -215,19 +222,18 @@ def _shift(record: Mapping, blocks: Mapping) -> dict | None:
             )
         )
         rows = [
-            (k, percent(c["clean"]), shares(c["mean"]), percent(c["relative_robustness"]), decimals(c.get("mce"), 2),
-             decimal(c.get("relative_mce"), 2))
+            (k, percent(c["clean"]), shares(c["mean"]), shares(c["relative_robustness"]), decimals(c.get("mce"), 2),
+             decimals(c.get("relative_mce"), 2))
             for k, c in corrupted["kinds"].items()
         ]  # fmt: skip
         header = ("", "clean", "corrupted", "kept", f"error against {corrupted['reference']}", "loss against it")
         tables.append(table("Over all corruptions and severities", header, rows))
         values = [
-            (n.replace("_", " "), *(percent(v, 0) for v in row))
-            for n, row in zip(corrupted["names"], told["accuracy"], strict=True)
+            (n.replace("_", " "), *(shares(cell) for cell in row))
+            for n, row in zip(corrupted["names"], told["cells"], strict=True)
         ]
-        tables.append(
-            table(f"Accuracy of {main} by severity", ("corruption", *map(str, corrupted["severities"])), values)
-        )
+        header = ("corruption", *map(str, corrupted["severities"]))
+        tables.append(table(f"Accuracy of {main} by severity", header, values))
     if not tables:
         return None
     lead = "The fifteen common corruptions at five severities, and sets of your own, on models that never saw them."
@@ -253,7 +259,11 @@ def _trust(record: Mapping, blocks: Mapping) -> dict | None:
     tables = [table("Calibration", ("set", "pictures", "NLL", "Brier", "ECE", "adaptive ECE"), rows)]
     lead = "Whether its confidence is what it claims, and stays so under shift."
     if found["temperature"]:
-        lead += f" Temperature {found['temperature']:.2f}, fitted on validation."
+        low, high = found["temperature_interval"]
+        lead += f" Temperature {found['temperature']:.2f} ({low:.2f} to {high:.2f}), fitted on validation."
+    for when in ("before", "after"):
+        if when in main:
+            tables.append(_bins(main[when]["reliability"], when))
     if found["estimates"]:
         off = points(found["estimate_error"]["value"]).lstrip("+")
         lead += f" Accuracy estimated without labels (ATC) is off by {off} points in the mean."
@@ -267,6 +277,16 @@ def _trust(record: Mapping, blocks: Mapping) -> dict | None:
         ]
         tables.append(table("Accuracy without labels", ("set", "estimated", "true"), told))
     return _block("trust", "How far to trust it", lead, figures, tables)
+
+
+def _bins(found: Mapping, when: str) -> dict:
+    edges = found["edges"]
+    rows = [
+        (f"{percent(edges[i], 0)} to {percent(edges[i + 1], 0)}", count(n), percent(found["confidence"][i]),
+         percent(found["accuracy"][i]))
+        for i, n in enumerate(found["count"])
+    ]  # fmt: skip
+    return table(f"By confidence, {when} temperature", ("bin", "pictures", "confidence", "accuracy"), rows)
 
 
 def _drift(record: Mapping, blocks: Mapping) -> dict | None:
@@ -303,8 +323,7 @@ def _drift(record: Mapping, blocks: Mapping) -> dict | None:
             "WiSE-FT: weights on the line between the two; the dashed share is validation's choice.",
         ))  # fmt: skip
         rows = [
-            (f"{a:g}", *(percent(e[i]["value"]) for e in between["accuracy"].values()))
-            for i, a in enumerate(between["alphas"])
+            (f"{a:g}", *(shares(e[i]) for e in between["accuracy"].values())) for i, a in enumerate(between["alphas"])
         ]
         tables.append(table("Between head and whole network", ("share", *between["accuracy"]), rows))
     return _block("drift", "What it changed and forgot", lead, figures, tables)

@@ -102,8 +102,9 @@ def estimates(found: Sequence[Mapping]) -> str:
 def stages(rows: Sequence[Mapping]) -> str:
     """Draws similarity of features and distance of weights, stage by stage."""
     x = [r["stage"] for r in rows]
+    alike = [r["cka"]["value"] if r["cka"] else np.nan for r in rows]
     with plot("stages", WIDTH, 260, (46, 14, 30, 42)) as p:
-        p.ax.plot(x, [r["cka"]["value"] for r in rows], "o-", color=BLUE, label="similarity of features (CKA)")
+        p.ax.plot(x, alike, "o-", color=BLUE, label="similarity of features (CKA)")
         p.ax.plot(x, [r["weight_distance"] for r in rows], "s--", color=ORANGE, label="weights moved")
         p.ax.set(xticks=x, xlabel="stage, from the input up", ylim=(0, None), xlim=(min(x) - 0.4, max(x) + 0.4))
         p.ax.grid(visible=False, axis="x")

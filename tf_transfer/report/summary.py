@@ -17,7 +17,17 @@ MODELS = {
 
 # A phase begins from what these left; run again, they leave it out of date.
 _BUILT_ON = {"head": ("source",), "full": ("source", "head")}
-_SUPERSEDED_KINDS = ("plan", "epoch", "path", "rollback", "phase_end", "evaluation", "comparison", "export")
+_SUPERSEDED_KINDS = (
+    "plan",
+    "epoch",
+    "path",
+    "rollback",
+    "phase_end",
+    "evaluation",
+    "comparison",
+    "export",
+    "assessment",
+)
 
 
 def current(records: Sequence[dict]) -> list[dict]:
@@ -34,7 +44,12 @@ def current(records: Sequence[dict]) -> list[dict]:
     def begun(record: dict) -> int:
         # What tells of models names them; what tells of training names its phase.
         owners = [record[key] for key in ("model", "a", "b") if key in record] or [record.get("phase")]
-        return max(starts.get(p, 0) for owner in owners for p in (owner, *_BUILT_ON.get(owner, ())))
+        if record.get("kind") == "assessment":
+            # It stands on the models of the run that it found there.
+            owners = [
+                model for model, seconds in record.get("asked", {}).get("models", {}).items() if seconds is not None
+            ]
+        return max((starts.get(p, 0) for owner in owners for p in (owner, *_BUILT_ON.get(owner, ()))), default=0)
 
     return [r for i, r in enumerate(records) if r.get("kind") not in _SUPERSEDED_KINDS or i >= begun(r)]
 

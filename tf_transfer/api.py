@@ -22,7 +22,7 @@ _FREE = {
 # Those that hold for the machine they are given on.
 _OF_A_MACHINE = {"strategy", "worker_timeout"}
 # Phases that go on from nothing that this run has trained.
-_FIRST = {"source", "head", "scratch"}
+_FIRST = {"source", "head", "scratch", "assess"}
 
 
 @dataclass(frozen=True)

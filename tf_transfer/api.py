@@ -34,12 +34,14 @@ class Result:
         metrics: of `evaluation.score`, by model: `head`, `full`, and `source` or `scratch` where there are.
         saved_model: the exported model, for `serving.load`; None when not exported.
         report: the run's page; None when not written.
+        assessment: the last record of `assess` that holds, with its `verdict` and `blocks`; None without one.
     """
 
     run_dir: Path
     metrics: dict[str, dict] = field(default_factory=dict)
     saved_model: Path | None = None
     report: Path | None = None
+    assessment: dict | None = None
 
 
 def fine_tune(
@@ -83,9 +85,11 @@ def fine_tune(
         stories.run(session, phases)
     folder = session.run.path
     # Without those of models that have been trained again since.
-    metrics = {model: r["metrics"] for model, r in summary.evaluations(session.run.records()).items()}
+    records = session.run.records()
+    metrics = {model: r["metrics"] for model, r in summary.evaluations(records).items()}
+    assessment = summary.latest(summary.current(records), "assessment") or None
     places = [folder / "saved_model" / "1", folder / "report.html"]
-    return Result(folder, metrics, *(p if p.exists() else None for p in places))
+    return Result(folder, metrics, *(p if p.exists() else None for p in places), assessment)
 
 
 def writing(given: Mapping[str, Any]) -> contextlib.AbstractContextManager:

@@ -2,14 +2,17 @@
 
 import json
 import re
+import types
 
 import numpy as np
 import pytest
 import tools
 
 from tf_transfer import api
+from tf_transfer.assess import shift
+from tf_transfer.data.sources import open_source
 from tf_transfer.errors import UserError
-from tf_transfer.report import page
+from tf_transfer.report import page, summary
 
 OPTIONS = tools.TINY | {
     "examples_per_class": 16,
@@ -25,7 +28,8 @@ OPTIONS = tools.TINY | {
 def assessed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("assessed")
     phases = ("source", "assess", "report")
-    api.fine_tune(**OPTIONS, run_dir=folder / "run", phases=phases, quiet=True)
+    result = api.fine_tune(**OPTIONS, run_dir=folder / "run", phases=phases, quiet=True)
+    assert result.assessment["verdict"]["advice"] and result.metrics == {}
     return folder / "run"
 
 
@@ -152,3 +156,45 @@ def test_shifted_sets_of_other_classes_are_refused(tmp_path):
         api.fine_tune(
             **tools.TINY | {"shifted": f"x:{tmp_path / 'other'}"}, run_dir=tmp_path / "run", phases="assess", quiet=True
         )
+
+
+def test_every_reading_of_the_test_pictures_is_counted(assessed, record):
+    api.fine_tune(**OPTIONS | {"assess_budget": 0.11}, run_dir=assessed, phases="assess", quiet=True)
+    times = [r["times"] for r in records(assessed) if r["kind"] == "test_read"]
+    assert times == list(range(1, len(times) + 1)) and len(times) > 1
+
+
+def test_an_assessed_run_keeps_its_options(assessed, record):
+    for name, value in {"seed": 3, "backbone": "vgg16", "examples_per_class": 4}.items():
+        with pytest.raises(UserError, match=f"--{name} was"):
+            api.open_run(OPTIONS | {"run_dir": str(assessed), name: value}, ["assess"])
+    api.open_run(OPTIONS | {"run_dir": str(assessed), "assess_budget": 9.0}, ["assess"])
+
+
+def test_two_labels_a_class_and_almost_no_time(tmp_path):
+    options = tools.TINY | {"examples_per_class": 2, "assess_budget": 0.1}
+    api.fine_tune(**options, run_dir=tmp_path / "run", phases=("assess", "report"), quiet=True)
+    found = [r for r in records(tmp_path / "run") if r["kind"] == "assessment"][-1]
+    left_out = " ".join(o["what"] for o in found["left_out"])
+    assert "label-budget curve" in left_out and "knn of small_resnet" in left_out
+    assert found["verdict"]["advice"] == "undecided" or "full" in found["blocks"]["outcome"]["kinds"]
+
+
+def test_an_assessment_goes_with_the_models_it_stands_on():
+    def assessment(**models):
+        return {"kind": "assessment", "phase": "assess", "asked": {"models": models}}
+
+    plan = {"kind": "plan", "phase": "full"}
+    # It had trained its own: what the run trains later is another matter.
+    assert summary.latest(summary.current([assessment(full=None), plan]), "assessment")
+    assert not summary.latest(summary.current([plan, assessment(full=3.0), plan]), "assessment")
+    assert summary.latest(summary.current([plan, assessment(full=3.0)]), "assessment")
+
+
+def test_of_a_shifted_set_without_a_test_split_all_is_measured(tmp_path):
+    tools.draw_shapes(tmp_path / "mine", 10)
+    session = types.SimpleNamespace(open=open_source, image_size=32)
+    names = ("circle", "square", "triangle")
+    found = shift.load(session, {"mine": str(tmp_path / "mine")}, names)
+    assert len(found["mine"]) == 30 and found["mine"].inputs.dtype == np.uint8
+    assert np.bincount(found["mine"].labels).tolist() == [10, 10, 10]

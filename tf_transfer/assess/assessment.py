@@ -88,7 +88,7 @@ def _assess(session: Session, asked: dict) -> dict:
     # Everything is trained: only now are the test pictures read.
     timer.say("the test pictures")
     if (test := _test(session, timer)) is not None:
-        found.measured["test"] = test
+        found.measure_on("test", test)
     timer.timed("predictions", lambda: study.predict(found))
     blocks = _blocks(found, shifted)
     done = {

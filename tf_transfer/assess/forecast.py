@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_transfer.assess import pictures
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
 from tf_transfer.assess.trials import Pool
@@ -47,10 +48,7 @@ def _name(study: Study, spec: str | None) -> str:
 def _rows(study: Study) -> np.ndarray:
     """Draws the same share of every class."""
     labels = study.data.train.labels
-    share = min(1.0, _EXAMPLES / len(labels))
-    rng = np.random.default_rng(study.seed)
-    parts = [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
-    return np.sort(np.concatenate([p[: max(2, round(share * len(p)))] for p in parts]))
+    return pictures.stratified(labels, _EXAMPLES / len(labels), study.seed)
 
 
 def _candidate(study: Study, spec: str | None, pool: Pool, rows: np.ndarray) -> dict:

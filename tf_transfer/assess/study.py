@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tf_transfer.assess import plan
+from tf_transfer.assess import pictures, plan
 from tf_transfer.assess.clock import Clock
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.scorer import Scorer
-from tf_transfer.assess.trials import Pool, Ran, Trials, open_pool
+from tf_transfer.assess.trials import Network, Pool, Ran, Trials, open_network, open_pool
 from tf_transfer.config import Model
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
@@ -68,6 +68,15 @@ class Study:
         """The set that tells the outcome: the test pictures where there are any."""
         return "test" if "test" in self.measured else "validation"
 
+    def measure_on(self, name: str, split: Split) -> None:
+        """Adds a set to measure on, or as much of it as there is time for."""
+        found = pictures.measurable(split, self.pools[None].seconds, self.clock.seconds, self.seed)
+        if found is not split:
+            self.clock.leave_out(
+                f"all but {len(found):,} of the {len(split):,} {name} pictures", "predicting takes long"
+            )
+        self.measured[name] = found
+
     def scorer(self, backbone: str | None = None) -> Scorer:
         """Returns what predicts with a candidate."""
         if backbone not in self.scorers:
@@ -113,18 +122,33 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
             session.check_classes(phase, data.class_names)
             session.check_unchanged(data, phase)
     session.record_data(data)
-    pools: dict[str | None, Pool] = {None: clock.timed("features", lambda: open_pool(session, data))}
+    networks: dict[str | None, Network] = {None: open_network(session, data)}
     for spec in candidates:
-        clock.say(f"features of {one_line(spec, 60)}")
         other = session.branch("assess", model=candidate(session.config.model, spec, session.image_size))
-        pools[spec] = clock.timed("features", lambda other=other: open_pool(other, data))
+        networks[spec] = open_network(other, data)
+    data = _affordable(session, clock, data, sum(n.seconds for n in networks.values()))
+    pools: dict[str | None, Pool] = {}
+    for spec, network in networks.items():
+        clock.say(f"features of {one_line(spec or session.config.model.backbone, 60)}")
+        pools[spec] = clock.timed("features", lambda network=network: open_pool(network, data))
     counts = np.bincount(data.train.labels)
     study = Study(session, clock, data, pools, plan.budgets(counts[counts > 0].tolist()))
     if len(study.points) == 1:
         clock.leave_out("the label-budget curve", f"the rarest class has {counts[counts > 0].min()} training pictures")
     if data.validation is not None:
-        study.measured["validation"] = data.validation
+        study.measure_on("validation", data.validation)
     return study
+
+
+def _affordable(session: Session, clock: Clock, data: TrainingData, seconds: float) -> TrainingData:
+    weighing = session.config.data.class_weights
+    found = pictures.affordable(data, seconds, clock.seconds, weighing, session.config.run.seed)
+    if found is not data:
+        clock.leave_out(
+            f"all but {len(found.train):,} of the {len(data.train):,} training pictures",
+            f"their features would take about {2 * seconds * len(data.train):.0f} s",
+        )
+    return found
 
 
 def candidate(model: Model, spec: str, size: int) -> Model:
@@ -165,7 +189,8 @@ def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
     reserve, expected, taken = _RESERVED * study.clock.seconds, 0.0, 0.0
     for number, trial in enumerate(chosen):
         # Estimates are rough: those to come are off as those before were.
-        needed = _seconds(study, trials, trial, study.scale) * (max(1.0, taken / expected) if expected else 1.0)
+        estimated = _seconds(study, trials, trial, study.scale)
+        needed = estimated * (max(1.0, taken / expected) if expected else 1.0)
         if number >= 2 and study.clock.left() - needed < reserve:
             study.clock.leave_out(str(trial), "trainings before took longer than expected")
             continue
@@ -177,7 +202,7 @@ def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
         _add(
             study, study.clock.timed("training", lambda t=trial, h=head: trials.whole(t, study.scale, study.ran.get(h)))
         )
-        expected, taken = expected + needed, taken + before - study.clock.left()
+        expected, taken = expected + estimated, taken + before - study.clock.left()
 
 
 def _choose(study: Study, trials: Trials, others: Sequence[str]) -> plan.Choice:

@@ -72,8 +72,19 @@ class Pool:
     digest: str
 
 
-def open_pool(session: Session, data: TrainingData) -> Pool:
-    """Runs a candidate over the target once."""
+@dataclass(frozen=True)
+class Network:
+    """A candidate as it is built, see `Pool`."""
+
+    session: Session
+    heading: Session
+    classifier: Classifier
+    seconds: float
+    start: float
+
+
+def open_network(session: Session, data: TrainingData) -> Network:
+    """Builds a candidate and times it on a few pictures of the target."""
     begun = time.perf_counter()
     classifier = session.pretrained(len(data.class_names))
     Predictor(classifier.features, session.strategy, 2)(data.train.inputs[:2])
@@ -81,19 +92,24 @@ def open_pool(session: Session, data: TrainingData) -> Pool:
     # A head by default is solved, whatever a head of this run would do.
     model = dataclasses.replace(session.config.model, dropout=0.0)
     heading = session.branch(FOLDER, model=model, training=Training())
-    plan = heading.plan("head", data, classifier)
+    return Network(session, heading, classifier, _pass_seconds(session, classifier, data.train), start)
+
+
+def open_pool(network: Network, data: TrainingData) -> Pool:
+    """Runs a candidate over the target once."""
+    session, classifier = network.session, network.classifier
+    plan = network.heading.plan("head", data, classifier)
     train, validation = heads.features(session, classifier, data, plan)
-    seconds = _pass_seconds(session, classifier, data.train)
     digest = weights.digest(classifier.backbone) + data.train.fingerprint
-    return Pool(session, heading, classifier, train, validation, seconds, start, digest)
+    return Pool(session, network.heading, classifier, train, validation, network.seconds, network.start, digest)
 
 
 def _pass_seconds(session: Session, classifier: Classifier, split: Split) -> float:
     """Returns what a picture takes in the frozen network; the features themselves may have been in the store."""
-    some = split.inputs[:256]
+    some = split.inputs[:128]
     predict = Predictor(classifier.features, session.strategy, min(64, len(some)))
     # Compiling, which the first batch does, is not the speed.
-    predict(some[:64])
+    predict(some[:1])
     begun = time.perf_counter()
     predict(some)
     return (time.perf_counter() - begun) / len(some)
@@ -149,7 +165,12 @@ class Trials:
         Where the run has a full phase, those that it had.
         """
         done = self.session.run.done("full")
-        if done and trial.labels is None and trial.backbone is None:
+        if (
+            done
+            and done.get("split_digest") == self.data.facts["split_digest"]
+            and trial.labels is None
+            and trial.backbone is None
+        ):
             return done["plan"]["epochs"]
         return self._plan(self.pools[trial.backbone].session, "full", trial).epochs
 
@@ -163,7 +184,9 @@ class Trials:
         """Returns a trial that the run itself has made: a phase on all labels, with the run's seed and as long."""
         own = trial.labels is None and trial.backbone is None and trial.seed == self.session.config.run.seed
         done = self.session.run.done(trial.kind) if own and trial.kind in _PHASES else None
-        if not done or done["plan"]["epochs"] != self.epochs(trial):
+        # Not where there was time for a part of the pictures alone.
+        same = done and done.get("split_digest") == self.data.facts["split_digest"]
+        if not same or done["plan"]["epochs"] != self.epochs(trial):
             return None
         return _ran(trial, self.session.run, trial.kind, done)
 

@@ -1,9 +1,10 @@
 """The blocks of an assessment: what each measured, as a sentence, figures and tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from tf_transfer.errors import one_line
 from tf_transfer.report import assessment_plots as plots
+from tf_transfer.report.assessment_parts import block, table
+from tf_transfer.report.assessment_robustness import drift, shift, trust
 from tf_transfer.report.formats import (
     DASH,
     byte_size,
@@ -13,11 +14,10 @@ from tf_transfer.report.formats import (
     duration,
     p_value,
     percent,
-    points,
     shares,
     signed,
 )
-from tf_transfer.report.plots import model_comparison, reliability
+from tf_transfer.report.plots import model_comparison
 from tf_transfer.report.sections import figure
 
 TOLD = {
@@ -38,15 +38,6 @@ _FORECASTS = {
     "probe": "linear probe",
     "size": "number of parameters (control)",
 }
-
-
-def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> dict:
-    """Returns a table of the page; an interval in brackets at the end of a cell stands below its value."""
-    return {"caption": caption, "header": list(header), "rows": [[one_line(c, 80) for c in row] for row in rows]}
-
-
-def _block(name: str, title: str, lead: str, figures: Sequence[dict] = (), tables: Sequence[dict] = ()) -> dict:
-    return {"name": name, "title": title, "lead": lead, "figures": list(figures), "tables": list(tables)}
 
 
 def _outcome(record: Mapping, blocks: Mapping) -> dict:
@@ -92,7 +83,7 @@ def _outcome(record: Mapping, blocks: Mapping) -> dict:
         else "There is no test split: validation pictures, which chose epochs and L2, tell the outcome."
     )
     drawn = figure(model_comparison(rows, "outcome"), f"Bar chart of accuracy: {told}.", "Whiskers are 95 % intervals.")
-    return _block(
+    return block(
         "outcome", "What it reaches", lead, [drawn],
         [table("Accuracy and cost", header, costs),
          table("Pair by pair", ("", "points", "McNemar", "Holm"), pairs), _classes(found)],
@@ -134,7 +125,7 @@ def _gain(record: Mapping, blocks: Mapping) -> dict | None:
         table("Accuracy by labels a class", ("labels", *kinds, "gain over scratch, points"), rows),
         table("Labels a class needed, between budgets measured", ("to reach", *kinds), needed),
     ]
-    return _block("gain", "What labels bring", lead, [drawn], tables)
+    return block("gain", "What labels bring", lead, [drawn], tables)
 
 
 def _budget(needed: Mapping | None) -> str:
@@ -176,7 +167,7 @@ def _forecast(record: Mapping, blocks: Mapping) -> dict:
         tables.append(table("Ranks", ("forecast: network", "rank", "first in"), rows))
     if len(candidates) == 1:
         lead += " Alone, one network's scores say little: give others with --backbones."
-    return _block("forecast", "What was to be expected", lead, figures, tables)
+    return block("forecast", "What was to be expected", lead, figures, tables)
 
 
 def _distance(record: Mapping, blocks: Mapping) -> dict | None:
@@ -198,135 +189,8 @@ def _distance(record: Mapping, blocks: Mapping) -> dict | None:
         "0: a classifier cannot tell the two apart; 2: always. The grey square is the control, within the target.",
     )
     lead = f"How far apart {count(found['n'])} pictures of each lie in the pretrained network's features."
-    return _block("distance", "How far the domains are apart", lead, [drawn], [table("Distances", header, rows)])
+    return block("distance", "How far the domains are apart", lead, [drawn], [table("Distances", header, rows)])
 
 
-def _shift(record: Mapping, blocks: Mapping) -> dict | None:
-    found = blocks["shift"]
-    corrupted, tables, figures = found["corruptions"], [], []
-    if found["sets"]:
-        rows = [
-            (n, count(s["n"]), *(shares(s["accuracy"][k]) for k in found["kinds"])) for n, s in found["sets"].items()
-        ]
-        tables.append(table("Your shifted sets", ("set", "pictures", *found["kinds"]), rows))
-    if corrupted:
-        main = found["kinds"][0]
-        told = corrupted["kinds"][main]
-        drawn = plots.corruption_map(corrupted["names"], told["accuracy"], told["clean"])
-        caption = f"{main}: accuracy in per cent on {count(corrupted['n'])} pictures; {percent(told['clean'])} clean."
-        figures.append(
-            figure(
-                drawn,
-                f"Heat map of accuracy by corruption and severity; mean {percent(told['mean']['value'])}.",
-                caption,
-            )
-        )
-        rows = [
-            (k, percent(c["clean"]), shares(c["mean"]), shares(c["relative_robustness"]), decimals(c.get("mce"), 2),
-             decimals(c.get("relative_mce"), 2))
-            for k, c in corrupted["kinds"].items()
-        ]  # fmt: skip
-        header = ("", "clean", "corrupted", "kept", f"error against {corrupted['reference']}", "loss against it")
-        tables.append(table("Over all corruptions and severities", header, rows))
-        values = [
-            (n.replace("_", " "), *(shares(cell) for cell in row))
-            for n, row in zip(corrupted["names"], told["cells"], strict=True)
-        ]
-        header = ("corruption", *map(str, corrupted["severities"]))
-        tables.append(table(f"Accuracy of {main} by severity", header, values))
-    if not tables:
-        return None
-    lead = "The fifteen common corruptions at five severities, and sets of your own, on models that never saw them."
-    return _block("shift", "What a shift costs", lead, figures, tables)
-
-
-def _trust(record: Mapping, blocks: Mapping) -> dict | None:
-    found, figures = blocks["trust"], []
-    main = found["sets"].get(found["split"])
-    if not main:
-        return None
-    for when in ("before", "after"):
-        if when in main:
-            told = "as it is" if when == "before" else f"divided by temperature {found['temperature']:.2f}"
-            drawn = reliability(main[when]["reliability"], f"trust-{when}")
-            figures.append(figure(drawn, f"Reliability diagram, {told}.", f"Logits {told}, {found['split']} pictures."))
-    rows = [
-        (f"{name}, {when}", count(s["n"]), *(decimals(s[when][m]) for m in ("nll", "brier", "ece", "adaptive_ece")))
-        for name, s in found["sets"].items()
-        for when in ("before", "after")
-        if when in s
-    ]
-    tables = [table("Calibration", ("set", "pictures", "NLL", "Brier", "ECE", "adaptive ECE"), rows)]
-    lead = "Whether its confidence is what it claims, and stays so under shift."
-    if found["temperature"]:
-        low, high = found["temperature_interval"]
-        lead += f" Temperature {found['temperature']:.2f} ({low:.2f} to {high:.2f}), fitted on validation."
-    for when in ("before", "after"):
-        if when in main:
-            tables.append(_bins(main[when]["reliability"], when))
-    if found["estimates"]:
-        off = points(found["estimate_error"]["value"]).lstrip("+")
-        lead += f" Accuracy estimated without labels (ATC) is off by {off} points in the mean."
-        figures.append(
-            figure(
-                plots.estimates(found["estimates"]), "Scatter of estimated over true accuracy.", "A dot a shifted set."
-            )
-        )
-        told = [
-            (e["set"].replace("_", " "), percent(e["estimate"]), percent(e["accuracy"])) for e in found["estimates"]
-        ]
-        tables.append(table("Accuracy without labels", ("set", "estimated", "true"), told))
-    return _block("trust", "How far to trust it", lead, figures, tables)
-
-
-def _bins(found: Mapping, when: str) -> dict:
-    edges = found["edges"]
-    rows = [
-        (f"{percent(edges[i], 0)} to {percent(edges[i + 1], 0)}", count(n), percent(found["confidence"][i]),
-         percent(found["accuracy"][i]))
-        for i, n in enumerate(found["count"])
-    ]  # fmt: skip
-    return table(f"By confidence, {when} temperature", ("bin", "pictures", "confidence", "accuracy"), rows)
-
-
-def _drift(record: Mapping, blocks: Mapping) -> dict | None:
-    found, figures, tables = blocks["drift"], [], []
-    if not found:
-        return None
-    rows = [
-        (f"{s['stage']}", count(s["parameters"]), decimal(s["weight_distance"]), decimals(s["cka"]))
-        for s in found["stages"]
-    ]
-    tables.append(table("By stage", ("stage", "parameters", "weights moved", "CKA"), rows))
-    figures.append(
-        figure(
-            plots.stages(found["stages"]),
-            "Line chart of CKA and weight distance by stage.",
-            "Fine-tuned against pretrained.",
-        )
-    )
-    lead = "What fine-tuning changed."
-    if kept := found.get("retention"):
-        before, after = (percent(kept[when]["value"]) for when in ("before", "after"))
-        lead += f" On {count(kept['before']['n'])} pictures of the source, under its own head, {before} became {after}."
-        tables.append(
-            table(
-                "The source",
-                ("before", "after", "lost, points"),
-                [(shares(kept["before"]), shares(kept["after"]), signed(kept["lost"]))],
-            )
-        )
-    if between := found.get("interpolation"):
-        figures.append(figure(
-            plots.interpolation(between["alphas"], between["accuracy"], between["chosen"]),
-            "Line chart of accuracy between the head-only and the fine-tuned model.",
-            "WiSE-FT: weights on the line between the two; the dashed share is validation's choice.",
-        ))  # fmt: skip
-        rows = [
-            (f"{a:g}", *(shares(e[i]) for e in between["accuracy"].values())) for i, a in enumerate(between["alphas"])
-        ]
-        tables.append(table("Between head and whole network", ("share", *between["accuracy"]), rows))
-    return _block("drift", "What it changed and forgot", lead, figures, tables)
-
-
-BLOCKS = (_outcome, _gain, _forecast, _distance, _shift, _trust, _drift)
+# In the order of the page.
+BLOCKS = (_outcome, _gain, _forecast, _distance, shift, trust, drift)

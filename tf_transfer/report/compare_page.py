@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tf_transfer.errors import one_line
 from tf_transfer.report import page, plots
-from tf_transfer.report.assessment_blocks import table
+from tf_transfer.report.assessment_parts import table
 from tf_transfer.report.formats import count, decimals, duration, p_value, percent, shares, signed
 from tf_transfer.report.sections import figure
 

@@ -1,0 +1,140 @@
+"""The blocks of an assessment about what comes after: shift, trust and drift."""
+
+from collections.abc import Mapping
+
+from tf_transfer.report import assessment_plots as plots
+from tf_transfer.report.assessment_parts import block, table
+from tf_transfer.report.formats import count, decimal, decimals, percent, points, shares, signed
+from tf_transfer.report.plots import reliability
+from tf_transfer.report.sections import figure
+
+
+def shift(record: Mapping, blocks: Mapping) -> dict | None:
+    """Returns what corruptions and the user's shifted sets cost; None where neither was measured."""
+    found = blocks["shift"]
+    corrupted, tables, figures = found["corruptions"], [], []
+    if found["sets"]:
+        rows = [
+            (n, count(s["n"]), *(shares(s["accuracy"][k]) for k in found["kinds"])) for n, s in found["sets"].items()
+        ]
+        tables.append(table("Your shifted sets", ("set", "pictures", *found["kinds"]), rows))
+    if corrupted:
+        main = found["kinds"][0]
+        told = corrupted["kinds"][main]
+        drawn = plots.corruption_map(corrupted["names"], told["accuracy"], told["clean"])
+        caption = f"{main}: accuracy in per cent on {count(corrupted['n'])} pictures; {percent(told['clean'])} clean."
+        figures.append(
+            figure(
+                drawn,
+                f"Heat map of accuracy by corruption and severity; mean {percent(told['mean']['value'])}.",
+                caption,
+            )
+        )
+        rows = [
+            (k, percent(c["clean"]), shares(c["mean"]), shares(c["relative_robustness"]), decimals(c.get("mce"), 2),
+             decimals(c.get("relative_mce"), 2))
+            for k, c in corrupted["kinds"].items()
+        ]  # fmt: skip
+        header = ("", "clean", "corrupted", "kept", f"error against {corrupted['reference']}", "loss against it")
+        tables.append(table("Over all corruptions and severities", header, rows))
+        values = [
+            (n.replace("_", " "), *(shares(cell) for cell in row))
+            for n, row in zip(corrupted["names"], told["cells"], strict=True)
+        ]
+        header = ("corruption", *map(str, corrupted["severities"]))
+        tables.append(table(f"Accuracy of {main} by severity", header, values))
+    if not tables:
+        return None
+    lead = "The fifteen common corruptions at five severities, and sets of your own, on models that never saw them."
+    return block("shift", "What a shift costs", lead, figures, tables)
+
+
+def trust(record: Mapping, blocks: Mapping) -> dict | None:
+    """Returns whether confidence is what it claims; None where it was not measured."""
+    found, figures = blocks["trust"], []
+    main = found["sets"].get(found["split"])
+    if not main:
+        return None
+    for when in ("before", "after"):
+        if when in main:
+            told = "as it is" if when == "before" else f"divided by temperature {found['temperature']:.2f}"
+            drawn = reliability(main[when]["reliability"], f"trust-{when}")
+            figures.append(figure(drawn, f"Reliability diagram, {told}.", f"Logits {told}, {found['split']} pictures."))
+    rows = [
+        (f"{name}, {when}", count(s["n"]), *(decimals(s[when][m]) for m in ("nll", "brier", "ece", "adaptive_ece")))
+        for name, s in found["sets"].items()
+        for when in ("before", "after")
+        if when in s
+    ]
+    tables = [table("Calibration", ("set", "pictures", "NLL", "Brier", "ECE", "adaptive ECE"), rows)]
+    lead = "Whether its confidence is what it claims, and stays so under shift."
+    if found["temperature"]:
+        low, high = found["temperature_interval"]
+        lead += f" Temperature {found['temperature']:.2f} ({low:.2f} to {high:.2f}), fitted on validation."
+    for when in ("before", "after"):
+        if when in main:
+            tables.append(_bins(main[when]["reliability"], when))
+    if found["estimates"]:
+        off = points(found["estimate_error"]["value"]).lstrip("+")
+        lead += f" Accuracy estimated without labels (ATC) is off by {off} points in the mean."
+        figures.append(
+            figure(
+                plots.estimates(found["estimates"]), "Scatter of estimated over true accuracy.", "A dot a shifted set."
+            )
+        )
+        told = [
+            (e["set"].replace("_", " "), percent(e["estimate"]), percent(e["accuracy"])) for e in found["estimates"]
+        ]
+        tables.append(table("Accuracy without labels", ("set", "estimated", "true"), told))
+    return block("trust", "How far to trust it", lead, figures, tables)
+
+
+def _bins(found: Mapping, when: str) -> dict:
+    edges = found["edges"]
+    rows = [
+        (f"{percent(edges[i], 0)} to {percent(edges[i + 1], 0)}", count(n), percent(found["confidence"][i]),
+         percent(found["accuracy"][i]))
+        for i, n in enumerate(found["count"])
+    ]  # fmt: skip
+    return table(f"By confidence, {when} temperature", ("bin", "pictures", "confidence", "accuracy"), rows)
+
+
+def drift(record: Mapping, blocks: Mapping) -> dict | None:
+    """Returns what fine-tuning changed and forgot; None where nothing was fine-tuned."""
+    found, figures, tables = blocks["drift"], [], []
+    if not found:
+        return None
+    rows = [
+        (f"{s['stage']}", count(s["parameters"]), decimal(s["weight_distance"]), decimals(s["cka"]))
+        for s in found["stages"]
+    ]
+    tables.append(table("By stage", ("stage", "parameters", "weights moved", "CKA"), rows))
+    figures.append(
+        figure(
+            plots.stages(found["stages"]),
+            "Line chart of CKA and weight distance by stage.",
+            "Fine-tuned against pretrained.",
+        )
+    )
+    lead = "What fine-tuning changed."
+    if kept := found.get("retention"):
+        before, after = (percent(kept[when]["value"]) for when in ("before", "after"))
+        lead += f" On {count(kept['before']['n'])} pictures of the source, under its own head, {before} became {after}."
+        tables.append(
+            table(
+                "The source",
+                ("before", "after", "lost, points"),
+                [(shares(kept["before"]), shares(kept["after"]), signed(kept["lost"]))],
+            )
+        )
+    if between := found.get("interpolation"):
+        figures.append(figure(
+            plots.interpolation(between["alphas"], between["accuracy"], between["chosen"]),
+            "Line chart of accuracy between the head-only and the fine-tuned model.",
+            "WiSE-FT: weights on the line between the two; the dashed share is validation's choice.",
+        ))  # fmt: skip
+        rows = [
+            (f"{a:g}", *(shares(e[i]) for e in between["accuracy"].values())) for i, a in enumerate(between["alphas"])
+        ]
+        tables.append(table("Between head and whole network", ("share", *between["accuracy"]), rows))
+    return block("drift", "What it changed and forgot", lead, figures, tables)

@@ -134,7 +134,8 @@ def _needed(points: Sequence[tuple[float, Mapping]], goal: float) -> dict:
 def _gained(study: Study, point: int | None) -> dict | None:
     """Returns what transfer gained over scratch on so many labels; the way validation prefers on the most of them."""
     kind, scratch = best(study), study.correct("scratch", point)
-    transferred = study.correct(kind, point)
+    if (transferred := study.correct(kind, point)) is None:
+        kind, transferred = "head", study.correct("head", point)
     if scratch is None or transferred is None:
         return None
     difference = comparison.accuracy_difference(transferred, scratch)

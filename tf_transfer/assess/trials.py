@@ -224,6 +224,7 @@ class Trials:
         if made := self.made(trial):
             return made
         phase, session = _PHASES[trial.kind][0], self._session(trial, scale)
+        session.run.sweep()
         if (done := session.run.done(phase)) is None:
             data = self.subset(trial)
             classifier = session.pretrained(len(data.class_names), "random" if phase == "scratch" else None)

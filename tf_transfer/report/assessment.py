@@ -63,7 +63,9 @@ def _cards(record: Mapping, blocks: Mapping) -> list[dict]:
     for name, difference in outcome.get("differences", {}).items():
         full, _, other = name.partition(" - ")
         tested = pairs[frozenset((full, other))]["p_holm"]
-        cards.append(_card(f"{full} over {other}, points", signed(difference), f"McNemar, Holm: {p_value(tested)}"))
+        cards.append(
+            _card(f"{full.capitalize()} over {other}, points", signed(difference), f"McNemar, Holm: {p_value(tested)}")
+        )
     law = (blocks["gain"] or {}).get("forecast")
     if law:
         cards.append(_card("Twice the labels, points", signed(law["doubling"]), "by the power law of the curve"))

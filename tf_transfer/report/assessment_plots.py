@@ -153,18 +153,19 @@ def ranks(found: Mapping[str, Mapping[str, Mapping]]) -> str:
     """
     forecasts = list(found)
     candidates = list(next(iter(found.values())))
-    with plot("ranks", WIDTH, 42 * len(forecasts) + 70, (86, 16, 34, 40)) as p:
+    top = 16 + 19 * len(candidates)
+    with plot("ranks", WIDTH, 42 * len(forecasts) + 40 + top, (86, 16, top, 40)) as p:
         for i, candidate in enumerate(candidates):
             colour, mark = _OTHERS[i % len(_OTHERS)]
             shift = 0.22 * (i - (len(candidates) - 1) / 2)
             for y, name in enumerate(forecasts):
                 e = found[name][candidate]
                 p.ax.plot([e["low"], e["high"]], [y + shift] * 2, "-", color=colour, linewidth=2)
-                label = one_line(candidate, 22) if not y else None
+                label = one_line(candidate, 40) if not y else None
                 p.ax.plot([e["median"]], [y + shift], mark, color=colour, markersize=7, linestyle="none", label=label)
         p.ax.set(ylim=(len(forecasts) - 0.4, -0.6), yticks=range(len(forecasts)), xlabel="rank, 1 is best")
         p.ax.set(xticks=range(1, len(candidates) + 1), xlim=(0.7, len(candidates) + 0.3))
         p.ax.set_yticklabels(forecasts, color=INK)
         p.ax.grid(visible=False, axis="y")
-        legend(p.ax)
+        legend(p.ax, columns=1)
     return p.svg

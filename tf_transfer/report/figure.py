@@ -127,12 +127,12 @@ def percent_axis(axis: Axis) -> None:
     axis.set_major_formatter(PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%"))
 
 
-def legend(ax: Axes, reverse: bool = False) -> None:
-    """Puts the legend in one line above the axes, left-aligned."""
+def legend(ax: Axes, reverse: bool = False, columns: int = 3) -> None:
+    """Puts the legend above the axes, left-aligned, in one line or in so many columns."""
     handles, labels = ax.get_legend_handles_labels()
     step = -1 if reverse else 1
     above = {"loc": "lower left", "bbox_to_anchor": (-0.03, 1.0), "borderaxespad": 0.2}
-    ax.legend(handles[::step], labels[::step], ncols=3, columnspacing=1.4, handlelength=1.5, **above)
+    ax.legend(handles[::step], labels[::step], ncols=columns, columnspacing=1.4, handlelength=1.5, **above)
 
 
 def note(ax: Axes, text: str, at: tuple[float, float], shift: tuple[float, float], coords=None, **style) -> None:

@@ -71,6 +71,10 @@ def _run(folder: Path, *flags: str) -> dict:
     seconds = time.perf_counter() - begun
     records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     found = next(r for r in reversed(records) if r["kind"] == "assessment")
+    # Paths of the machine are no results.
+    del found["asked"]
+    for facts in ((found["blocks"]["shift"]["corruptions"] or {}).get("kinds") or {}).values():
+        del facts["cells"]
     # Curves of reliability and single estimates are for the page of the run.
     for facts in found["blocks"]["trust"].get("sets", {}).values():
         for when in ("before", "after"):

@@ -212,12 +212,13 @@ def _choose(study: Study, trials: Trials, others: Sequence[str]) -> plan.Choice:
         wanted = plan.wanted(study.points, study.seed, others)
         fixed = any(trials.made(t) for t in wanted[: len(plan.WHOLE)])
         chosen = plan.choose(wanted, seconds, lambda t, s: _seconds(study, trials, t, s), fixed)
-        # Without scratch there is an outcome, without full there is none.
-        missing = [(t, s) for t, s in chosen.dropped if t == wanted[0]]
+        # Full with its control, or full alone where it is there already.
+        needed = wanted[:1] if trials.there(wanted[0], 1.0) else wanted[:2]
+        missing = [(t, s) for t, s in chosen.dropped if t in needed]
         if not missing or len(study.points) == 1:
             return chosen
-        for what, needed in _summed(missing, study.seed).items():
-            study.clock.leave_out(what, f"it would take about {needed:.0f} s")
+        for what, would_take in _summed(missing, study.seed).items():
+            study.clock.leave_out(what, f"it would take about {would_take:.0f} s")
         study.points.pop()
 
 

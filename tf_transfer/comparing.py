@@ -90,7 +90,9 @@ def _read(folder: Path, name: str) -> Entry:
     run = RunDir(folder)
     config, path = run.config(), folder / "evaluate" / "predictions.npz"
     if config is None or not path.is_file():
-        what = "no run" if config is None else "not evaluated yet; run --phase=evaluate on it"
+        untrained = not any(run.done(phase) for phase in ("head", "full", "scratch"))
+        steps = "head,full,evaluate" if untrained else "evaluate"
+        what = "no run" if config is None else f"not evaluated yet; run --phase={steps} on it"
         raise UserError(f"--runs: {one_line(folder)!r} is {what}.")
     try:
         with np.load(path, allow_pickle=False) as arrays:

@@ -47,6 +47,7 @@ def measure(study: Study) -> dict:
         "split": study.split,
         "labels": study.labels_per_class(study.top),
         "scale": study.scale,
+        "all": study.top is None,
         "kinds": found,
         "class_names": list(names),
         "differences": _differences(study),
@@ -124,6 +125,9 @@ def _law(study: Study, labels: Sequence[float]) -> dict | None:
 def _needed(points: Sequence[tuple[float, Mapping]], goal: float) -> dict:
     """Returns the labels at which a curve reaches a goal, and at which the ends of its intervals do."""
     labels = [x for x, _ in points]
+    if len(labels) < 2:
+        # One budget tells nothing of fewer labels.
+        return {"value": None, "low": None, "high": None}
 
     def reached(end: str) -> float | None:
         return curve.labels_to_reach(labels, [e[end] for _, e in points], goal)

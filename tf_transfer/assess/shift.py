@@ -51,7 +51,10 @@ def load(session: Session, specs: Mapping[str, str], class_names: tuple[str, ...
     """
     found = {}
     for name, spec in specs.items():
-        source = session.open(spec)
+        try:
+            source = session.open(spec)
+        except UserError as e:
+            raise UserError(f"--shifted={one_line(name)}: {e}") from e
         if tuple(source.class_names) != class_names:
             differ = sorted(set(source.class_names) ^ set(class_names)) or ["their order"]
             raise UserError(

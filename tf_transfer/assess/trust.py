@@ -11,6 +11,8 @@ from tf_transfer.data.splits import Split
 from tf_transfer.evaluation import calibration, metrics
 from tf_transfer.evaluation.statistics import bootstrap_interval
 
+# Validation pictures of which a temperature is fitted.
+_FEWEST = 20
 _PROPER = {"nll": metrics.nll, "brier": metrics.brier}
 _CALIBRATION = {"ece": metrics.ece, "adaptive_ece": calibration.adaptive_ece}
 
@@ -31,14 +33,16 @@ def measure(study: Study, kind: str, shifted: Mapping[str, Split], logits: Mappi
     labelled |= {name: (logits["sets", name], s.labels) for name, s in shifted.items()}
     if (pooled := _pooled(study, logits)) is not None:
         labelled["corrupted"] = pooled
-    if "validation" in study.measured and split != "validation":
+    if split != "validation" and len(study.measured.get("validation", ())) >= _FEWEST:
         held = study.measured["validation"].labels
         found["temperature"] = calibration.temperature(known["validation"], held)
         found["temperature_interval"] = bootstrap_interval(
             calibration.temperature, known["validation"], held, n_resamples=200
         )
     else:
-        study.clock.leave_out("temperature", "there are no validation pictures beside those that tell the outcome")
+        study.clock.leave_out(
+            "temperature", f"fewer than {_FEWEST} validation pictures beside those that tell the outcome"
+        )
     for name, (values, labels) in labelled.items():
         scaled = values / found["temperature"] if found["temperature"] else None
         found["sets"][name] = {"n": len(labels), "before": _scores(values, labels)} | (

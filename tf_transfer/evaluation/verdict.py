@@ -95,4 +95,6 @@ def examples_to_decide(difference: Mapping) -> int | None:
     half = (difference["high"] - difference["low"]) / 2
     if not difference["value"] or not half or difference.get("seeds", 1) > 1:
         return None
-    return int(-(-difference["n"] * (half / abs(difference["value"])) ** 2 // 1))
+    needed = int(-(-difference["n"] * (half / abs(difference["value"])) ** 2 // 1))
+    # The interval is not quite symmetric: at the edge as many as there are would do.
+    return needed if needed > difference["n"] else None

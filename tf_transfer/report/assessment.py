@@ -41,6 +41,11 @@ def scorecard(record: Mapping) -> dict | None:
 def _numbers(record: Mapping) -> list[str]:
     told = record["verdict"]
     lines = [f"{name}: {signed(e)} points" for name, e in told["numbers"].items()]
+    outcome = record["blocks"]["outcome"]
+    if not outcome.get("all", True):
+        lines.append(f"on {count(outcome['labels'])} labels a class, not all there are: there was no time for more")
+    if outcome["scale"] < 1:
+        lines.append(f"trained for {outcome['scale']:g} of the epochs of a full run, which costs scratch most")
     if told.get("labels"):
         needed, low, high = (count(told["labels"].get(k)) for k in ("value", "low", "high"))
         beyond = f"more than {count(told['labels'].get('beyond'))}"

@@ -86,7 +86,7 @@ def _outcome(record: Mapping, blocks: Mapping) -> dict:
     return block(
         "outcome", "What it reaches", lead, [drawn],
         [table("Accuracy and cost", header, costs),
-         table("Pair by pair", ("", "points", "McNemar", "Holm"), pairs), _classes(found)],
+         table("Pair by pair, one training of each", ("", "points", "McNemar", "Holm"), pairs), _classes(found)],
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def _classes(found: Mapping) -> dict:
         (name, *(shares(found["kinds"][k]["per_class"][i]) for k in kinds))
         for i, name in enumerate(found["class_names"])
     ]
-    return table("Accuracy by class", ("class", *kinds), rows)
+    return table("Accuracy by class, one training of each", ("class", *kinds), rows)
 
 
 def _gain(record: Mapping, blocks: Mapping) -> dict | None:

@@ -83,6 +83,7 @@ def _stage_features(classifier: Classifier, pictures: np.ndarray, session: Sessi
         fold.active = True
 
     def pooled(images):
+        """Returns what every stage ends with, averaged over the picture, side by side."""
         inputs = backbones.preprocess(pixels.resize(images, classifier.size), classifier.mode)
         outputs = network(inputs, training=False)
         outputs = outputs if isinstance(outputs, list) else [outputs]

@@ -21,6 +21,8 @@ WIDTH = 420
 BLUE, SKY, ORANGE, VERMILLION = "#0072b2", "#56b4e9", "#e69f00", "#d55e00"
 GREEN, PURPLE, GREY = "#009e73", "#cc79a7", "#8a929c"
 
+DASHES = (0, (4, 2))
+
 # Stand-ins that become variables of the page, so that a plot follows its light and dark theme.
 INK, MUTED, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
 _THEME = {

@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from tf_transfer.errors import one_line
 from tf_transfer.report.figure import (
     BLUE,
+    DASHES,
     GREEN,
     GREY,
     INK,
@@ -31,7 +32,6 @@ from tf_transfer.report.formats import count, number, percent
 _MODEL_COLOURS = {
     "source": GREY, "head": SKY, "full": BLUE, "scratch": ORANGE, "random head": PURPLE, "blind guess": GREY,
 }  # fmt: skip
-_DASHES = (0, (4, 2))
 
 
 def model_comparison(rows: Sequence[Mapping], name: str = "comparison") -> str:
@@ -85,7 +85,7 @@ def learning_curve(epochs: Mapping[str, Sequence[Mapping]], quantity: str, best:
             note(p.ax, one_line(phase, 14), **name_at, va="top", weight="bold")
             _phase_lines(p.ax, rows, quantity, start, best.get(phase), named=i == 0)
             start = end
-        style = {"color": GREY, "linestyle": _DASHES, "marker": "s", "markersize": 3.5}
+        style = {"color": GREY, "linestyle": DASHES, "marker": "s", "markersize": 3.5}
         _line(p.ax, scratch, f"validation_{quantity}", 0, label="scratch, validation", **style)
         _epoch_axes(p.ax, max(start, 1, *(r["epoch"] for r in scratch)), quantity)
     return p.svg
@@ -159,7 +159,7 @@ def reliability(bins: Mapping[str, Sequence], name: str = "reliability") -> str:
         p.ax.bar(left, confidence - both, width, color=VERMILLION, label="too sure", **gap)
         p.ax.bar(left, accuracy - both, width, color=GREEN, label="too modest", **gap)
         p.ax.hlines(accuracy, left, left + width, color=INK, label="accuracy")
-        p.ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1.5, linestyle=_DASHES)
+        p.ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1.5, linestyle=DASHES)
         p.ax.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", xticklabels=[], yticks=np.linspace(0.2, 1, 5))
         legend(p.ax)
         below = p.ax.inset_axes((0, -0.24, 1, 0.2))
@@ -187,7 +187,7 @@ def rate_search(rates: Sequence[float], losses: Sequence[float], suggestion: flo
         p.ax.plot(*np.reshape(tried, (-1, 2)).T, color=BLUE)
         p.ax.set(xscale="log", xlabel="learning rate", ylabel="loss")
         if number(suggestion):
-            p.ax.axvline(suggestion, color=VERMILLION, linewidth=1.6, linestyle=_DASHES)
+            p.ax.axvline(suggestion, color=VERMILLION, linewidth=1.6, linestyle=DASHES)
             above = {"coords": ("data", "axes fraction"), "ha": "center", "color": VERMILLION, "weight": "bold"}
             note(p.ax, f"{suggestion:.2g}", (suggestion, 1), (0, 6), **above)
         p.ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))

@@ -42,6 +42,7 @@ def current(records: Sequence[dict]) -> list[dict]:
     starts = {r.get("phase"): i for i, r in enumerate(records) if r.get("kind") == "plan"}
 
     def begun(record: dict) -> int:
+        """Returns the place of the latest plan that a record stands on."""
         # What tells of models names them; what tells of training names its phase.
         owners = [record[key] for key in ("model", "a", "b") if key in record] or [record.get("phase")]
         if record.get("kind") == "assessment":

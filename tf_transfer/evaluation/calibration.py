@@ -55,7 +55,12 @@ def adaptive_ece(
 
 
 def calibration_interval(
-    metric: Callable[[np.ndarray, np.ndarray], float], logits: np.ndarray, labels: np.ndarray, draws: int = 200
+    metric: Callable[..., float],
+    logits: np.ndarray,
+    labels: np.ndarray,
+    draws: int = 200,
+    weighted: bool = False,
+    chance: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Returns a calibration error with its interval, and the `floor` that perfect calibration would show by chance.
 
@@ -67,15 +72,19 @@ def calibration_interval(
         logits: float `[N, C]`.
         labels: int `[N]`.
         draws: resamples, and draws of labels from the model's own probabilities.
+        weighted: the metric takes counts, see `bootstrap_interval`, whose own number of resamples is then taken.
+        chance: what perfect calibration gives by chance, where it is known already.
 
     References:
         Davison and Hinkley, "Bootstrap methods and their application", 1997, section 2.4: basic limits.
     """
     value, rng = float(metric(logits, labels)), np.random.default_rng(0)
-    low, high = bootstrap_interval(metric, logits, labels, n_resamples=draws)
-    top, predicted = softmax(logits).max(-1), logits.argmax(-1)
-    other = (predicted + 1) % logits.shape[1]
-    chance = [metric(logits, np.where(rng.random(len(top)) < top, predicted, other)) for _ in range(draws)]
+    how = {"weighted": True} if weighted else {"n_resamples": draws}
+    low, high = bootstrap_interval(metric, logits, labels, **how)
+    if chance is None:
+        top, predicted = softmax(logits).max(-1), logits.argmax(-1)
+        other = (predicted + 1) % logits.shape[1]
+        chance = [metric(logits, np.where(rng.random(len(top)) < top, predicted, other)) for _ in range(draws)]
     low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
     low = 0.0 if value <= np.quantile(chance, 0.975) else min(low, value)
     return {"value": value, "low": low, "high": high, "floor": float(np.mean(chance))}

@@ -6,6 +6,7 @@ import numpy as np
 
 from tf_transfer.errors import UserError
 from tf_transfer.evaluation import metrics
+from tf_transfer.evaluation.calibration import calibration_interval
 from tf_transfer.evaluation.statistics import bootstrap_interval, wilson_interval
 
 # Top-5 says little where guessing reaches it: it is reported above this many classes.
@@ -68,16 +69,7 @@ def _wilson(metric: Callable, logits: np.ndarray, labels: np.ndarray) -> dict[st
 
 
 def _ece_interval(metric: Callable, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    # The estimate is biased upwards and a resample adds the same bias again, so the bootstrap's
-    # distribution is mirrored at the estimate (Davison and Hinkley, "Bootstrap methods and their
-    # application", 1997, section 2.4: basic limits). Where perfect calibration would explain the
-    # value as well, the interval reaches down to 0.
-    value = float(metric(logits, labels))
-    low, high = bootstrap_interval(metric, logits, labels, weighted=True)
-    chance = metrics.calibrated_ece(logits)
-    low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
-    low = 0.0 if value <= np.quantile(chance, 0.975) else min(low, value)
-    return {"low": low, "high": high, "floor": float(chance.mean())}
+    return calibration_interval(metric, logits, labels, weighted=True, chance=metrics.calibrated_ece(logits))
 
 
 _INTERVALS = {"accuracy": _wilson, "top5": _wilson, "ece": _ece_interval}

@@ -145,8 +145,8 @@ def test_starting_over_forgets_the_models_and_keeps_the_records():
     assert (run.done("head"), recorded()["seed"]) == ({"epochs": 1}, 1)
     again.record("start")
     assert recorded()["seed"] == 2
-    # The other options are not inherited: the run begins anew.
-    assert (complete.run.seed, complete.data.dataset) == (2, "cifar10")
+    # Of the other options those that were recorded hold: they are what the user last asked for.
+    assert (complete.run.seed, complete.data.dataset) == (2, "digits")
     assert run.done("head") is None
     assert [r["text"] for r in run.records("note")] == ["kept"]
 
@@ -158,8 +158,78 @@ def test_starting_over_begins_with_a_phase_that_needs_no_model_of_the_run():
         with pytest.raises(UserError, match=r"--seed was 1, now 2.* --restart and --phase=source first"):
             api.open_run(options, phases, restart=True)
     api.open_run(options, ["source", "head"], restart=True)
+    # Also where --weights=source is not given again: the source model is set aside with the rest.
+    with pytest.raises(UserError, match="--restart and --phase=source first"):
+        api.open_run({"run_dir": "run", "seed": 2}, ["head"], restart=True)
     with pytest.raises(UserError, match="--restart and --phase=head first"):
-        api.open_run({"run_dir": "run", "seed": 2}, ["full", "head"], restart=True)
+        api.open_run({"run_dir": "run", "weights": "imagenet"}, ["full", "head"], restart=True)
+
+
+DIGITS = {"dataset": "digits", "backbone": "small_resnet", "weights": "random", "examples_per_class": 4}
+
+
+def restarted(**given):
+    """What a start over makes of the options, what it says of them, and what it records."""
+    notes = []
+    complete, run = api.open_run({"run_dir": "run"} | given, ["head"], restart=True, note=notes.append)
+    run.record("start")
+    return configuration(complete), notes, recorded()
+
+
+def configuration(complete):
+    return {name: value for stage in complete.to_dict().values() for name, value in stage.items()}
+
+
+def test_a_start_over_takes_what_is_not_given_from_the_run_before():
+    finished(DIGITS | {"epochs": {"source": 6.0}, "strategy": "one", "assess_budget": 2.0})
+    found, notes, kept = restarted(seed=3, epochs=2.0)
+    assert DIGITS.items() <= found.items() and (found["seed"], found["epochs"], found["assess_budget"]) == (3, 2.0, 2.0)
+    # What the machine decides, and how the models that are gone were trained, are not taken.
+    assert found["strategy"] == "auto" and {k: v for k, v in found.items() if k != "run_dir"}.items() <= kept.items()
+    assert len(notes) == 1 and "--dataset='digits', --examples_per_class=4, --backbone='small_resnet'" in notes[0]
+    assert "--seed" not in notes[0] and "--strategy" not in notes[0] and "nor" not in notes[0]
+    # The same command again, after a crash, finds the same options.
+    assert api.open_run({"run_dir": "run", "seed": 3, "epochs": 2.0}, ["head"], restart=True)[0].to_dict() == nested()
+
+
+def nested():
+    return json.loads(Path("run/config.json").read_text())
+
+
+def test_a_start_over_says_which_training_options_it_does_not_take():
+    finished(DIGITS | {"epochs": 7.0, "learning_rate": 0.5})
+    found, notes, kept = restarted(seed=3)
+    assert (found["epochs"], found["learning_rate"], kept["epochs"]) == (None, None, None)
+    assert "nor --epochs=7.0, --learning_rate=0.5, as training options count for one command" in notes[0]
+
+
+def test_what_is_of_a_network_or_a_data_set_is_not_taken_by_another():
+    before = {"backbone": "vgg16", "image_size": 64, "weights": "some.weights.h5", "dropout": 0.5, "dataset": "mnist",
+              "max_unreadable": 3, "shifted": "a:digits", "validation_fraction": 0.3}  # fmt: skip
+    finished(before, "full")
+    found, notes, _ = restarted(backbone="vgg19")
+    assert (found["image_size"], found["weights"], found["dropout"]) == (None, "imagenet", 0.5)
+    assert (found["max_unreadable"], found["shifted"]) == (3, "a:digits")
+    assert "not --weights='some.weights.h5', --image_size=64, of what is exchanged" in notes[0]
+    finished(before, "full")
+    found, _, _ = restarted(backbone="vgg19", dataset="digits", image_size=48)
+    assert (found["max_unreadable"], found["shifted"], found["validation_fraction"]) == (0, None, 0.3)
+    assert found["image_size"] == 48
+
+
+def test_words_for_weights_are_for_any_network_and_nothing_trained_exchanges_alike():
+    _, run = api.open_run({"run_dir": "run", "backbone": "vgg16", "image_size": 64, "weights": "random"}, ["head"])
+    run.record("start")
+    complete, _ = api.open_run({"run_dir": "run", "backbone": "vgg19"}, ["head"])
+    assert (complete.model.weights, complete.model.image_size) == ("random", None)
+
+
+def test_in_python_the_network_need_not_be_named_again(tmp_path):
+    options = tools.TINY | {"run_dir": tmp_path / "run", "quiet": True, "phases": ["head"]}
+    api.fine_tune(**options)
+    api.fine_tune("digits", run_dir=tmp_path / "run", quiet=True, phases=["head"], seed=5, restart=True, epochs=1)
+    done = run_dir.RunDir(tmp_path / "run").records("plan")
+    assert done[0]["parameters"] == done[-1]["parameters"] and len(done) == 2
 
 
 def test_the_options_of_a_command_that_failed_do_not_stay(tmp_path):

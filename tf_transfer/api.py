@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ _FREE = {
 }  # fmt: skip
 # Those that hold for the machine they are given on.
 _OF_A_MACHINE = {"strategy", "worker_timeout"}
+# Those that are of one network or of one data set: another one does not inherit them. Of weights a file or a run is;
+# the words that stand for any network's are not.
+_OF_A_NETWORK, _OF_A_DATA_SET = {"image_size", "weights"}, {"max_unreadable", "shifted"}
+_ANY_WEIGHTS = {"imagenet", "random", "source"}
 # Phases that go on from nothing that this run has trained.
 _FIRST = {"source", "head", "scratch", "assess"}
 
@@ -46,7 +50,7 @@ class Result:
 
 def fine_tune(
     dataset: str,
-    backbone: str = "resnet50",
+    backbone: str | None = None,
     phases: Sequence[str] = ("head", "full", "evaluate", "export", "report"),
     restart: bool = False,
     quiet: bool = False,
@@ -56,7 +60,7 @@ def fine_tune(
 
     Args:
         dataset: as `--dataset`: a TFDS name, `folder(path=...)`, `csv(path=...)`, `digits`, or a path.
-        backbone: as `--backbone`.
+        backbone: as `--backbone`; by default what the run directory records, `resnet50` in a new one.
         phases: what to do, in order.
         restart: train again what the run directory already holds.
         quiet: print nothing.
@@ -70,12 +74,12 @@ def fine_tune(
         UserError: bad input, in one line.
     """
     phases = [phases] if isinstance(phases, str) else list(phases)
-    given = {"dataset": dataset, "backbone": backbone, **options}
+    given = {"dataset": dataset, **options} | ({"backbone": backbone} if backbone is not None else {})
     given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in given.items()}
     chief = cluster.find(given.get("strategy", "auto")).chief
     console = Console(Nowhere()) if quiet or not chief else Console()
     with writing(given):
-        config, run = open_run(given, phases, restart)
+        config, run = open_run(given, phases, restart, note=console.note)
         # Only now, as importing TensorFlow takes seconds and a wrong option should not.
         from tf_transfer import phases as stories
         from tf_transfer.report import summary
@@ -101,7 +105,11 @@ def writing(given: Mapping[str, Any]) -> contextlib.AbstractContextManager:
 
 
 def open_run(
-    given: Mapping[str, Any], phases: Sequence[str], restart: bool = False, write: bool = True
+    given: Mapping[str, Any],
+    phases: Sequence[str],
+    restart: bool = False,
+    write: bool = True,
+    note: Callable[[str], None] | None = None,
 ) -> tuple[Config, RunDir]:
     """Opens the run directory that the options name and completes them with what it records.
 
@@ -110,6 +118,7 @@ def open_run(
         phases: names of what is to be done, in order.
         restart: start a run over whose options differ, where the phases train it from the beginning.
         write: record the options with the first thing that is kept; False leaves the folder as it is.
+        note: is told what a run that starts over takes from the one before.
 
     Returns:
         The complete configuration and the run directory.
@@ -130,8 +139,10 @@ def open_run(
     if run.done("source"):
         held["source_dataset"] = shared.get("source_dataset")
     differ = _differences(given, held) if trained else []
+    inherited = _inherited(given, shared)
+    complete = configs.from_values(given, configs.from_values(inherited))
     # A phase that goes on from a model must not meet one that is about to be set aside.
-    first = {"source"} if asked.model.weights == "source" else _FIRST
+    first = {"source"} if complete.model.weights == "source" else _FIRST
     begins = set(phases[:1]) & first
     if differ and not (restart and begins):
         begin = "" if begins else f" and --phase={'head' if 'head' in first else 'source'} first"
@@ -139,13 +150,47 @@ def open_run(
             f"--run_dir={one_line(run.path)!r} was made with other options: {one_line('; '.join(differ), 400)}. "
             f"Use another --run_dir, or start it over with --restart{begin}."
         )
-    complete = asked if differ else configs.from_values(given, configs.from_values(shared))
     _check_names(complete, phases)
-    # Training options count for one command; the last value of each is recorded, for the report.
-    record = asked if differ else configs.from_values(given, configs.from_values(recorded))
+    if note and (differ or inherited != shared):
+        note(_taken(given, recorded, inherited))
+    # Training options count for one command; the last value of each is recorded, for the report. Those of before a
+    # start are of models that are gone.
+    kept = inherited if differ else _inherited(given, recorded)
+    record = configs.from_values(given, configs.from_values(kept))
     if write:
         run.propose(record.to_dict(), start_over=bool(differ))
     return complete, run
+
+
+def _inherited(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the recorded options without those of a network or a data set that another one takes the place of."""
+
+    def exchanged(name: str) -> bool:
+        return name in recorded and given.get(name, recorded[name]) != recorded[name]
+
+    left = set(_OF_A_NETWORK) if exchanged("backbone") else set()
+    if recorded.get("weights") in _ANY_WEIGHTS:
+        left.discard("weights")
+    left |= _OF_A_DATA_SET if exchanged("dataset") else set()
+    return {name: value for name, value in recorded.items() if name not in left}
+
+
+def _taken(given: Mapping[str, Any], recorded: Mapping[str, Any], inherited: Mapping[str, Any]) -> str:
+    """Returns what is taken from the options recorded before, and what is not, as a sentence; defaults go unsaid."""
+    plain = configs.flatten(Config().to_dict())
+
+    def told(names: set[str]) -> str:
+        said = {n: v for n, v in recorded.items() if n in names and n not in given and v != plain[n]}
+        return one_line(", ".join(f"--{n}={v!r}" for n, v in said.items()), 400)
+
+    parts = [
+        f"the options of the run before hold where no other is given: {told(set(inherited) - {'run_dir'}) or 'none'}"
+    ]
+    if left := told((_OF_A_NETWORK | _OF_A_DATA_SET) - set(inherited)):
+        parts.append(f"not {left}, of what is exchanged")
+    if training := told(_training_options()):
+        parts.append(f"nor {training}, as training options count for one command")
+    return "; ".join(parts) + "."
 
 
 def _check_names(config: Config, phases: Sequence[str]) -> None:

@@ -35,7 +35,10 @@ ALL = ("head", "full", "evaluate", "export", "report")
 # Flags that are no part of a run's configuration, by group of the help.
 _COMMAND_FLAGS = {
     "phase": (None, "what to do: one of the phases, a comma-separated list, or all"),
-    "restart": (False, "train or evaluate again what this run directory already holds"),
+    "restart": (
+        False,
+        "train or evaluate again what this run directory already holds; options that are not given stay as they were",
+    ),
     "dry_run": (False, "print the configuration, parameters, time and memory expected, and stop"),
     "debug": (False, "show the traceback of an error"),
     "saved_model": (None, "predict: the exported model (default: this run's)"),
@@ -159,7 +162,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     from tf_transfer import api
 
     with contextlib.nullcontext() if values.dry_run else api.writing(given):
-        complete, run_dir = api.open_run(given, names, values.restart, write=not values.dry_run)
+        complete, run_dir = api.open_run(given, names, values.restart, write=not values.dry_run, note=console.note)
         with _quiet_start(complete.run):
             from tf_transfer import phases
             from tf_transfer.session import Session

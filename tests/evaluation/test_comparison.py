@@ -35,6 +35,33 @@ def test_a_paired_interval_holds_the_difference_as_often_as_it_says(n, agree):
     assert held / runs > 0.905
 
 
+@pytest.mark.parametrize(("seeds", "others"), [(1, 1), (3, 3), (1, 5), (3, 2)])
+@pytest.mark.parametrize("n", [7, 200])
+def test_exchanging_the_two_changes_the_sign_alone(seeds, others, n):
+    rng = np.random.default_rng(n)
+    for i in range(5):
+        a, b = rng.random((seeds, n)) < 0.8, rng.random((others, n)) < 0.6
+        one, other = comparison.accuracy_difference(a, b, seed=i), comparison.accuracy_difference(b, a, seed=i)
+        assert (one["value"], one["low"], one["high"]) == (-other["value"], -other["high"], -other["low"])
+    same = comparison.accuracy_difference(a[0], a[0])
+    assert same["low"] == -same["high"]
+
+
+@pytest.mark.parametrize("seeds", [(3, 3), (4, 2)])
+def test_an_interval_over_seeds_holds_the_difference_as_often_as_it_says(seeds):
+    """Trainings that differ from seed to seed, of two kinds that truly differ by five points."""
+    rng, held, runs, true = np.random.default_rng(5), 0, 60, 0.05
+    for i in range(runs):
+        easy = rng.random(150)
+        a, b = (
+            np.stack([easy < rng.normal(mean, 0.01) for _ in range(s)])
+            for mean, s in zip((0.8, 0.75), seeds, strict=True)
+        )
+        found = comparison.accuracy_difference(a, b, seed=i)
+        held += found["low"] <= true <= found["high"]
+    assert held / runs > 0.88
+
+
 def test_models_that_agree_on_all_of_few_pictures_are_not_known_to_be_equal():
     right = np.ones(20, bool)
     found = comparison.accuracy_difference(right, right)

@@ -43,6 +43,8 @@ def accuracy_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95, seed:
 
     One example that only a gets right and one that only b does are added to the resampled ones: without them, models
     that agree on all of twenty examples would differ by 0 to 0 (Bonett and Price 2012 add the same to their formula).
+    Exchanging a and b changes the sign and nothing else: each resample is taken with the two added ones either way
+    round.
 
     Args:
         a: bool `[S, N]` or `[N]`.
@@ -59,12 +61,9 @@ def accuracy_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95, seed:
     a, b = _stacked(a).astype(float), _stacked(b).astype(float)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"a and b must be of the same examples, got {a.shape[1]} and {b.shape[1]}.")
-    # Seeds that are not paired are drawn on either side for itself.
-    parts = [a - b] if len(a) == len(b) else [a, -b]
-    # Example N + 1 only a gets right, N + 2 only b.
-    added = [[1.0, -1.0]] if len(a) == len(b) else [[1.0, 0.0], [0.0, -1.0]]
-    padded = [np.concatenate([x, np.tile(e, (len(x), 1))], axis=1) for x, e in zip(parts, added, strict=True)]
-    low, high = _quantiles(_pigeonhole(padded, seed), level)
+    # Seeds that are not paired are drawn on either side for itself; the fewer ones first, whoever has them.
+    parts = [a - b] if len(a) == len(b) else sorted([a, -b], key=len)
+    low, high = _quantiles(_pigeonhole(parts, seed, added=(1.0, -1.0)), level)
     value = float(a.mean() - b.mean())
     return {
         "value": value,
@@ -137,19 +136,26 @@ def _stacked(correct: np.ndarray) -> np.ndarray:
     return correct
 
 
-def _pigeonhole(parts: Sequence[np.ndarray], seed: int) -> np.ndarray:
-    """Returns `[R]` sums of the means of `[S, N]` values: rows drawn in each, columns in all at once."""
+def _pigeonhole(parts: Sequence[np.ndarray], seed: int, added: tuple[float, float] | None = None) -> np.ndarray:
+    """Returns `[R]` sums of the means of `[S, N]` values: rows drawn in each, columns in all at once.
+
+    With two added columns every draw counts twice, once with the two exchanged: values of the other sign then give
+    means of the other sign, to the bit.
+    """
     rng = np.random.default_rng(seed)
+    ends = [np.array(added), np.array(added[::-1])] if added else [np.array([])]
     means = []
-    for _ in range(_RESAMPLES):
+    for _ in range(_RESAMPLES // len(ends)):
         drawn = sum(
             values[rng.integers(0, len(values), len(values))].mean(0) if len(values) > 1 else values[0]
             for values in parts
         )
-        means.append(drawn[rng.integers(0, len(drawn), len(drawn))].mean())
+        columns = rng.integers(0, len(drawn) + len(ends[0]), len(drawn) + len(ends[0]))
+        means += [np.concatenate([drawn, end])[columns].mean() for end in ends]
     return np.array(means)
 
 
 def _quantiles(values: np.ndarray, level: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    """Returns the lower and the upper quantile; the upper as the lower of the negative ones, which mirrors exactly."""
+    tail = (1 - level) / 2
+    return float(np.quantile(values, tail)), -float(np.quantile(-values, tail))

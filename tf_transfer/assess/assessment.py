@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tf_transfer import runtime, scoring
-from tf_transfer.assess import domain, drift, forecast, outcome, shift, study, trust
+from tf_transfer.assess import domain, drift, forecast, outcome, shift, study, training, trust
 from tf_transfer.assess.clock import Clock
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.trials import FOLDER
@@ -88,8 +88,9 @@ def _assess(session: Session, asked: dict) -> dict:
     # Before anything is kept: a wrong set must not stay among the options.
     shifted = shift.load(session, shift.parse(options.shifted), data.class_names)
     found = study.begin(session, timer, candidates(session.config))
+    shifted = {name: found.limited(name, split, len(shifted)) for name, split in shifted.items()}
     _warn_of_seen(session, shifted, data)
-    study.train(found)
+    training.train(found)
     # Everything is trained: only now are the test pictures read.
     timer.say("the test pictures")
     if (test := _test(session, timer)) is not None:
@@ -182,5 +183,18 @@ def _tell(session: Session, done: dict) -> None:
         for name, e in told["numbers"].items()
     )
     took = f"took {clock(done['seconds'])} of {clock(60 * session.config.assess.assess_budget)}"
-    session.console.line(f"assess  {took}")
+    session.console.line(f"assess  {took}{_over(session, done)}")
     session.console.line(f"assess  verdict: {told['advice']}: {told['rule']}. {numbers}")
+
+
+def _over(session: Session, done: dict) -> str:
+    """Returns why it took longer than asked for, where it did."""
+    over = done["seconds"] - 60 * session.config.assess.assess_budget
+    if over < 1:
+        return ""
+    spent = ", ".join(
+        f"{what} {clock(seconds)}"
+        for what, seconds in sorted(done["spent"].items(), key=lambda item: -item[1])[:3]
+        if seconds >= 1
+    )
+    return f": what is begun is ended, and cannot be told to the second beforehand; most went to {spent}"

@@ -28,6 +28,19 @@ class Clock:
         """Returns the seconds that are left; negative when the budget is overdrawn."""
         return self.seconds - (time.monotonic() - self._begun)
 
+    def affords(self, what: str, seconds: float, keep: float = 0.0) -> bool:
+        """Says whether there is time for something; what there is none for is noted as left out.
+
+        Args:
+            what: it is.
+            seconds: that it takes, as far as is known.
+            keep: seconds that shall be left after it.
+        """
+        if self.left() - seconds >= keep:
+            return True
+        self.leave_out(what, f"it would take about {max(1.0, seconds):.0f} s")
+        return False
+
     def leave_out(self, what: str, why: str) -> None:
         """Notes what is not measured, and says so."""
         self.left_out.append({"what": what, "why": why})

@@ -1,20 +1,24 @@
 """Block A: how far the target, and the user's shifted sets, lie from the source in the network's features."""
 
+import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from tf_transfer.assess.study import Study
 from tf_transfer.data.splits import Split
-from tf_transfer.errors import UserError, one_line
+from tf_transfer.errors import one_line
 from tf_transfer.evaluation import distance, ranking
-from tf_transfer.session import Session
 
 # Pictures of each domain: the tests need a few hundred, and their cost grows with the square.
 _PICTURES = 500
 _LEAST = 40
 # Halves of the pictures from which intervals come.
 _HALVES = 20
+# Shares of the time that is left for the distances, and for reading pictures of the source.
+_SHARE, _READING = 0.3, 0.15
+# Pictures of the source that are read first, and so many times more as long as the time allows.
+_FIRST, _GROWTH = 32, 4
 
 
 def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
@@ -22,6 +26,8 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
 
     Every distance is taken between as many pictures of each, so that they can be compared.
     """
+    if not study.clock.affords("distances", 0.0):
+        return {}
     rng = np.random.default_rng(study.seed)
     scorer = study.scorer()
     target = np.asarray(study.pools[None].train.inputs[: len(study.data.train)])
@@ -35,6 +41,8 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
     if size < _LEAST:
         study.clock.leave_out("distances", f"fewer than {2 * _LEAST} pictures of the target or of the source")
         return {}
+    if not (size := _affordable(study, target, size, len(sets) + 1)):
+        return {}
     order = rng.permutation(len(target))
     here = target[order[:size]]
     found = {"within the target": _distances(here, target[order[size : 2 * size]], study.seed)}
@@ -45,6 +53,21 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
             mean, most = distance.frechet_floor(features, size)
             found[name]["frechet_floor"] = {"value": mean, "largest": most}
     return {"n": size, "features": int(target.shape[1]), "distances": found}
+
+
+def _affordable(study: Study, target: np.ndarray, size: int, sets: int) -> int:
+    """Returns the pictures of each set that there is time for, after a trial on few; 0 where there are too few."""
+    begun = time.perf_counter()
+    _distances(target[:_LEAST], target[_LEAST : 2 * _LEAST], study.seed)
+    least = sets * (time.perf_counter() - begun)
+    # With ten times the pictures the distances were measured to take seven times as long.
+    found = min(size, int(_LEAST * _SHARE * max(0.0, study.clock.left()) / least))
+    if found < _LEAST:
+        study.clock.leave_out("distances", f"they would take about {least:.0f} s on {_LEAST} pictures of each set")
+        return 0
+    if found < size:
+        study.clock.leave_out(f"distances between more than {found} pictures of each set", "they take long")
+    return found
 
 
 def _distances(one: np.ndarray, other: np.ndarray, seed: int) -> dict:
@@ -67,18 +90,41 @@ def _source_features(study: Study) -> np.ndarray | None:
     if not name:
         study.clock.leave_out("distance to the source", "no --source_dataset says where its pictures are")
         return None
-    return study.scorer().features(sample(study.session, name, "train", 2 * _PICTURES))
+    pictures = sample(study, "distance to the source", "train", 2 * _PICTURES)
+    return None if pictures is None else study.scorer().features(pictures)
 
 
-def sample(session: Session, dataset: str, split: str, count: int) -> Split:
-    """Reads so many pictures of a split of a data set, drawn at random by the run's seed.
+def sample(study: Study, what: str, split: str, most: int, passes: int = 1) -> Split | None:
+    """Reads pictures of a split of the source, drawn at random by the run's seed, as many as there is time for.
 
-    Raises:
-        UserError: the data set has no such split.
+    Args:
+        study: whose `--source_dataset` and clock.
+        what: they are for.
+        split: of the source.
+        most: pictures.
+        passes: of the network over each that follow.
+
+    Returns:
+        None, and a note, where that is too few, or where the source has no such split.
     """
-    source = session.open(dataset)
+    session = study.session
+    source = session.open(session.config.data.source_dataset)
     if split not in source.splits:
-        raise UserError(f"{one_line(dataset)!r} has no {split} split.")
-    total = len(source.labels(split))
-    rows = np.random.default_rng(session.config.run.seed).permutation(total)[:count]
-    return source.load(split, np.sort(rows), session.image_size)
+        study.clock.leave_out(what, f"the source has no {split} split")
+        return None
+    rows = np.random.default_rng(study.seed).permutation(len(source.labels(split)))[:most]
+    allowed, count, found = _READING * study.clock.left(), 0, None
+    needed = study.pools[None].seconds * passes * _FIRST
+    # What reading takes is only known when it is done: some formats are read from end to end for a single picture.
+    while count < len(rows) and needed <= allowed:
+        count, begun = min(len(rows), _GROWTH * count or _FIRST), time.perf_counter()
+        found = source.load(split, np.sort(rows[:count]), session.image_size)
+        taken = time.perf_counter() - begun
+        allowed -= taken
+        needed = min(_GROWTH, len(rows) / count) * (taken + study.pools[None].seconds * passes * count)
+    if count < min(_LEAST, len(rows)):
+        study.clock.leave_out(what, f"reading {_LEAST} pictures of the source would take about {max(1, needed):.0f} s")
+        return None
+    if count < len(rows):
+        study.clock.leave_out(f"{what}: all but {count} of {len(rows):,} pictures of the source", "reading takes long")
+    return found

@@ -34,6 +34,10 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
     if full is None:
         study.clock.leave_out("drift and retention", "no network was fine-tuned")
         return {}
+    # Two networks more are built, and each is run over the pictures.
+    needed = 2 * (study.pools[None].start + _PICTURES * study.pools[None].seconds)
+    if not study.clock.affords("drift and retention", needed):
+        return {}
     scorer = study.scorer()
     pretrained, tuned = study.pools[None].classifier, scorer.load(full)
     # Evenly over all: the first ones of a folder are of one class.
@@ -108,8 +112,12 @@ def _retention(study: Study, tuned: Classifier) -> dict | None:
     if tuple(source.class_names) != tuple(names):
         study.clock.leave_out("what was forgotten of the source", "--source_dataset has other classes than its head")
         return None
+    if not study.clock.affords("what was forgotten of the source", study.pools[None].start):
+        return None
     split = "test" if "test" in source.splits else "train"
-    pictures = domain.sample(session, dataset, split, _SOURCE)
+    pictures = domain.sample(study, "what was forgotten of the source", split, _SOURCE, passes=2)
+    if pictures is None:
+        return None
     model = session.pretrained(len(names), "random")
     model.load(folder)
     predict = Predictor(model.logits, session.strategy, 64)
@@ -130,8 +138,7 @@ def _interpolation(study: Study, full, shifted: Mapping[str, Split]) -> dict | N
     References:
         Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
     """
-    if study.clock.left() < _cost(study, shifted):
-        study.clock.leave_out("interpolation of head and whole network", f"about {_cost(study, shifted):.0f} s")
+    if not study.clock.affords("interpolation of head and whole network", _cost(study, shifted)):
         return None
     scorer, head = study.scorer(), study.ran[Trial("head", study.top, study.seed)]
     ends = [[v.copy() for v in scorer.load(ran).state_values()] for ran in (head, full)]

@@ -1,6 +1,7 @@
 """Block B: what each candidate promises before it is trained, and whether the promise was kept."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tf_transfer.models import weights
 
 # Examples that a forecast looks at, and the halves of them by which its interval is found.
 _EXAMPLES, _HALVES = 1000, 20
+# Share of the time that is left for all of them.
+_SHARE = 0.4
 # Forecasts by name: features and labels to a number, larger is better.
 FORECASTS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "knn": lambda x, y: float(transferability.knn_correct(x, y).mean()),
@@ -30,7 +33,13 @@ OF_SOURCE = {"leep": transferability.leep, "nce": transferability.nce}
 def measure(study: Study) -> dict:
     """Returns the forecasts of every candidate with intervals, their ranks, and tau against the outcomes."""
     rows = _rows(study)
-    candidates = {_name(study, spec): _candidate(study, spec, pool, rows) for spec, pool in study.pools.items()}
+    left = study.clock.left()
+    # Each has its part of the time, and what those before it left of theirs.
+    keep = [left * (1 - _SHARE * (i + 1) / len(study.pools)) for i in range(len(study.pools))]
+    candidates = {
+        _name(study, spec): _candidate(study, spec, pool, rows, k)
+        for (spec, pool), k in zip(study.pools.items(), keep, strict=True)
+    }
     found = {"n": len(rows), "split": "train", "candidates": candidates}
     if len(candidates) > 1:
         found["ranks"] = _ranks(candidates)
@@ -51,12 +60,12 @@ def _rows(study: Study) -> np.ndarray:
     return pictures.stratified(labels, _EXAMPLES / len(labels), study.seed)
 
 
-def _candidate(study: Study, spec: str | None, pool: Pool, rows: np.ndarray) -> dict:
+def _candidate(study: Study, spec: str | None, pool: Pool, rows: np.ndarray, keep: float) -> dict:
     features, labels = np.asarray(pool.train.inputs[rows]), study.data.train.labels[rows]
     study.clock.say(f"forecasts for {_name(study, spec)}")
-    forecasts = _scored(study, spec, FORECASTS, features, labels)
+    forecasts = _scored(study, spec, FORECASTS, features, labels, keep)
     if (logits := _source_logits(study, pool, features)) is not None:
-        forecasts |= _scored(study, spec, OF_SOURCE, logits, labels)
+        forecasts |= _scored(study, spec, OF_SOURCE, logits, labels, keep)
     return {
         "forecasts": forecasts,
         "probe": _accuracy(study.correct("head", study.top, "validation", spec)),
@@ -75,16 +84,24 @@ def _cost(study: Study, spec: str | None) -> dict:
     return ran.cost if ran else {}
 
 
-def _scored(study: Study, spec: str | None, scores: Mapping[str, Callable], x: np.ndarray, labels: np.ndarray) -> dict:
-    """Returns scores by name; those that so few pictures do not allow are left out."""
+def _scored(
+    study: Study, spec: str | None, scores: Mapping[str, Callable], x: np.ndarray, labels: np.ndarray, keep: float
+) -> dict:
+    """Returns scores by name; those that so few pictures, or the time, do not allow are left out."""
     found = {}
     for name, score in scores.items():
+        what, half = f"{name} of {_name(study, spec)}", ranking.half_samples(len(labels), 1, study.seed)[0]
+        if not study.clock.affords(what, 0.0, keep):
+            continue
         try:
-            found[name] = ranking.score_interval(
-                lambda rows, score=score: score(x[rows], labels[rows]), len(labels), _HALVES, study.seed
-            )
+            begun = time.perf_counter()
+            score(x[half], labels[half])
+            if study.clock.affords(what, (_HALVES + 2) * (time.perf_counter() - begun), keep):
+                found[name] = ranking.score_interval(
+                    lambda rows, score=score: score(x[rows], labels[rows]), len(labels), _HALVES, study.seed
+                )
         except ValueError as e:
-            study.clock.leave_out(f"{name} of {_name(study, spec)}", f"{len(labels)} pictures: {e}")
+            study.clock.leave_out(what, f"{len(labels)} pictures: {e}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What an assessment trains, and what its models say of the validation and the test pictures."""
+"""What an assessment looks at: the target, the candidates, and what its models say of the pictures measured on."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from tf_transfer.assess import pictures, plan
 from tf_transfer.assess.clock import Clock
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.scorer import Scorer
-from tf_transfer.assess.trials import Network, Pool, Ran, Trials, open_network, open_pool
+from tf_transfer.assess.trials import Network, Pool, Ran, open_network, open_pool
 from tf_transfer.config import Model
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
@@ -18,12 +18,10 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.models import backbones
 from tf_transfer.session import Session
 
-# Share of the budget that is kept for what is done with the networks when they are trained.
-_RESERVED = 0.4
-# Seeds of heads, which take no time.
-_HEAD_SEEDS = 5
-# A training takes about so many passes of the frozen network a picture, and so many times as long to start.
-_PASSES, _STARTS = 4.0, 3.0
+# Training pictures that candidates must leave to all: those for which there is not the time are left out.
+_ENOUGH = 300
+# Share of the budget that building candidates may take.
+_BUILDING = 0.3
 
 
 @dataclass
@@ -70,12 +68,16 @@ class Study:
 
     def measure_on(self, name: str, split: Split) -> None:
         """Adds a set to measure on, or as much of it as there is time for."""
-        found = pictures.measurable(split, self.pools[None].seconds, self.clock.seconds, self.seed)
+        self.measured[name] = self.limited(name, split)
+
+    def limited(self, name: str, split: Split, sets: int = 1) -> Split:
+        """Returns a set, or as much of it as there is time for where there are so many `sets` like it."""
+        found = pictures.measurable(split, sets * self.pools[None].seconds, self.clock.seconds, self.seed)
         if found is not split:
             self.clock.leave_out(
-                f"all but {len(found):,} of the {len(split):,} {name} pictures", "predicting takes long"
+                f"all but {len(found):,} of the {len(split):,} {one_line(name, 40)} pictures", "predicting takes long"
             )
-        self.measured[name] = found
+        return found
 
     def scorer(self, backbone: str | None = None) -> Scorer:
         """Returns what predicts with a candidate."""
@@ -122,10 +124,7 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
             session.check_classes(phase, data.class_names)
             session.check_unchanged(data, phase)
     session.record_data(data)
-    networks: dict[str | None, Network] = {None: open_network(session, data)}
-    for spec in candidates:
-        other = session.branch("assess", model=candidate(session.config.model, spec, session.image_size))
-        networks[spec] = open_network(other, data)
+    networks = _networks(session, clock, data, candidates)
     data = _affordable(session, clock, data, sum(n.seconds for n in networks.values()))
     pools: dict[str | None, Pool] = {}
     for spec, network in networks.items():
@@ -138,6 +137,30 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
     if data.validation is not None:
         study.measure_on("validation", data.validation)
     return study
+
+
+def _networks(
+    session: Session, clock: Clock, data: TrainingData, candidates: Sequence[str]
+) -> dict[str | None, Network]:
+    """Builds the run's network and the candidates, each timed on a few pictures, the slowest left out in haste."""
+    found = {None: clock.timed("building networks", lambda: open_network(session, data))}
+    keep = (1 - _BUILDING) * clock.left()
+    for spec in candidates:
+        # Another network takes about as long to build.
+        if clock.affords(f"the candidate {one_line(spec, 60)}", found[None].start, keep):
+            other = session.branch("assess", model=candidate(session.config.model, spec, session.image_size))
+            found[spec] = clock.timed("building networks", lambda other=other: open_network(other, data))
+
+    def share(networks: Sequence[Network]) -> float:
+        return pictures.share(data, sum(n.seconds for n in networks), clock.seconds)
+
+    # As much as the run's own network would see, or enough.
+    wanted = min(share([found[None]]), _ENOUGH / len(data.train))
+    while len(found) > 1 and share(list(found.values())) < wanted:
+        slowest = max((spec for spec in found if spec is not None), key=lambda spec: found[spec].seconds)
+        seconds = found.pop(slowest).seconds * pictures.passes(data)
+        clock.leave_out(f"the candidate {one_line(slowest, 60)}", f"its features would take about {seconds:.0f} s")
+    return found
 
 
 def _affordable(session: Session, clock: Clock, data: TrainingData, seconds: float) -> TrainingData:
@@ -165,86 +188,6 @@ def candidate(model: Model, spec: str, size: int) -> Model:
     found = backbones.find_backbone(spec)
     backbones.check_size(found, size)
     return dataclasses.replace(model, backbone=spec, image_size=size)
-
-
-def train(study: Study) -> None:
-    """Makes the trainings that the time allows; heads first, which take seconds."""
-    trials = Trials(study.session, study.data, study.pools)
-    others = [spec for spec in study.pools if spec is not None]
-    chosen = _choose(study, trials, others)
-    study.scale = chosen.scale
-    for point in study.points:
-        study.clock.say(f"heads on {_told(point)}")
-        for seed in range(_HEAD_SEEDS if point is not None else 1):
-            _add(study, trials.head(Trial("head", point, study.seed + seed)))
-    for spec in others:
-        _add(study, trials.head(Trial("head", study.top, study.seed, spec)))
-    for what, seconds in _summed(chosen.dropped, study.seed).items():
-        study.clock.leave_out(what, f"it would take about {seconds:.0f} s")
-    _whole(study, trials, chosen.trials)
-
-
-def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
-    """Trains whole networks as long as what follows has its time."""
-    reserve, expected, taken = _RESERVED * study.clock.seconds, 0.0, 0.0
-    for number, trial in enumerate(chosen):
-        # Estimates are rough: those to come are off as those before were.
-        estimated = _seconds(study, trials, trial, study.scale)
-        needed = estimated * (max(1.0, taken / expected) if expected else 1.0)
-        if number >= 2 and study.clock.left() - needed < reserve:
-            study.clock.leave_out(str(trial), "trainings before took longer than expected")
-            continue
-        head = Trial("head", trial.labels, trial.seed, trial.backbone)
-        if trial.kind == "full" and head not in study.ran:
-            _add(study, trials.head(head))
-        study.clock.say(f"training {number + 1} of {len(chosen)}: {trial}")
-        before = study.clock.left()
-        _add(
-            study, study.clock.timed("training", lambda t=trial, h=head: trials.whole(t, study.scale, study.ran.get(h)))
-        )
-        expected, taken = expected + estimated, taken + before - study.clock.left()
-
-
-def _choose(study: Study, trials: Trials, others: Sequence[str]) -> plan.Choice:
-    """Chooses the trainings; where not even the first fit on all labels, on as many as they do."""
-    seconds = max(0.0, study.clock.left() - _RESERVED * study.clock.seconds)
-    while True:
-        wanted = plan.wanted(study.points, study.seed, others)
-        fixed = any(trials.made(t) for t in wanted[: len(plan.WHOLE)])
-        chosen = plan.choose(wanted, seconds, lambda t, s: _seconds(study, trials, t, s), fixed)
-        # Full with its control, or full alone where it is there already.
-        needed = wanted[:1] if trials.there(wanted[0], 1.0) else wanted[:2]
-        missing = [(t, s) for t, s in chosen.dropped if t in needed]
-        if not missing or len(study.points) == 1:
-            return chosen
-        for what, would_take in _summed(missing, study.seed).items():
-            study.clock.leave_out(what, f"it would take about {would_take:.0f} s")
-        study.points.pop()
-
-
-def _seconds(study: Study, trials: Trials, trial: Trial, scale: float) -> float:
-    if trials.there(trial, scale):
-        return 0.0
-    pool = study.pools[trial.backbone]
-    per_picture = _PASSES * pool.seconds
-    return _STARTS * pool.start + scale * trials.epochs(trial) * trials.size(trial)[0] * per_picture
-
-
-def _summed(dropped: Sequence[tuple[Trial, float]], seed: int) -> dict[str, float]:
-    """Returns the seconds of trials that were dropped, by what they are; all further seeds in one."""
-    found: dict[str, float] = {}
-    for trial, seconds in dropped:
-        name = f"{trial.backbone or trial.kind} on {_told(trial.labels)}" if trial.seed == seed else "other seeds"
-        found[name] = found.get(name, 0.0) + seconds
-    return found
-
-
-def _told(point: int | None) -> str:
-    return "all labels" if point is None else f"{point} labels a class"
-
-
-def _add(study: Study, ran: Ran) -> None:
-    study.ran[ran.trial] = ran
 
 
 def predict(study: Study) -> None:

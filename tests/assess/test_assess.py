@@ -143,7 +143,8 @@ def test_a_page_of_an_assessment_that_left_everything_out():
         ({"shifted": "rendered_digits"}, "expected name:spec"),
         ({"shifted": "a:digits,a:digits"}, "each with a name once|each name once"),
         ({"shifted": "test:digits"}, "expected name:spec"),
-        ({"backbones": "resnet5o"}, "resnet50"),
+        ({"backbones": "resnet5o", "weights": "imagenet", "backbone": "mobilenet(alpha=0.25)"}, "resnet50"),
+        ({"backbones": "vgg16", "weights": "random", "image_size": 32}, "with --weights=random nothing was pretrained"),
         ({"backbones": "vgg16", "weights": "source"}, "same kind of weights"),
         ({"assess_budget": 0.0}, "--assess_budget"),
     ],
@@ -184,7 +185,11 @@ def test_two_labels_a_class_and_almost_no_time(tmp_path):
     found = [r for r in records(tmp_path / "run") if r["kind"] == "assessment"][-1]
     left_out = " ".join(o["what"] for o in found["left_out"])
     assert "label-budget curve" in left_out and "knn of small_resnet" in left_out
-    assert found["verdict"]["advice"] == "undecided" or "full" in found["blocks"]["outcome"]["kinds"]
+    # Its weights are random: whatever was measured, there is nothing to transfer, and the page says so.
+    assert found["pretrained"] is False and found["verdict"]["advice"] == "do not transfer"
+    assert "nothing was pretrained" in found["verdict"]["rule"]
+    html = (tmp_path / "run/report.html").read_text()
+    assert "weights are random. The rule" in html and "these are scores of random features" in html
 
 
 def test_an_assessment_goes_with_the_models_it_stands_on():

@@ -50,3 +50,9 @@ def test_how_many_examples_would_decide():
     assert verdict.examples_to_decide({"value": 0.01, "low": -0.03, "high": 0.05, "n": 100}) == 1600
     assert verdict.examples_to_decide({"value": 0.01, "low": -0.03, "high": 0.05, "n": 100, "seeds": 2}) is None
     assert verdict.examples_to_decide({"value": 0.0, "low": -0.03, "high": 0.03, "n": 100}) is None
+
+
+def test_without_anything_pretrained_there_is_nothing_to_transfer():
+    better = {"full - head": {"value": 0.2, "low": 0.1, "high": 0.3, "n": 100}}
+    found = verdict.decide(better, "full", pretrained=False)
+    assert (found.advice, found.numbers) == (verdict.NOTHING, {}) and "nothing was pretrained" in found.rule

@@ -84,6 +84,11 @@ def _assess(session: Session, asked: dict) -> dict:
         # One that a crash ended goes on with what it has trained.
         session.run.forget(FOLDER)
         session.run.write_json(_BEGUN, {"restart": session.restart_id})
+    if not _pretrained(session):
+        session.console.note(
+            "--weights=random: nothing was pretrained, and what is called transfer here compares trainings from random "
+            "weights; give --weights=imagenet, a file, or a run directory."
+        )
     data = session.training_data()
     # Before anything is kept: a wrong set must not stay among the options.
     shifted = shift.load(session, shift.parse(options.shifted), data.class_names)
@@ -101,6 +106,7 @@ def _assess(session: Session, asked: dict) -> dict:
         "id": uuid.uuid4().hex[:12],
         "asked": asked,
         "restart": session.restart_id,
+        "pretrained": _pretrained(session),
         "split": found.split,
         "n": {name: len(split) for name, split in found.measured.items()},
         "blocks": blocks,
@@ -156,6 +162,8 @@ def _blocks(found: study.Study, shifted: dict) -> dict:
 
 def _verdict(found: study.Study, blocks: dict) -> verdict.Verdict:
     head, full = (found.correct(kind, found.top) for kind in ("head", "full"))
+    if not _pretrained(found.session):
+        return verdict.decide({}, pretrained=False)
     if head is None or full is None:
         return verdict.Verdict(
             verdict.UNDECIDED, "no network was fine-tuned in the time there was: raise --assess_budget"
@@ -168,6 +176,10 @@ def _verdict(found: study.Study, blocks: dict) -> verdict.Verdict:
     if scratch is not None:
         estimates["best - scratch"] = comparison.accuracy_difference(best, scratch)
     return verdict.decide(estimates, outcome.preferred(found), blocks["gain"]["forecast"])
+
+
+def _pretrained(session: Session) -> bool:
+    return session.config.model.weights != "random"
 
 
 def _tell(session: Session, done: dict) -> None:

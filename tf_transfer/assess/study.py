@@ -180,7 +180,12 @@ def candidate(model: Model, spec: str, size: int) -> Model:
     Raises:
         UserError: an unknown network, a size it does not take, or weights that are not its own.
     """
-    if model.weights not in ("imagenet", "random"):
+    if model.weights == "random":
+        raise UserError(
+            f"--backbones={one_line(spec)!r}: a forecast tells what pretrained features promise, and with "
+            "--weights=random nothing was pretrained; compare candidates with --weights=imagenet."
+        )
+    if model.weights != "imagenet":
         raise UserError(
             f"--backbones={one_line(spec)!r}: candidates come with the same kind of weights as the run's, which are "
             f"{one_line(model.weights)!r}; compare candidates with --weights=imagenet."

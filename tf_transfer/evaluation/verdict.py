@@ -39,9 +39,15 @@ class Verdict:
     examples: int | None = None
 
 
-def decide(estimates: Mapping[str, Mapping], preferred: str | None = None, budget: Mapping | None = None) -> Verdict:
+def decide(
+    estimates: Mapping[str, Mapping],
+    preferred: str | None = None,
+    budget: Mapping | None = None,
+    pretrained: bool = True,
+) -> Verdict:
     """Applies the rules, in their order.
 
+    0. Do not transfer: nothing was pretrained, so there is nothing to transfer.
     1. Do not transfer: the network from scratch is more accurate than the transferred one, or that brings less than
        `MARGIN` over the blind guess that always names the most frequent class. Undecided where it may bring nothing.
     2. Collect more labels: twice the labels would bring `WORTH_LABELLING` at the least, and at the least more than
@@ -56,7 +62,10 @@ def decide(estimates: Mapping[str, Mapping], preferred: str | None = None, budge
             where they were measured `best - scratch` and `best - blind`, best being what validation prefers.
         preferred: `head` or `full`, whichever validation prefers; None where nothing validated.
         budget: of `curve.label_budget`, or None.
+        pretrained: the network was; False where its weights are random.
     """
+    if not pretrained:
+        return Verdict(NOTHING, "nothing was pretrained, the weights are random: there is nothing to transfer")
     gain, scratch, blind = (estimates.get(name) for name in ("full - head", "best - scratch", "best - blind"))
     if scratch and scratch["high"] < 0:
         rule = "the network from scratch, on the same labels, is more accurate"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from tf_transfer.report.assessment_blocks import BLOCKS, TOLD
+from tf_transfer.report.assessment_parts import pretrained
 from tf_transfer.report.formats import DASH, count, decimal, decimals, p_value, percent, points, shares, signed
 
 # What a verdict means for the one who asked, below its name.
@@ -26,7 +27,7 @@ def scorecard(record: Mapping) -> dict | None:
     blocks = [make(record, record["blocks"]) for make in BLOCKS]
     return {
         "advice": record["verdict"]["advice"],
-        "means": _MEANS.get(record["verdict"]["advice"], ""),
+        "means": _MEANS.get(record["verdict"]["advice"], "") if pretrained(record) else "these weights are random",
         "rule": record["verdict"]["rule"],
         "numbers": _numbers(record),
         "cards": _cards(record, record["blocks"]),

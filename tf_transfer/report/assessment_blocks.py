@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tf_transfer.report import assessment_plots as plots
-from tf_transfer.report.assessment_parts import block, table
+from tf_transfer.report.assessment_parts import block, pretrained, table
 from tf_transfer.report.assessment_robustness import drift, shift, trust
 from tf_transfer.report.formats import (
     DASH,
@@ -116,7 +116,7 @@ def _gain(record: Mapping, blocks: Mapping) -> dict | None:
     needed = [(n["goal"], *(_budget(n.get(k)) for k in kinds)) for n in found["needed"]]
     negative = [count(x) for x, g in zip(found["labels"], found["gain"], strict=True) if g and g["negative"]]
     law = found["forecast"]
-    lead = "How accuracy grows with labels."
+    lead = "How accuracy grows with labels." + _unless_pretrained(record, "the gain over scratch is none of transfer")
     if law:
         lead += f" Twice as many would bring {signed(law['doubling'])} points, by a power law through the last three."
     if negative:
@@ -165,9 +165,14 @@ def _forecast(record: Mapping, blocks: Mapping) -> dict:
             for c, r in ranked.items()
         ]
         tables.append(table("Ranks", ("forecast: network", "rank", "first in"), rows))
+    lead += _unless_pretrained(record, "these are scores of random features")
     if len(candidates) == 1:
         lead += " Alone, one network's scores say little: give others with --backbones."
     return block("forecast", "What was to be expected", lead, figures, tables)
+
+
+def _unless_pretrained(record: Mapping, then: str) -> str:
+    return "" if pretrained(record) else f" Nothing was pretrained, the weights are random: {then}."
 
 
 def _distance(record: Mapping, blocks: Mapping) -> dict | None:
@@ -189,6 +194,7 @@ def _distance(record: Mapping, blocks: Mapping) -> dict | None:
         "0: a classifier cannot tell the two apart; 2: always. The grey square is the control, within the target.",
     )
     lead = f"How far apart {count(found['n'])} pictures of each lie in the pretrained network's features."
+    lead += _unless_pretrained(record, "these are random features")
     return block("distance", "How far the domains are apart", lead, [drawn], [table("Distances", header, rows)])
 
 

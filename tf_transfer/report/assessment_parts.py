@@ -1,8 +1,13 @@
 """What the blocks of an assessment's page are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tf_transfer.errors import one_line
+
+
+def pretrained(record: Mapping) -> bool:
+    """Says whether the network of an assessment was pretrained: what is told of transfer means nothing otherwise."""
+    return record.get("pretrained", True)
 
 
 def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> dict:

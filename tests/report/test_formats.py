@@ -33,6 +33,13 @@ def plain(text):
         (formats.p_value, 1e-30, "p < 0.001"),
         (formats.setting, 0.1 + 0.2, "0.3"),
         (formats.setting, "sgd", "sgd"),
+        (formats.setting, "", "-"),
+        (formats.significant, 47.44861, "47.4"),
+        (formats.significant, 0.00358314, "0.00358"),
+        (formats.significant, 1.2e-5, "1.20e-05"),
+        (formats.significant, 0.0, "0"),
+        (formats.significant, 1234.5, "1234"),
+        (formats.significants, {"value": 0.0014, "low": 0.0, "high": 0.00348}, "0.00140 (0 to 0.00348)"),
         (formats.setting, [1, "ü", None], '[1, "ü", null]'),
     ],
 )
@@ -41,7 +48,7 @@ def test_value(function, value, expected):
 
 
 @pytest.mark.parametrize(
-    "name", ["percent", "percent_range", "decimal", "decimal_range", "points", "count", "duration"]
+    "name", ["percent", "percent_range", "significant", "decimal", "decimal_range", "points", "count", "duration"]
 )
 def test_nothing_is_a_dash(name):
     function = getattr(formats, name)

@@ -71,16 +71,17 @@ def _affordable(study: Study, target: np.ndarray, size: int, sets: int) -> int:
 
 
 def _distances(one: np.ndarray, other: np.ndarray, seed: int) -> dict:
-    def halved(score: Callable) -> dict:
-        """Returns a distance with its interval by halves of both."""
+    def halved(score: Callable, least: float = -np.inf) -> dict:
+        """Returns a distance with its interval by halves of both, no lower than a distance can be."""
         found = ranking.score_interval(lambda rows: score(other[rows], one[rows]), len(one), _HALVES, seed)
-        return {name: v for name, v in found.items() if name != "halves"}
+        ends = {end: max(least, found[end]) for end in ("low", "high")}
+        return {name: v for name, v in (found | ends).items() if name != "halves"}
 
     return {
         "proxy_a_distance": distance.proxy_a_distance(other, one, seed=seed),
         "mmd": distance.mmd(other, one, seed=seed) | halved(lambda a, b: distance.mmd(a, b, 0)["value"]),
-        "coral": halved(distance.coral_distance),
-        "frechet": halved(distance.frechet_distance),
+        "coral": halved(distance.coral_distance, 0.0),
+        "frechet": halved(distance.frechet_distance, 0.0),
         "n": len(one),
     }
 

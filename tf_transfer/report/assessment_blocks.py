@@ -16,6 +16,8 @@ from tf_transfer.report.formats import (
     percent,
     shares,
     signed,
+    significant,
+    significants,
 )
 from tf_transfer.report.plots import model_comparison
 from tf_transfer.report.sections import figure
@@ -182,8 +184,8 @@ def _distance(record: Mapping, blocks: Mapping) -> dict | None:
     rows = [
         (name, decimals(d["proxy_a_distance"], 2),
          f"{d['mmd']['value']:.2e} (one domain: {d['mmd']['null_low']:.1e} to {d['mmd']['null_high']:.1e})",
-         p_value(d["mmd"]["p_value"]), decimals(d["coral"], 4), decimals(d["frechet"], 2),
-         decimal(d.get("frechet_floor", {}).get("value"), 2))
+         p_value(d["mmd"]["p_value"]), significants(d["coral"]), significants(d["frechet"]),
+         significant(d.get("frechet_floor", {}).get("value")))
         for name, d in found["distances"].items()
     ]  # fmt: skip
     header = ("target against", "proxy A", "MMD²", "one domain", "CORAL", "Fréchet", "source against itself")

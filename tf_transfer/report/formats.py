@@ -20,6 +20,14 @@ def decimal(value: Any, digits: int = 3) -> str:
     return DASH if number(value) is None else f"{value:.{digits}f}"
 
 
+def significant(value: Any, digits: int = 3) -> str:
+    """Returns a number of any size by so many significant digits, e.g. `47.4`, `0.00358` or `1.20e-05`."""
+    if number(value) is None or not value:
+        return decimal(value, 0)
+    place = math.floor(math.log10(abs(value)))
+    return f"{value:.{digits - 1}e}" if place < -4 else decimal(value, max(0, digits - 1 - place))
+
+
 def percent(share: Any, digits: int = 1) -> str:
     """Returns a share in [0, 1] as e.g. `88.0 %`."""
     return DASH if number(share) is None else f"{100 * share:.{digits}f}{_SPACE}%"
@@ -80,8 +88,8 @@ def p_value(p: Any) -> str:
 
 
 def setting(value: Any) -> str:
-    """Returns the value of a setting: text as it is, a dash for None, everything else as JSON."""
-    if value is None:
+    """Returns the value of a setting: text as it is, a dash for None and empty text, everything else as JSON."""
+    if value is None or value == "":
         return DASH
     if isinstance(value, float) and number(value) is not None:
         return f"{value:.6g}"
@@ -109,3 +117,11 @@ def decimals(estimate: Mapping | None, digits: int = 3) -> str:
         return DASH
     low, high = (decimal(estimate.get(end), digits) for end in ("low", "high"))
     return f"{decimal(estimate['value'], digits)} ({low} to {high})"
+
+
+def significants(estimate: Mapping | None) -> str:
+    """Returns a number of any size with its interval."""
+    if not estimate or number(estimate.get("value")) is None:
+        return DASH
+    value, low, high = (significant(estimate.get(end)) for end in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"

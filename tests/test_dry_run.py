@@ -81,3 +81,30 @@ def test_a_source_phase_is_measured_on_its_own_data(capsys):
 def test_a_wrong_option_is_told_by_a_dry_run_too(capsys):
     with pytest.raises(api.UserError, match="Unknown --optimizer 'sgdd'"):
         show(["full"], capsys, optimizer="sgdd")
+
+
+def test_an_assessment_is_told_by_its_trainings_and_its_time(capsys):
+    printed = show(["assess"], capsys, assess_budget=500.0, examples_per_class=16, source_dataset="rendered_digits")
+    assert re.search(r"^assess +8:20:00 by --assess_budget, 120 training pictures$", printed, re.MULTILINE)
+    assert "heads; full, scratch, random head on all labels; full, scratch on 5 labels a class;" in printed
+    assert "10 trainings with other seeds" not in printed and "14 trainings with other seeds" in printed
+    assert "distance to rendered_digits, the 15 corruptions of up to 1,000 pictures" in printed
+    # No phase was asked for beside it.
+    assert not re.search(r"^(head|full) ", printed, re.MULTILINE)
+
+
+def test_an_assessment_in_little_time_and_without_the_data(capsys, monkeypatch):
+    monkeypatch.setattr(tfds_directory, "network_answers", lambda urls: False)
+    options = {"dataset": "mnist", "data_dir": "nowhere", "examples_per_class": None, "assess_budget": 0.1}
+    printed = show(["head", "assess"], capsys, **options)
+    assert "0:06 by --assess_budget, 45,000 training pictures (assumed: the data is not here)" in printed
+    assert "features of " in printed and "no time for full on all labels" in printed
+
+
+def test_what_an_assessment_does_not_take_is_told_by_a_dry_run_too(capsys):
+    for options, message in (
+        ({"shifted": "x"}, "expected name:spec"),
+        ({"backbones": "vgg16"}, "nothing was pretrain"),
+    ):
+        with pytest.raises(api.UserError, match=message):
+            show(["assess"], capsys, **options)

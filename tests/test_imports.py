@@ -14,9 +14,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "tf_transfer"
 LAYERS = (
     {"cli"},
     {"api", "predicting", "comparing"},
-    {"phases"},
+    {"phases", "dry_run"},
     {"assess"},
-    {"fitting", "scoring", "dry_run"},
+    {"fitting", "scoring"},
     {"heads", "resume"},
     {"session"},
     {"data", "models", "features", "training", "evaluation", "report", "export", "serving", "corruptions"},

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_transfer import fitting, runtime
+from tf_transfer.assess import assessment, expected
 from tf_transfer.config import TRAINING_PHASES
 from tf_transfer.console import clock
 from tf_transfer.data.batches import Batches
@@ -23,7 +24,7 @@ _PROBED_STEPS = 3
 
 
 def show(session: Session, names: Sequence[str]) -> None:
-    """Prints what the training phases among `names` would do; head and full where there are none.
+    """Prints what the training phases and the assessment among `names` would do; head and full where there are none.
 
     Reads labels, but no pictures, and trains nothing that is kept.
 
@@ -31,6 +32,8 @@ def show(session: Session, names: Sequence[str]) -> None:
     process that made them; both leave out reading the data.
     """
     fitting.check_specs(session.config)
+    if "assess" in names:
+        assessment.check(session.config)
     say = session.console.line
     for stage, values in session.config.to_dict().items():
         say(f"{stage:<9}" + "  ".join(f"{k}={one_line(v)}" for k, v in values.items() if v is not None))
@@ -39,17 +42,18 @@ def show(session: Session, names: Sequence[str]) -> None:
         + "  ".join(f"{k}={v}" for k, v in runtime.facts(session.strategy, session.precision)["device"].items())
     )
     sizes: dict[bool, _Sizes] = {}
-    for phase in [n for n in names if n in TRAINING_PHASES] or ["head", "full"]:
+    asked = [n for n in names if n in TRAINING_PHASES or n == "assess"]
+    for phase in asked or ["head", "full"]:
         of_source = phase == "source"
         if of_source not in sizes:
             sizes[of_source] = _sizes(session, of_source)
-        _show_phase(session, phase, sizes[of_source])
+        (_show_assessment if phase == "assess" else _show_phase)(session, phase, sizes[of_source])
     say(f"memory   peak of this process {_peak_gb():.1f} GB (host)")
     say(f"run      would be kept in {one_line(session.run.path)}")
 
 
 def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
-    examples, held, class_names, known = sizes
+    examples, held, class_names, known = sizes.examples, sizes.held, sizes.class_names, sizes.known
     pictures = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
     pictures = (
         np.resize(pictures, (64, session.image_size, session.image_size, 3)) if session.image_size < 32 else pictures
@@ -78,6 +82,14 @@ def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
     say(f"{'':<9}about {clock(seconds)}{assumed}: {examples:,} training pictures{work}")
 
 
+def _show_assessment(session: Session, phase: str, sizes: "_Sizes") -> None:
+    assumed = "" if sizes.known else " (assumed: the data is not here)"
+    budget = clock(60 * session.config.assess.assess_budget)
+    session.console.line(f"{phase:<9}{budget} by --assess_budget, {sizes.examples:,} training pictures{assumed}")
+    for line in expected.lines(session, sizes.counts, sizes.held, sizes.splits):
+        session.console.line(f"{'':<9}{line}")
+
+
 @dataclasses.dataclass(frozen=True)
 class _Sized:
     """A split of another length, for the rules that look at it."""
@@ -94,12 +106,17 @@ class _Sized:
 
 
 class _Sizes(NamedTuple):
-    """Training and validation examples, class names, and whether the data is here to say so."""
+    """Examples by class and validation examples, class names, splits, and whether the data is here to say so."""
 
-    examples: int
+    counts: tuple[int, ...]
     held: int
     class_names: tuple[str, ...]
+    splits: tuple[str, ...]
     known: bool
+
+    @property
+    def examples(self) -> int:
+        return sum(self.counts)
 
 
 def _sizes(session: Session, of_source: bool) -> _Sizes:
@@ -108,10 +125,11 @@ def _sizes(session: Session, of_source: bool) -> _Sizes:
     try:
         source, plan = session.planned(dataset, few_shot=not of_source)
         _, held = validating(source, plan)
-        return _Sizes(len(plan.train), len(held), tuple(source.class_names), True)
+        counts = np.bincount(source.labels("train")[plan.train], minlength=len(source.class_names))
+        return _Sizes(tuple(counts.tolist()), len(held), tuple(source.class_names), tuple(source.splits), True)
     except MissingDataError as e:
         session.console.line(f"note     {e}")
-        return _Sizes(45_000, 5_000, tuple(f"class{i}" for i in range(10)), False)
+        return _Sizes((4_500,) * 10, 5_000, tuple(f"class{i}" for i in range(10)), ("train", "test"), False)
 
 
 def _per_picture(predict: Callable, split: Split) -> float:

@@ -11,6 +11,10 @@ SCALES = (1.0, 0.7, 0.5, 0.35, 0.25)
 _POINTS = 5
 # Seeds of everything, where the time is there.
 _SEEDS = 3
+# Share of the budget that is kept for what is done with the networks when they are trained.
+RESERVED = 0.4
+# A training takes about so many passes of the frozen network a picture, and so many times as long to start.
+_PASSES, _STARTS = 4.0, 3.0
 # Trainings of the whole network on the same labels: the answer and its two controls.
 WHOLE = ("full", "scratch", "random head")
 
@@ -100,3 +104,62 @@ def choose(trials: Sequence[Trial], seconds: float, cost: Callable[[Trial, float
         else:
             dropped.append((trial, needed))
     return Choice(tuple(kept), scale, tuple(dropped))
+
+
+def fit(
+    points: Sequence[int | None],
+    seed: int,
+    backbones: Sequence[str],
+    seconds: float,
+    cost: Callable[[Trial, float], float],
+    made: Callable[[Trial], bool] = lambda trial: False,
+) -> tuple[list[int | None], Choice, list[tuple[Trial, float]]]:
+    """Chooses the trainings; where not even the first fit on all labels, on as many as they do.
+
+    Args:
+        points: label budgets, ascending.
+        seed: the run's.
+        backbones: other candidates.
+        seconds: what there is.
+        cost: see `choose`.
+        made: whether the run has made a training, at full length.
+
+    Returns:
+        The budgets that are left, the choice, and the trainings that did not fit on larger ones, with their seconds.
+    """
+    points, missed = list(points), []
+    while True:
+        trials = wanted(points, seed, backbones)
+        chosen = choose(trials, seconds, cost, any(made(t) for t in trials[: len(WHOLE)]))
+        # Full with its control, or full alone where it is there already.
+        needed = trials[:2] if cost(trials[0], 1.0) else trials[:1]
+        missing = [(t, s) for t, s in chosen.dropped if t in needed]
+        if not missing or len(points) == 1:
+            return points, chosen, missed
+        missed += missing
+        points.pop()
+
+
+def training_seconds(start: float, each: float, pictures: float) -> float:
+    """Returns about what the training of a whole network takes.
+
+    Args:
+        start: seconds in which it is built and traced.
+        each: seconds of a picture in the frozen network.
+        pictures: over all epochs.
+    """
+    return _STARTS * start + _PASSES * each * pictures
+
+
+def summed(dropped: Sequence[tuple[Trial, float]], seed: int) -> dict[str, float]:
+    """Returns the seconds of trials that were dropped, by what they are; all further seeds in one."""
+    found: dict[str, float] = {}
+    for trial, seconds in dropped:
+        name = f"{trial.backbone or trial.kind} on {told(trial.labels)}" if trial.seed == seed else "other seeds"
+        found[name] = found.get(name, 0.0) + seconds
+    return found
+
+
+def told(point: int | None) -> str:
+    """Returns what a label budget is called."""
+    return "all labels" if point is None else f"{point} labels a class"

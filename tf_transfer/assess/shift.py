@@ -108,15 +108,10 @@ def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tup
 def _pictures(study: Study, kinds: list[str]) -> Split | None:
     """Returns the pictures that are corrupted, as many as the time allows; None where too few."""
     split = _large_enough(study.measured[study.split], study.session.image_size)
-    some = split.inputs[:32]
-    begun = time.perf_counter()
-    for name in CORRUPTION:
-        corrupt(some, name, 3)
-    each = (time.perf_counter() - begun) / len(some) / len(CORRUPTION)
-    each += len(kinds) * study.pools[None].seconds
-    count = int(min(_MOST, len(split), _SHARE * study.clock.left() / (each * len(CORRUPTION) * len(SEVERITIES))))
+    each = seconds(split.inputs, len(kinds) * study.pools[None].seconds)
+    count = affordable(each, study.clock.left(), len(split))
     if count < min(_LEAST, len(split)):
-        needed = each * len(CORRUPTION) * len(SEVERITIES) * _LEAST
+        needed = each * _LEAST
         study.clock.leave_out("corruptions", f"they would take about {needed:.0f} s on {_LEAST} pictures")
         return None
     if count < len(split):
@@ -125,6 +120,26 @@ def _pictures(study: Study, kinds: list[str]) -> Split | None:
         study.clock.say(f"corruptions of the {len(split):,} {study.split} pictures")
     rows = np.sort(np.random.default_rng(study.seed).permutation(len(split))[:count])
     return split.take(rows)
+
+
+def seconds(images: np.ndarray, predicting: float) -> float:
+    """Returns what a picture takes under all corruptions at all severities, timed on a few.
+
+    Args:
+        images: uint8 `[N, H, W, 3]`.
+        predicting: seconds of a picture in all models.
+    """
+    some = images[:32]
+    begun = time.perf_counter()
+    for name in CORRUPTION:
+        corrupt(some, name, 3)
+    each = (time.perf_counter() - begun) / len(some) / len(CORRUPTION)
+    return (each + predicting) * len(CORRUPTION) * len(SEVERITIES)
+
+
+def affordable(each: float, left: float, there: int) -> int:
+    """Returns how many of the pictures that are there can be corrupted in half of the time that is left."""
+    return int(max(0, min(_MOST, there, _SHARE * left / each)))
 
 
 def _large_enough(split: Split, size: int) -> Split:

@@ -8,16 +8,12 @@ from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
 from tf_transfer.assess.trials import Ran, Trials
 
-# Share of the budget that is kept for what is done with the networks when they are trained.
-_RESERVED = 0.4
-# Share of it that must be left when the first control is begun: it may take of what is kept for the rest.
+# Share of the budget that must be left when the first control is begun: it may take of what is kept for the rest.
 _LAST = 0.1
 # Seeds of heads, which take little time, and the share of the time for trainings that further heads may take.
 _HEAD_SEEDS, _HEADS = 5, 0.25
 # A head on fewer pictures takes as long as on so many.
 _FEW_PICTURES = 200
-# A training takes about so many passes of the frozen network a picture, and so many times as long to start.
-_PASSES, _STARTS = 4.0, 3.0
 
 
 def train(study: Study) -> None:
@@ -32,7 +28,7 @@ def train(study: Study) -> None:
     chosen = _choose(study, trials, others, heads)
     study.scale = chosen.scale
     _more_heads(study, trials, others, each)
-    for what, seconds in _summed(chosen.dropped, study.seed).items():
+    for what, seconds in plan.summed(chosen.dropped, study.seed).items():
         study.clock.leave_out(what, f"it would take about {seconds:.0f} s")
     _whole(study, trials, chosen.trials)
 
@@ -70,7 +66,7 @@ def _head_seconds(study: Study, trials: Trials, trial: Trial, each: float) -> fl
 
 
 def _reserve(study: Study) -> float:
-    return _RESERVED * study.clock.seconds
+    return plan.RESERVED * study.clock.seconds
 
 
 def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
@@ -97,7 +93,7 @@ def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
 
 
 def _choose(study: Study, trials: Trials, others: Sequence[str], heads: float) -> plan.Choice:
-    """Chooses the trainings; where not even the first fit on all labels, on as many as they do.
+    """Chooses the trainings in the time that there is.
 
     Args:
         study: its points may become fewer.
@@ -107,39 +103,23 @@ def _choose(study: Study, trials: Trials, others: Sequence[str], heads: float) -
     """
     there = max(0.0, study.clock.left() - _reserve(study))
     seconds = there - min(heads, _HEADS * there)
-    while True:
-        wanted = plan.wanted(study.points, study.seed, others)
-        fixed = any(trials.made(t) for t in wanted[: len(plan.WHOLE)])
-        chosen = plan.choose(wanted, seconds, lambda t, s: _seconds(study, trials, t, s), fixed)
-        # Full with its control, or full alone where it is there already.
-        needed = wanted[:1] if trials.there(wanted[0], 1.0) else wanted[:2]
-        missing = [(t, s) for t, s in chosen.dropped if t in needed]
-        if not missing or len(study.points) == 1:
-            return chosen
-        for what, would_take in _summed(missing, study.seed).items():
-            study.clock.leave_out(what, f"it would take about {would_take:.0f} s")
-        study.points.pop()
+
+    def cost(trial: Trial, scale: float) -> float:
+        return _seconds(study, trials, trial, scale)
+
+    study.points, chosen, missed = plan.fit(
+        study.points, study.seed, others, seconds, cost, lambda trial: trials.made(trial) is not None
+    )
+    for what, needed in plan.summed(missed, study.seed).items():
+        study.clock.leave_out(what, f"it would take about {needed:.0f} s")
+    return chosen
 
 
 def _seconds(study: Study, trials: Trials, trial: Trial, scale: float) -> float:
     if trials.there(trial, scale):
         return 0.0
     pool = study.pools[trial.backbone]
-    per_picture = _PASSES * pool.seconds
-    return _STARTS * pool.start + scale * trials.epochs(trial) * trials.size(trial)[0] * per_picture
-
-
-def _summed(dropped: Sequence[tuple[Trial, float]], seed: int) -> dict[str, float]:
-    """Returns the seconds of trials that were dropped, by what they are; all further seeds in one."""
-    found: dict[str, float] = {}
-    for trial, seconds in dropped:
-        name = f"{trial.backbone or trial.kind} on {_told(trial.labels)}" if trial.seed == seed else "other seeds"
-        found[name] = found.get(name, 0.0) + seconds
-    return found
-
-
-def _told(point: int | None) -> str:
-    return "all labels" if point is None else f"{point} labels a class"
+    return plan.training_seconds(pool.start, pool.seconds, scale * trials.epochs(trial) * trials.size(trial)[0])
 
 
 def _add(study: Study, ran: Ran) -> None:

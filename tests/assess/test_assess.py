@@ -210,3 +210,17 @@ def test_of_a_shifted_set_without_a_test_split_all_is_measured(tmp_path):
     found = shift.load(session, {"mine": str(tmp_path / "mine")}, names)
     assert len(found["mine"]) == 30 and found["mine"].inputs.dtype == np.uint8
     assert np.bincount(found["mine"].labels).tolist() == [10, 10, 10]
+
+
+def test_a_folder_without_a_test_split_on_two_replicas(tmp_path):
+    """One is set aside, which nothing trains on, and every network runs on both devices."""
+    tools.draw_shapes(tmp_path / "mine", 20, 32)
+    options = {"dataset": tmp_path / "mine", "backbone": "small_resnet", "weights": "random", "precision": "float32"}
+    api.fine_tune(
+        **options, strategy="mirrored", assess_budget=0.12, run_dir=tmp_path / "run", phases="assess", quiet=True
+    )
+    found = [r for r in records(tmp_path / "run") if r["kind"] == "assessment"][-1]
+    assert found["device"]["replicas"] == 2 and found["split"] == "test" and found["n"]["test"] == 12
+    assert found["blocks"]["outcome"]["kinds"]["head"]["accuracy"]["test"]["n"] == 12
+    (noted,) = [r for r in records(tmp_path / "run") if r["kind"] == "data"]
+    assert "There is no test split: 12 of 60 examples" in noted["notes"]["splits"][0]

@@ -49,3 +49,25 @@ def test_too_little_time_keeps_what_fits(fixed):
 def test_a_trial_says_what_it_is():
     assert str(Trial("full", None, 0)) == "full, all labels, seed 0"
     assert str(Trial("scratch", 5, 2, "vgg16")) == "scratch, 5 a class, seed 2, vgg16"
+
+
+def test_networks_are_trained_on_as_many_labels_as_there_is_time_for():
+    points = [5, 20, None]
+    assert plan.fit(points, 0, [], 1000.0, cost)[0] == points
+    # A quarter of the epochs on all labels takes 4.5 seconds, on 20 a class 2.05, and each needs its control.
+    left, chosen, missed = plan.fit(points, 0, [], 8.0, cost)
+    assert left == [5, 20] and chosen.trials[:2] == (Trial("full", 20), Trial("scratch", 20))
+    assert [t for t, _ in missed] == [Trial("scratch")]
+    # Where there is no time for the control anywhere, full alone, on as many labels as it fits on.
+    left, chosen, _ = plan.fit(points, 0, [], 3.0, cost)
+    assert left == [5, 20] and chosen.trials == (Trial("full", 20),)
+    # Heads are left on all labels where nothing fits.
+    left, chosen, missed = plan.fit(points, 0, [], 1.0, cost)
+    assert (
+        left == points and not chosen.trials and missed == [] and len(chosen.dropped) == len(plan.wanted(points, 0, []))
+    )
+
+
+def test_what_is_there_already_needs_no_time_for_its_control():
+    left, chosen, _ = plan.fit([5, None], 0, [], 1.0, lambda t, s: 0.0 if t == Trial("full") else 9.0)
+    assert left == [5, None] and chosen.trials == (Trial("full"),)

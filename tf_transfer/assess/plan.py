@@ -114,7 +114,9 @@ def fit(
     cost: Callable[[Trial, float], float],
     made: Callable[[Trial], bool] = lambda trial: False,
 ) -> tuple[list[int | None], Choice, list[tuple[Trial, float]]]:
-    """Chooses the trainings; where not even the first fit on all labels, on as many as they do.
+    """Chooses the trainings; where full and its control do not fit on all labels, on as many as they do.
+
+    Where they fit on none, on as many as full fits on alone.
 
     Args:
         points: label budgets, ascending.
@@ -127,17 +129,19 @@ def fit(
     Returns:
         The budgets that are left, the choice, and the trainings that did not fit on larger ones, with their seconds.
     """
-    points, missed = list(points), []
-    while True:
-        trials = wanted(points, seed, backbones)
-        chosen = choose(trials, seconds, cost, any(made(t) for t in trials[: len(WHOLE)]))
-        # Full with its control, or full alone where it is there already.
-        needed = trials[:2] if cost(trials[0], 1.0) else trials[:1]
-        missing = [(t, s) for t, s in chosen.dropped if t in needed]
-        if not missing or len(points) == 1:
-            return points, chosen, missed
-        missed += missing
-        points.pop()
+    # What is there already costs nothing.
+    alone = cost(Trial(WHOLE[0], points[-1], seed), 1.0) == 0
+    for needed in (1,) if alone else (2, 1):
+        missed: list[tuple[Trial, float]] = []
+        for last in range(len(points), 0, -1):
+            trials = wanted(points[:last], seed, backbones)
+            chosen = choose(trials, seconds, cost, any(made(t) for t in trials[: len(WHOLE)]))
+            missing = [(t, s) for t, s in chosen.dropped if t in trials[:needed]]
+            if not missing:
+                return list(points[:last]), chosen, missed
+            missed += missing
+    # Nothing fits anywhere: heads take all labels that there are.
+    return list(points), choose(wanted(points, seed, backbones), 0.0, cost, fixed=True), []
 
 
 def training_seconds(start: float, each: float, pictures: float) -> float:

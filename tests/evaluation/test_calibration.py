@@ -73,3 +73,13 @@ def test_perfect_calibration_is_within_its_interval(metric):
     assert held >= 12
     spoilt = calibration.calibration_interval(metric, 4 * logits, labels, draws=100)
     assert spoilt["low"] > 0.05
+
+
+def test_the_interval_of_atc_holds_what_other_draws_estimate():
+    (logits, labels), (other, _) = calibrated(300), calibrated(200, seed=1)
+    low, high = calibration.atc_interval(logits, labels, other)
+    assert low < calibration.atc(logits, labels, other) < high and 0.05 < high - low < 0.3
+    drawn = [calibration.atc(*calibrated(300, seed=s), calibrated(200, seed=s + 50)[0]) for s in range(2, 42)]
+    assert np.mean([low - 0.05 <= d <= high + 0.05 for d in drawn]) > 0.85
+    many = calibration.atc_interval(*calibrated(5000), calibrated(5000, seed=1)[0])
+    assert many[1] - many[0] < 0.06

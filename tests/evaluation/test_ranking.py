@@ -39,3 +39,19 @@ def test_ranks_of_networks_that_are_apart_and_of_those_that_are_not():
     found = ranking.rank_intervals({"a": shared + 5, "b": shared, "c": shared + rng.normal(size=50) * 0.1})
     assert found["a"] == {"median": 1.0, "low": 1.0, "high": 1.0, "first": 1.0}
     assert found["b"]["low"] == 2 and found["b"]["high"] == 3 and found["b"]["first"] == 0
+
+
+def test_the_interval_of_tau_is_that_of_the_ranking_and_of_the_outcomes():
+    rng = np.random.default_rng(0)
+    clear = [rng.random(4000) < p for p in (0.2, 0.5, 0.8)]
+    halves = [[v + d for d in (-0.01, 0.0, 0.01)] for v in (1.0, 2.0, 3.0)]
+    # What is far apart on both sides keeps its order in every draw.
+    assert ranking.tau_interval(halves, clear) == pytest.approx((1.0, 1.0))
+    # Outcomes of few pictures do not, nor a forecast that half of its pictures exchange.
+    few = [rng.random(20) < p for p in (0.45, 0.5, 0.55)]
+    assert np.ptp(ranking.tau_interval(halves, few)) > 0.5
+    torn = [[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]
+    assert ranking.tau_interval(torn, clear) == pytest.approx((-1.0, 1.0))
+    # One score a network is that of every draw; networks that are alike have no order.
+    assert ranking.tau_interval([[1.0], [2.0], [3.0]], clear) == pytest.approx((1.0, 1.0))
+    assert ranking.tau_interval([[1.0], [1.0], [1.0]], clear) is None

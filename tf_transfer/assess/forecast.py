@@ -43,7 +43,7 @@ def measure(study: Study) -> dict:
     found = {"n": len(rows), "split": "train", "candidates": candidates}
     if len(candidates) > 1:
         found["ranks"] = _ranks(candidates)
-        found["agreement"] = _agreement(candidates)
+        found["agreement"] = _agreement(study, candidates)
     for candidate in candidates.values():
         for forecast in candidate["forecasts"].values():
             del forecast["halves"]
@@ -138,6 +138,13 @@ def _scores(candidates: Mapping[str, dict]) -> dict[str, dict[str, float]]:
     return scores | {"size": {c: facts["parameters"] for c, facts in candidates.items()}}
 
 
+def _halves(candidate: Mapping, name: str) -> list[float]:
+    """Returns the scores of a candidate on halves of the pictures; the one that there is of what has none."""
+    if name in candidate["forecasts"]:
+        return candidate["forecasts"][name]["halves"]
+    return [candidate["parameters"] if name == "size" else candidate["probe"]["value"]]
+
+
 def _ranks(candidates: Mapping[str, dict]) -> dict:
     names = [n for n in _scores(candidates) if n in (*FORECASTS, *OF_SOURCE)]
     return {
@@ -146,8 +153,11 @@ def _ranks(candidates: Mapping[str, dict]) -> dict:
     }
 
 
-def _agreement(candidates: Mapping[str, dict]) -> dict:
-    """Returns the weighted tau of everything that ranks against the outcomes, and whether it beats the controls."""
+def _agreement(study: Study, candidates: Mapping[str, dict]) -> dict:
+    """Returns the weighted tau of everything that ranks against the outcomes, and whether it beats the controls.
+
+    Its interval holds what would become of it with other halves of the forecast's pictures and other measured ones.
+    """
     found = {}
     for outcome in ("full", "head"):
         if any(facts["outcome"][outcome] is None for facts in candidates.values()):
@@ -157,7 +167,12 @@ def _agreement(candidates: Mapping[str, dict]) -> dict:
             name: ranking.weighted_tau([scores[c] for c in reached], list(reached.values()))
             for name, scores in _scores(candidates).items()
         }
-        found[outcome] = {"tau": taus, "outcome": reached}
+        correct = [study.correct(outcome, study.top, backbone=spec).mean(0) for spec in study.pools]
+        found[outcome] = {"tau": taus, "outcome": reached, "n": len(correct[0])}
+        found[outcome]["intervals"] = {
+            name: ranking.tau_interval([_halves(facts, name) for facts in candidates.values()], correct, study.seed)
+            for name in taus
+        }
         for control in ("size", "knn"):
             least = taus.get(control) if taus.get(control) is not None else -1.0
             better = [n for n, tau in taus.items() if n not in ("size", "knn") and tau is not None and tau > least]

@@ -161,6 +161,7 @@ def _corruptions(accuracy: Mapping[str, np.ndarray], logits: Mapping, pictures: 
         found["kinds"][kind] = {
             "accuracy": table.tolist(),
             "clean": clean[kind],
+            "clean_accuracy": comparison.accuracy_interval(_clean(logits[kind], pictures) > 0),
             "mean": told,
             "cells": _cells(right[kind]),
             "relative_robustness": _interval(_kept, np.moveaxis(right[kind], -1, 0), _clean(logits[kind], pictures)),

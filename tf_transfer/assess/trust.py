@@ -9,7 +9,7 @@ from tf_transfer.assess.shift import CLEAN, corrupted
 from tf_transfer.assess.study import Study
 from tf_transfer.data.splits import Split
 from tf_transfer.evaluation import calibration, metrics
-from tf_transfer.evaluation.statistics import bootstrap_interval
+from tf_transfer.evaluation.statistics import bootstrap_interval, wilson_interval
 
 # Validation pictures of which a temperature is fitted.
 _FEWEST = 20
@@ -35,6 +35,7 @@ def measure(study: Study, kind: str, shifted: Mapping[str, Split], logits: Mappi
         labelled["corrupted"] = pooled
     if split != "validation" and len(study.measured.get("validation", ())) >= _FEWEST:
         held = study.measured["validation"].labels
+        found["validation"] = len(held)
         found["temperature"] = calibration.temperature(known["validation"], held)
         found["temperature_interval"] = bootstrap_interval(
             calibration.temperature, known["validation"], held, n_resamples=200
@@ -93,7 +94,15 @@ def _estimates(study: Study, trial: Trial, shifted: Mapping[str, Split], logits:
         if name == CLEAN:
             continue
         labels = shifted[part].labels if name == "sets" else _labels(study, len(values))
-        told = part if name == "sets" else f"{name} {part}"
-        estimate, truth = calibration.atc(*validation, values), float((values.argmax(1) == labels).mean())
-        found.append({"set": told, "estimate": estimate, "accuracy": truth, "n": len(labels)})
+        told, right = part if name == "sets" else f"{name} {part}", values.argmax(1) == labels
+        found.append(
+            {
+                "set": told,
+                "estimate": calibration.atc(*validation, values),
+                "estimate_interval": calibration.atc_interval(*validation, values, seed=study.seed),
+                "accuracy": float(right.mean()),
+                "accuracy_interval": wilson_interval(int(right.sum()), len(right)),
+                "n": len(labels),
+            }
+        )
     return found

@@ -3,7 +3,7 @@
 Everything here is a pure function of arrays and needs neither a model nor a data set.
 """
 
-from tf_transfer.evaluation.calibration import adaptive_ece, atc, calibration_interval, temperature
+from tf_transfer.evaluation.calibration import adaptive_ece, atc, atc_interval, calibration_interval, temperature
 from tf_transfer.evaluation.comparison import accuracy_difference, accuracy_interval, holm, pairwise, worst_class
 from tf_transfer.evaluation.curve import fit_power_law, label_budget, labels_needed, labels_to_reach
 from tf_transfer.evaluation.distance import coral_distance, frechet_distance, frechet_floor, mmd, proxy_a_distance
@@ -24,7 +24,7 @@ from tf_transfer.evaluation.metrics import (
     top_k_accuracy,
     top_losses,
 )
-from tf_transfer.evaluation.ranking import half_samples, rank_intervals, score_interval, weighted_tau
+from tf_transfer.evaluation.ranking import half_samples, rank_intervals, score_interval, tau_interval, weighted_tau
 from tf_transfer.evaluation.score import score
 from tf_transfer.evaluation.shift import (
     corruption_error,
@@ -46,6 +46,7 @@ __all__ = [
     "accuracy_interval",
     "adaptive_ece",
     "atc",
+    "atc_interval",
     "bootstrap_interval",
     "brier",
     "calibrated_ece",
@@ -87,6 +88,7 @@ __all__ = [
     "score",
     "score_interval",
     "softmax",
+    "tau_interval",
     "temperature",
     "top_k_accuracy",
     "top_losses",

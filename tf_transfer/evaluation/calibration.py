@@ -111,6 +111,32 @@ def atc(validation_logits: np.ndarray, validation_labels: np.ndarray, logits: np
     return float(np.mean(scores >= threshold))
 
 
+def atc_interval(
+    validation_logits: np.ndarray, validation_labels: np.ndarray, logits: np.ndarray, seed: int = 0, draws: int = 100
+) -> tuple[float, float]:
+    """Returns the 95 % interval of `atc`, by resampling the validation examples and the unlabelled ones.
+
+    It tells how the estimate would vary, and not whether confidence keeps its meaning under shift.
+
+    Args:
+        validation_logits: float `[N, C]`.
+        validation_labels: int `[N]`.
+        logits: float `[M, C]`.
+        seed: of the resamples.
+        draws: resamples.
+    """
+    validation_logits, labels = checked(validation_logits, validation_labels)
+    wrong, known = validation_logits.argmax(-1) != labels, _certainty(validation_logits)
+    scores, rng, found = _certainty(np.asarray(logits, np.float64)), np.random.default_rng(seed), []
+    for _ in range(draws):
+        rows, others = (rng.integers(0, len(x), len(x)) for x in (known, scores))
+        cut = int(wrong[rows].sum())
+        threshold = np.sort(known[rows])[cut] if cut < len(rows) else np.inf
+        found.append(np.mean(scores[others] >= threshold))
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def _certainty(logits: np.ndarray) -> np.ndarray:
     log_p = log_softmax(logits)
     return (np.exp(log_p) * log_p).sum(-1)

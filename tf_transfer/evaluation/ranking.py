@@ -27,6 +27,31 @@ def weighted_tau(forecasts: Sequence[float], outcomes: Sequence[float]) -> float
     return tau if np.isfinite(tau) else None
 
 
+def tau_interval(
+    halves: Sequence[Sequence[float]], correct: Sequence[np.ndarray], seed: int = 0, draws: int = 200
+) -> tuple[float, float] | None:
+    """Returns the 95 % interval of `weighted_tau` over halves of a forecast's examples and resampled outcomes.
+
+    Args:
+        halves: for each network its scores on the same halves of the examples, or a single score.
+        correct: for each network float `[N]`, how often it is right on each of the same N examples.
+        seed: of the draws.
+        draws: of a half and of examples.
+
+    Returns:
+        None where tau is not known in most of the draws.
+    """
+    rng, right, taus = np.random.default_rng(seed), np.stack(correct), []
+    for _ in range(draws):
+        half, rows = rng.integers(len(halves[0])), rng.integers(0, right.shape[1], right.shape[1])
+        taus.append(weighted_tau([scores[half] for scores in halves], right[:, rows].mean(1).tolist()))
+    known = [tau for tau in taus if tau is not None]
+    if len(known) < draws / 2:
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def half_samples(n: int, repeats: int, seed: int = 0) -> list[np.ndarray]:
     """Returns random halves of n examples, without replacement.
 

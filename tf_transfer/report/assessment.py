@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tf_transfer.report.assessment_blocks import BLOCKS, TOLD
 from tf_transfer.report.assessment_parts import pretrained
-from tf_transfer.report.formats import DASH, count, decimal, decimals, p_value, percent, points, shares, signed
+from tf_transfer.report.formats import DASH, count, decimals, p_value, percent, points, shares, signed
 
 # What a verdict means for the one who asked, below its name.
 _MEANS = {
@@ -85,7 +85,8 @@ def _cards(record: Mapping, blocks: Mapping) -> list[dict]:
         cards.append(_card("Forgotten of the source, points", signed(lost), "under the source's own head"))
     speed = blocks.get("latency", {}).get("1")
     if speed:
-        cards.append(_card("One picture", f"{1000 * speed['value']:.1f} ms", "in this process"))
+        time = f"{1000 * speed['value']:.1f} ms ({1000 * speed['low']:.1f} to {1000 * speed['high']:.1f})"
+        cards.append(_card("One picture", time, "median and quartiles, in this process"))
     return cards
 
 
@@ -93,7 +94,9 @@ def _shifted(blocks: Mapping, best: str | None) -> list[dict]:
     found = ((blocks["shift"] or {}).get("corruptions") or {}).get("kinds", {}).get(best)
     if not found:
         return []
-    keeps = f"keeps {percent(found['relative_robustness']['value'], 0)} of the clean accuracy"
+    kept = found["relative_robustness"]
+    ends = " to ".join(percent(kept[end], 0) for end in ("low", "high"))
+    keeps = f"keeps {percent(kept['value'], 0)} ({ends}) of the clean accuracy"
     return [_card("Under corruption", shares(found["mean"]), keeps)]
 
 
@@ -102,11 +105,13 @@ def _trusted(trust: Mapping | None, split: str) -> list[dict]:
     if sets:
         after = ""
         if sets.get("after"):
-            after = f"{decimal(sets['after']['ece']['value'])} after temperature {trust['temperature']:.2f}"
+            after = f"{decimals(sets['after']['ece'])} after temperature {trust['temperature']:.2f}"
         cards.append(_card("Calibration error", decimals(sets["before"]["ece"]), after))
     if trust and trust.get("estimate_error"):
-        off = points(trust["estimate_error"]["value"]).lstrip("+")
-        cards.append(_card("Accuracy without labels", f"off by {off} points", "mean over shifts"))
+        error = trust["estimate_error"]
+        off, low, high = (points(error[end]).lstrip("+") for end in ("value", "low", "high"))
+        told = f"mean over {count(error['n'])} shifts"
+        cards.append(_card("Accuracy without labels, off by, points", f"{off} ({low} to {high})", told))
     return cards
 
 

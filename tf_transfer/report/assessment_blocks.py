@@ -1,7 +1,8 @@
 """The blocks of an assessment: what each measured, as a sentence, figures and tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from tf_transfer.errors import one_line
 from tf_transfer.report import assessment_plots as plots
 from tf_transfer.report.assessment_parts import block, pretrained, table
 from tf_transfer.report.assessment_robustness import drift, shift, trust
@@ -12,6 +13,7 @@ from tf_transfer.report.formats import (
     decimal,
     decimals,
     duration,
+    estimate,
     p_value,
     percent,
     shares,
@@ -52,7 +54,7 @@ def _outcome(record: Mapping, blocks: Mapping) -> dict:
             shares(f["accuracy"].get(split)),
             shares(f["accuracy"].get("validation")),
             f"{f['accuracy'][split]['seeds']}",
-            f"{f['worst_class']['name']} {percent(f['worst_class']['value'], 0)}" if "worst_class" in f else DASH,
+            _worst(f["worst_class"]) if "worst_class" in f else DASH,
             decimal(f.get("cost", {}).get("epochs"), 1),
             duration(f.get("cost", {}).get("seconds")),
             byte_size(f.get("cost", {}).get("peak_bytes")),
@@ -80,7 +82,7 @@ def _outcome(record: Mapping, blocks: Mapping) -> dict:
     same = " and for as many epochs" if len(epochs) == 1 else ""
     lead = (
         f"Every kind of training on the same {count(found['labels'])} labels a class{same}, beside the blind guess. "
-        f"The {split} pictures chose nothing.{shorter}"
+        f"The {count(record['n'].get(split))} {split} pictures chose nothing.{shorter}"
         if split == "test"
         else "There is no test split: validation pictures, which chose epochs and L2, tell the outcome."
     )
@@ -88,8 +90,23 @@ def _outcome(record: Mapping, blocks: Mapping) -> dict:
     return block(
         "outcome", "What it reaches", lead, [drawn],
         [table("Accuracy and cost", header, costs),
-         table("Pair by pair, one training of each", ("", "points", "McNemar", "Holm"), pairs), _classes(found)],
+         table("Pair by pair, one training of each", ("", "points", "McNemar", "Holm"), pairs), _classes(found),
+         *_latency(blocks)],
     )  # fmt: skip
+
+
+def _worst(found: Mapping) -> str:
+    return f"{one_line(found['name'], 30)} {shares(found)}"
+
+
+def _latency(blocks: Mapping) -> list[dict]:
+    """Returns the time that the model takes for a picture and for 32, with its quartiles."""
+    rows = [
+        (size, f"{1000 * t['value']:.1f} ms ({1000 * t['low']:.1f} to {1000 * t['high']:.1f})", count(t["n"]))
+        for size, t in blocks["latency"].items()
+    ]
+    caption = "Latency of the model that validation prefers, in this process: median and quartiles"
+    return [table(caption, ("pictures", "time", "calls"), rows)] if rows else []
 
 
 def _classes(found: Mapping) -> dict:
@@ -109,7 +126,8 @@ def _gain(record: Mapping, blocks: Mapping) -> dict | None:
     drawn = figure(
         plots.label_budget(found["labels"], kinds),
         f"Line chart of accuracy over labels a class for {', '.join(kinds)}.",
-        "Each budget holds its own validation. Whiskers are 95 % intervals over pictures and seeds.",
+        f"On {count(record['n'].get(found['split']))} {found['split']} pictures. Each budget holds its own validation. "
+        "Whiskers are 95 % intervals over pictures and seeds.",
     )
     rows = [
         (count(x), *(shares(kinds[k][i]) for k in kinds), f"{signed(g)} {g['kind']}" if g else DASH)
@@ -151,8 +169,10 @@ def _forecast(record: Mapping, blocks: Mapping) -> dict:
     figures = []
     lead = f"Scores of {count(found['n'])} training pictures, before any training; they rank networks on one target."
     for outcome, told in (found.get("agreement") or {}).items():
-        taus = [(_FORECASTS.get(n, n), decimal(tau, 2)) for n, tau in told["tau"].items()]
-        tables.append(table(f"Weighted tau with the outcome of {outcome}", ("forecast", "tau"), taus))
+        known = told.get("intervals", {})
+        taus = [(_FORECASTS.get(n, n), _tau(tau, known.get(n))) for n, tau in told["tau"].items()]
+        caption = f"Weighted tau with the outcome of {outcome}, {count(told.get('n'))} {record['split']} pictures"
+        tables.append(table(caption, ("forecast", "tau"), taus))
         size, knn = (
             ", ".join(_FORECASTS.get(n, n) for n in told[f"better_than_{c}"]) or "none" for c in ("size", "knn")
         )
@@ -173,6 +193,10 @@ def _forecast(record: Mapping, blocks: Mapping) -> dict:
     return block("forecast", "What was to be expected", lead, figures, tables)
 
 
+def _tau(tau: float | None, interval: Sequence[float] | None) -> str:
+    return decimals(estimate(tau, interval), 2) if interval else decimal(tau, 2)
+
+
 def _unless_pretrained(record: Mapping, then: str) -> str:
     return "" if pretrained(record) else f" Nothing was pretrained, the weights are random: {then}."
 
@@ -185,7 +209,7 @@ def _distance(record: Mapping, blocks: Mapping) -> dict | None:
         (name, decimals(d["proxy_a_distance"], 2),
          f"{d['mmd']['value']:.2e} (one domain: {d['mmd']['null_low']:.1e} to {d['mmd']['null_high']:.1e})",
          p_value(d["mmd"]["p_value"]), significants(d["coral"]), significants(d["frechet"]),
-         significant(d.get("frechet_floor", {}).get("value")))
+         _floor(d.get("frechet_floor")))
         for name, d in found["distances"].items()
     ]  # fmt: skip
     header = ("target against", "proxy A", "MMD²", "one domain", "CORAL", "Fréchet", "source against itself")
@@ -195,9 +219,14 @@ def _distance(record: Mapping, blocks: Mapping) -> dict | None:
         f"Proxy A-distances: {told}.",
         "0: a classifier cannot tell the two apart; 2: always. The grey square is the control, within the target.",
     )
-    lead = f"How far apart {count(found['n'])} pictures of each lie in the pretrained network's features."
+    lead = f"How far apart {count(found['n'])} training pictures of each lie in the pretrained network's features."
     lead += _unless_pretrained(record, "these are random features")
     return block("distance", "How far the domains are apart", lead, [drawn], [table("Distances", header, rows)])
+
+
+def _floor(found: Mapping | None) -> str:
+    """Returns what the source's parts are apart, in the mean and at the most."""
+    return f"{significant(found['value'])} (at most {significant(found['largest'])})" if found else DASH
 
 
 # In the order of the page.

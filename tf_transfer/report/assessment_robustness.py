@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
+from tf_transfer.evaluation.statistics import wilson_interval
 from tf_transfer.report import assessment_plots as plots
 from tf_transfer.report.assessment_parts import block, table
-from tf_transfer.report.formats import count, decimal, decimals, percent, points, shares, signed
+from tf_transfer.report.formats import DASH, count, decimal, decimals, estimate, percent, points, shares, signed
 from tf_transfer.report.plots import reliability
 from tf_transfer.report.sections import figure
 
@@ -22,7 +23,8 @@ def shift(record: Mapping, blocks: Mapping) -> dict | None:
         main = found["kinds"][0]
         told = corrupted["kinds"][main]
         drawn = plots.corruption_map(corrupted["names"], told["accuracy"], told["clean"])
-        caption = f"{main}: accuracy in per cent on {count(corrupted['n'])} pictures; {percent(told['clean'])} clean."
+        clean = percent(told["clean"])
+        caption = f"{main}: accuracy in per cent on {count(corrupted['n'])} {record['split']} pictures; {clean} clean."
         figures.append(
             figure(
                 drawn,
@@ -31,8 +33,8 @@ def shift(record: Mapping, blocks: Mapping) -> dict | None:
             )
         )
         rows = [
-            (k, percent(c["clean"]), shares(c["mean"]), shares(c["relative_robustness"]), decimals(c.get("mce"), 2),
-             decimals(c.get("relative_mce"), 2))
+            (k, *(shares(c.get(name)) for name in ("clean_accuracy", "mean", "relative_robustness")),
+             *(decimals(c.get(name), 2) for name in ("mce", "relative_mce")))
             for k, c in corrupted["kinds"].items()
         ]  # fmt: skip
         header = ("", "clean", "corrupted", "kept", f"error against {corrupted['reference']}", "loss against it")
@@ -70,22 +72,27 @@ def trust(record: Mapping, blocks: Mapping) -> dict | None:
     lead = "Whether its confidence is what it claims, and stays so under shift."
     if found["temperature"]:
         low, high = found["temperature_interval"]
-        lead += f" Temperature {found['temperature']:.2f} ({low:.2f} to {high:.2f}), fitted on validation."
+        held = f"{count(found['validation'])} validation pictures" if "validation" in found else "validation"
+        lead += f" Temperature {found['temperature']:.2f} ({low:.2f} to {high:.2f}), fitted on {held}."
     for when in ("before", "after"):
         if when in main:
             tables.append(_bins(main[when]["reliability"], when))
     if found["estimates"]:
-        off = points(found["estimate_error"]["value"]).lstrip("+")
-        lead += f" Accuracy estimated without labels (ATC) is off by {off} points in the mean."
+        error = found["estimate_error"]
+        off, low, high = (points(error[end]).lstrip("+") for end in ("value", "low", "high"))
+        lead += f" Accuracy estimated without labels (ATC) is off by {off} points ({low} to {high}) in the mean "
+        lead += f"over {count(error['n'])} sets."
         figures.append(
             figure(
                 plots.estimates(found["estimates"]), "Scatter of estimated over true accuracy.", "A dot a shifted set."
             )
         )
         told = [
-            (e["set"].replace("_", " "), percent(e["estimate"]), percent(e["accuracy"])) for e in found["estimates"]
-        ]
-        tables.append(table("Accuracy without labels", ("set", "estimated", "true"), told))
+            (e["set"].replace("_", " "), count(e["n"]),
+             *(shares(estimate(e[k], e.get(f"{k}_interval"))) for k in ("estimate", "accuracy")))
+            for e in found["estimates"]
+        ]  # fmt: skip
+        tables.append(table("Accuracy without labels", ("set", "pictures", "estimated", "true"), told))
     return block("trust", "How far to trust it", lead, figures, tables)
 
 
@@ -93,10 +100,17 @@ def _bins(found: Mapping, when: str) -> dict:
     edges = found["edges"]
     rows = [
         (f"{percent(edges[i], 0)} to {percent(edges[i + 1], 0)}", count(n), percent(found["confidence"][i]),
-         percent(found["accuracy"][i]))
+         _share_of(found["accuracy"][i], n))
         for i, n in enumerate(found["count"])
     ]  # fmt: skip
     return table(f"By confidence, {when} temperature", ("bin", "pictures", "confidence", "accuracy"), rows)
+
+
+def _share_of(share: float | None, n: int) -> str:
+    """Returns a share of n pictures with Wilson's interval."""
+    if share is None or not n:
+        return DASH
+    return shares(estimate(share, wilson_interval(round(share * n), n)))
 
 
 def drift(record: Mapping, blocks: Mapping) -> dict | None:
@@ -113,13 +127,14 @@ def drift(record: Mapping, blocks: Mapping) -> dict | None:
         figure(
             plots.stages(found["stages"]),
             "Line chart of CKA and weight distance by stage.",
-            "Fine-tuned against pretrained.",
+            f"Fine-tuned against pretrained; CKA on {count(found['n'])} training pictures.",
         )
     )
     lead = "What fine-tuning changed."
     if kept := found.get("retention"):
         before, after = (percent(kept[when]["value"]) for when in ("before", "after"))
-        lead += f" On {count(kept['before']['n'])} pictures of the source, under its own head, {before} became {after}."
+        pictures = f"{count(kept['before']['n'])} {kept['split']} pictures of the source"
+        lead += f" On {pictures}, under its own head, {before} became {after}."
         tables.append(
             table(
                 "The source",

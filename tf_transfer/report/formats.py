@@ -125,3 +125,8 @@ def significants(estimate: Mapping | None) -> str:
         return DASH
     value, low, high = (significant(estimate.get(end)) for end in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
+
+
+def estimate(value: Any, interval: Any) -> dict | None:
+    """Returns a value and the two ends of its interval as one estimate; None without an interval."""
+    return {"value": value, "low": interval[0], "high": interval[1]} if interval else None

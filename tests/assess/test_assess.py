@@ -69,6 +69,8 @@ def test_every_block_is_there_with_its_controls(record):
 def test_every_estimate_carries_its_interval_and_its_number(record):
     def check(value, path=""):
         if isinstance(value, dict):
+            # The source's own distance is told with the largest of several.
+            assert "value" not in value or {"low", "high"} <= set(value) or "largest" in value, (path, value)
             if "low" in value and value.get("value") is not None and value["low"] is not None:
                 high = value["high"] if value["high"] is not None else np.inf
                 assert value["low"] - 1e-9 <= value["value"] <= high + 1e-9 or "mmd" in path, (path, value)
@@ -79,6 +81,9 @@ def test_every_estimate_carries_its_interval_and_its_number(record):
                 check(inner, f"{path}/{i}")
 
     check(record["blocks"])
+    for estimate in record["blocks"]["trust"]["estimates"]:
+        assert estimate["accuracy_interval"][0] <= estimate["accuracy"] <= estimate["accuracy_interval"][1]
+        assert estimate["estimate_interval"][0] <= estimate["estimate_interval"][1] and estimate["n"]
 
 
 def test_the_test_pictures_are_read_once_and_after_all_training(assessed, record):

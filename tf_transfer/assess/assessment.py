@@ -1,6 +1,7 @@
 """The assess phase from start to end: features, forecasts, trainings, the test pictures once, and the verdict."""
 
 import dataclasses
+import importlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -95,6 +96,7 @@ def _assess(session: Session, asked: dict) -> dict:
     found = study.begin(session, timer, candidates(session.config))
     shifted = {name: found.limited(name, split, len(shifted)) for name, split in shifted.items()}
     _warn_of_seen(session, shifted, data)
+    timer.timed("imports", _import)
     training.train(found)
     # Everything is trained: only now are the test pictures read.
     timer.say("the test pictures")
@@ -122,6 +124,12 @@ def _assess(session: Session, asked: dict) -> dict:
         np.savez(folder / "predictions.npz", **logits, **labels)
         (folder / "done.json").write_bytes(encoded(done))
     return session.run.done(_RESULT)
+
+
+def _import() -> None:
+    """Imports what is used when first called: its seconds are those of no measurement that is timed on a few."""
+    for name in ("sklearn.covariance", "sklearn.linear_model", "scipy.optimize"):
+        importlib.import_module(name)
 
 
 def _warn_of_seen(session: Session, shifted: Mapping[str, Split], data: TrainingData) -> None:

@@ -18,6 +18,8 @@ from tf_transfer.models import weights
 _EXAMPLES, _HALVES = 1000, 20
 # Share of the time that is left for all of them.
 _SHARE = 0.4
+# Seconds of a score on half of the pictures after which it is timed again.
+_SLOW = 0.2
 # Forecasts by name: features and labels to a number, larger is better.
 FORECASTS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "knn": lambda x, y: float(transferability.knn_correct(x, y).mean()),
@@ -84,6 +86,16 @@ def _cost(study: Study, spec: str | None) -> dict:
     return ran.cost if ran else {}
 
 
+def _seconds(score: Callable, x: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the seconds of a score; of two where it is slow, as what else runs may have held up the first."""
+    found = []
+    while not found or (len(found) < 2 and found[0] > _SLOW):
+        begun = time.perf_counter()
+        score(x, labels)
+        found.append(time.perf_counter() - begun)
+    return min(found)
+
+
 def _scored(
     study: Study, spec: str | None, scores: Mapping[str, Callable], x: np.ndarray, labels: np.ndarray, keep: float
 ) -> dict:
@@ -94,9 +106,7 @@ def _scored(
         if not study.clock.affords(what, 0.0, keep):
             continue
         try:
-            begun = time.perf_counter()
-            score(x[half], labels[half])
-            if study.clock.affords(what, (_HALVES + 2) * (time.perf_counter() - begun), keep):
+            if study.clock.affords(what, (_HALVES + 2) * _seconds(score, x[half], labels[half]), keep):
                 found[name] = ranking.score_interval(
                     lambda rows, score=score: score(x[rows], labels[rows]), len(labels), _HALVES, study.seed
                 )

@@ -44,9 +44,12 @@ def _more_heads(study: Study, trials: Trials, others: Sequence[str], each: float
     for trial in _wanted_heads(study, others):
         needed = _head_seconds(study, trials, trial, each)
         if study.clock.left() - needed >= keep:
+            begun = study.clock.left()
             _add(study, study.clock.timed("heads", lambda trial=trial: trials.head(trial)))
+            # The first one of all took longer than those after it.
+            each *= min(1.0, (begun - study.clock.left()) / needed)
         else:
-            name = f"the head of {trial}" if trial.seed == study.seed else "heads of other seeds"
+            name = str(trial) if trial.seed == study.seed else "heads of other seeds"
             missing[name] = missing.get(name, 0.0) + needed
     for what, seconds in missing.items():
         study.clock.leave_out(what, f"it would take about {max(1.0, seconds):.0f} s")

@@ -64,7 +64,12 @@ def _scores(logits: np.ndarray, labels: np.ndarray) -> dict:
         found[name] = {"value": float(metric(logits, labels)), "low": low, "high": high}
     found |= {name: calibration.calibration_interval(m, logits, labels) for name, m in _CALIBRATION.items()}
     bins = metrics.reliability_bins(logits, labels)
-    return found | {"reliability": {k: [None if x != x else x for x in v.tolist()] for k, v in bins.items()}}
+    told: dict[str, list] = {k: [None if x != x else x for x in v.tolist()] for k, v in bins.items()}
+    told["interval"] = [
+        wilson_interval(round(share * n), int(n)) if n else None
+        for share, n in zip(bins["accuracy"], bins["count"], strict=True)
+    ]
+    return found | {"reliability": told}
 
 
 def _pooled(study: Study, logits: Mapping) -> tuple[np.ndarray, np.ndarray] | None:

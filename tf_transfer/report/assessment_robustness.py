@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-from tf_transfer.evaluation.statistics import wilson_interval
 from tf_transfer.report import assessment_plots as plots
 from tf_transfer.report.assessment_parts import block, table
-from tf_transfer.report.formats import DASH, count, decimal, decimals, estimate, percent, points, shares, signed
+from tf_transfer.report.formats import count, decimal, decimals, estimate, percent, points, shares, signed
 from tf_transfer.report.plots import reliability
 from tf_transfer.report.sections import figure
 
@@ -100,17 +99,10 @@ def _bins(found: Mapping, when: str) -> dict:
     edges = found["edges"]
     rows = [
         (f"{percent(edges[i], 0)} to {percent(edges[i + 1], 0)}", count(n), percent(found["confidence"][i]),
-         _share_of(found["accuracy"][i], n))
+         shares(estimate(found["accuracy"][i], found["interval"][i])))
         for i, n in enumerate(found["count"])
     ]  # fmt: skip
     return table(f"By confidence, {when} temperature", ("bin", "pictures", "confidence", "accuracy"), rows)
-
-
-def _share_of(share: float | None, n: int) -> str:
-    """Returns a share of n pictures with Wilson's interval."""
-    if share is None or not n:
-        return DASH
-    return shares(estimate(share, wilson_interval(round(share * n), n)))
 
 
 def drift(record: Mapping, blocks: Mapping) -> dict | None:

@@ -65,9 +65,11 @@ def _rows(study: Study) -> np.ndarray:
 def _candidate(study: Study, spec: str | None, pool: Pool, rows: np.ndarray, keep: float) -> dict:
     features, labels = np.asarray(pool.train.inputs[rows]), study.data.train.labels[rows]
     study.clock.say(f"forecasts for {_name(study, spec)}")
-    forecasts = _scored(study, spec, FORECASTS, features, labels, keep)
+    forecasts = {}
+    # First those that take no time.
     if (logits := _source_logits(study, pool, features)) is not None:
         forecasts |= _scored(study, spec, OF_SOURCE, logits, labels, keep)
+    forecasts |= _scored(study, spec, FORECASTS, features, labels, keep)
     return {
         "forecasts": forecasts,
         "probe": _accuracy(study.correct("head", study.top, "validation", spec)),

@@ -97,10 +97,12 @@ def trust(record: Mapping, blocks: Mapping) -> dict | None:
 
 def _bins(found: Mapping, when: str) -> dict:
     edges = found["edges"]
+    # Assessments made before there were intervals have none.
+    intervals = found.get("interval") or [None] * len(found["count"])
     rows = [
         (f"{percent(edges[i], 0)} to {percent(edges[i + 1], 0)}", count(n), percent(found["confidence"][i]),
-         shares(estimate(found["accuracy"][i], found["interval"][i])))
-        for i, n in enumerate(found["count"])
+         shares(estimate(found["accuracy"][i], ends)) if ends else percent(found["accuracy"][i]))
+        for i, (n, ends) in enumerate(zip(found["count"], intervals, strict=True))
     ]  # fmt: skip
     return table(f"By confidence, {when} temperature", ("bin", "pictures", "confidence", "accuracy"), rows)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from tf_transfer.errors import UserError, one_line
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)

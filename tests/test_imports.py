@@ -16,7 +16,7 @@ LAYERS = (
     {"api", "predicting", "comparing"},
     {"phases"},
     {"assess"},
-    {"fitting", "scoring", "dry_run"},
+    {"fitting", "scoring", "artefact_scoring", "exporting", "dry_run"},
     {"heads", "resume"},
     {"session"},
     {"data", "models", "features", "training", "evaluation", "report", "export", "serving", "corruptions"},

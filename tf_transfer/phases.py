@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tf_transfer import cluster, defaults, exporting, fitting, runtime, scoring
+from tf_transfer import artefact_scoring, cluster, defaults, exporting, fitting, runtime, scoring
 from tf_transfer.assess import assessment
 from tf_transfer.config import TRAINING_PHASES, Training, pick
 from tf_transfer.errors import LostWorkerError, UserError, one_line
@@ -96,8 +96,11 @@ def lr_find(session: Session) -> None:
 
 @PHASES.register("evaluate")
 def evaluate(session: Session) -> None:
-    """Scores every model of the run on the test split, which `assess` alone reads beside it."""
-    scoring.evaluate(session)
+    """Scores every model of the run, or an artefact, on the test split, which `assess` alone reads beside it."""
+    if session.artefact:
+        artefact_scoring.evaluate(session)
+    else:
+        scoring.evaluate(session)
 
 
 @PHASES.register("assess")

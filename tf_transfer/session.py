@@ -39,6 +39,7 @@ class Session:
         command: the command line, for the records.
         restart: train again what is already there.
         phases: what the command does, in order.
+        artefact: what `evaluate` scores in place of the run's models.
     """
 
     config: Config
@@ -48,6 +49,7 @@ class Session:
     command: str = ""
     restart: bool = False
     phases: Sequence[str] = ()
+    artefact: str | None = None
     _data: dict = field(default_factory=dict)
     _recorded: list = field(default_factory=list)
     _test: tuple | None = None

@@ -108,7 +108,9 @@ def test_a_cut_file_is_an_error(kind, share):
         pixels.decode(tf.constant(FILES[kind][: int(share * len(FILES[kind]))]))
 
 
-@pytest.mark.parametrize("content", [b"", b"text, not a picture", b"\x89PNG", b"\xff\xd8\xff\xe0", b"BM", b"GIF89a", b"RIFF\0\0\0\0WEBPVP8X"])
+@pytest.mark.parametrize(
+    "content", [b"", b"text, not a picture", b"\x89PNG", b"\xff\xd8\xff\xe0", b"BM", b"GIF89a", b"RIFF\0\0\0\0WEBPVP8X"]
+)
 def test_no_picture_is_an_error(content):
     with pytest.raises(tf.errors.InvalidArgumentError):
         pixels.decode(tf.constant(content))

@@ -68,7 +68,7 @@ def answers(artefact: Path, images: np.ndarray, latency: Sequence[int] = (), by_
 
     Args:
         artefact: see `runners.open_artefact`.
-        images: uint8 `[N, H, W, 3]`, N at least 1.
+        images: uint8 `[N, H, W, 3]`.
         latency: sizes of a batch to time.
         by_bytes: also try `serve_bytes`, see `runners.by_bytes`.
 
@@ -92,6 +92,15 @@ def answers(artefact: Path, images: np.ndarray, latency: Sequence[int] = (), by_
         with np.load(output) as found:
             arrays = {name: found[name] for name in runners.OUTPUTS if name in found}
             return Answers(arrays, json.loads(str(found["facts"])))
+
+
+def probe(artefact: Path) -> dict:
+    """Returns what an artefact says of itself: `class_names`, and `size`, [height, width] or None where it takes any.
+
+    Raises:
+        UserError: it cannot be run.
+    """
+    return answers(artefact, np.zeros((0, 1, 1, 3), np.uint8)).facts
 
 
 def _feed(stream, images: np.ndarray) -> None:

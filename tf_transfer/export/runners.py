@@ -154,7 +154,7 @@ def main(artefact: str, output: str, options: str) -> None:
     for images in frames(sys.stdin.buffer, asked["shape"], asked["batch"]):
         first = images[:8] if first is None else first
         batches.append(runner(images))
-    facts: dict = {"class_names": list(runner.class_names)}
+    facts: dict = {"class_names": list(runner.class_names), "size": runner.size}
     if asked.get("bytes") and first is not None:
         facts["bytes"] = by_bytes(runner, first)
     if asked.get("latency"):

@@ -26,13 +26,19 @@ class _Served(tf.Module):
         self.class_names = tf.constant([name.encode("utf-8", "backslashreplace") for name in class_names])
         self.temperature = tf.constant(temperature, tf.float32)
         size = classifier.size
+        # Traced once, for all signatures: the network is most of the file, and of the time to write and to load it.
+        images = tf.TensorSpec((None, None, None, 3), tf.uint8)
+        self.network = tf.function(classifier.features, [images], autograph=False)
+
+        def logits(images):
+            return classifier.classify(_without_none(self.network, images))
 
         def serve_images(images):
-            return self._answer(_without_none(classifier.logits, _coloured(images)))
+            return self._answer(logits(_coloured(images)))
 
         def serve_bytes(contents):
             images, status = rows.decode(contents, size)
-            answer = self._answer(_without_none(classifier.logits, images))
+            answer = self._answer(logits(images))
             empty = {name: tf.zeros_like(value) for name, value in answer.items()} | {"label": tf.fill([1], "")}
             empty["class_names"] = answer["class_names"]
             good = status == rows.OK
@@ -40,7 +46,7 @@ class _Served(tf.Module):
             return chosen | {"status": status}
 
         def features(images):
-            return {"features": _without_none(classifier.features, _coloured(images))}
+            return {"features": _without_none(self.network, _coloured(images))}
 
         def decode(content):
             return tf.cast(pixels.resize(pixels.decode(content), size), tf.uint8)

@@ -100,8 +100,8 @@ def render(record: Mapping) -> list[str]:
     """Returns the section of the page."""
     lines = ["## The export against the network it was made from", ""]
     lines += [
-        "Random weights, smallest size; run in a process in which neither Keras nor this package can be imported. The "
-        "largest difference of a pooled feature, as a share of the largest, and of a probability, by pictures and files.",
+        "Random weights, smallest size; run in a process in which neither Keras nor this package can be imported. "
+        "Largest difference of a pooled feature, as a share of the largest, and of a probability.",
         "",
     ]
     made_on = {"one": "one device", "mirrored": "two replicas"}

@@ -1,6 +1,5 @@
 """The gate: an artefact is run by itself, in a fresh process, and must say what was measured."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -127,7 +126,7 @@ def compare(
 
     Returns:
         `n`, `max_probability_difference`, `argmax_agreement`, `differing` (pictures whose class differs and is no
-        tie) and `tolerance`.
+        tie), `tolerance` and `least_agreement`.
 
     Raises:
         UserError: the artefact is not the model that was measured.
@@ -148,7 +147,8 @@ def compare(
         "max_probability_difference": difference,
         "argmax_agreement": float(same.mean()),
         "differing": int((~same & ~tie).sum()),
-        "tolerance": dataclasses.asdict(tolerance),
+        "tolerance": tolerance.probability,
+        "least_agreement": tolerance.agreement,
     }
     close = tolerance.probability is None or difference <= tolerance.probability
     if not (close and np.isfinite(difference) and (same | tie).mean() >= tolerance.agreement):

@@ -41,7 +41,7 @@ _COMMAND_FLAGS = {
     ),
     "dry_run": (False, "print the configuration, parameters, time and memory expected, and stop"),
     "debug": (False, "show the traceback of an error"),
-    "saved_model": (None, "predict: the exported model (default: this run's)"),
+    "saved_model": (None, "predict, evaluate: an exported model (default: this run's)"),
     "images": (None, "predict: a file, a folder or a glob"),
     "runs": (None, "compare: run directories, separated by commas"),
     "predictions": (None, "predict: the .csv or .jsonl file to write (default: in the run directory)"),
@@ -153,7 +153,8 @@ def _dispatch(argv: Sequence[str]) -> int:
     console = Console() if chief else Console(Nowhere())
     if "predict" in names and not values.images:
         raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER or GLOB.")
-    if "predict" not in names and (idle := [f"--{n}" for n in _PREDICT_FLAGS if values[n].present]):
+    idle = [f"--{n}" for n in _PREDICT_FLAGS if values[n].present and not (n == "saved_model" and "evaluate" in names)]
+    if "predict" not in names and idle:
         console.note(f"{', '.join(idle)}: for --phase=predict alone, which was not asked for.")
     if names == ["predict"]:
         return _predict(console, given)
@@ -167,6 +168,8 @@ def _dispatch(argv: Sequence[str]) -> int:
             from tf_transfer import phases
             from tf_transfer.session import Session
         session = Session(complete, frozenset(given), run_dir, console, command, values.restart)
+        if "evaluate" in names and "predict" not in names:
+            session.artefact = values.saved_model
         if values.dry_run:
             from tf_transfer import dry_run
 

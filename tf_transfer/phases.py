@@ -1,21 +1,17 @@
 """The story of a run: one short function a phase, read from the top down."""
 
 import dataclasses
-import uuid
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tf_transfer import cluster, defaults, fitting, runtime, scoring
-from tf_transfer import export as exporter
+from tf_transfer import artefact_scoring, cluster, defaults, exporting, fitting, runtime, scoring
 from tf_transfer.assess import assessment
 from tf_transfer.config import TRAINING_PHASES, Training, pick
 from tf_transfer.errors import LostWorkerError, UserError, one_line
-from tf_transfer.models import weights
-from tf_transfer.records import encoded
 from tf_transfer.registry import Registry
 from tf_transfer.report import page, plots, summary
-from tf_transfer.run_dir import DONE, finished_runs
+from tf_transfer.run_dir import finished_runs
 from tf_transfer.session import Session
 from tf_transfer.training import lr_finder, tasks
 
@@ -100,8 +96,11 @@ def lr_find(session: Session) -> None:
 
 @PHASES.register("evaluate")
 def evaluate(session: Session) -> None:
-    """Scores every model of the run on the test split, which `assess` alone reads beside it."""
-    scoring.evaluate(session)
+    """Scores every model of the run, or an artefact, on the test split, which `assess` alone reads beside it."""
+    if session.artefact:
+        artefact_scoring.evaluate(session)
+    else:
+        scoring.evaluate(session)
 
 
 @PHASES.register("assess")
@@ -112,48 +111,11 @@ def assess(session: Session) -> None:
 
 @PHASES.register("export")
 def export(session: Session) -> None:
-    """Writes the SavedModel of the last trained phase and checks it against that model."""
+    """Writes the SavedModel of the last trained phase and holds it to what was measured of that model."""
     phase = next((p for p in ("full", "head") if session.run.done(p)), None)
     if phase is None:
         raise UserError(f"--phase=export {_no_head(session)}")
-    precision = session.config.run.export_precision or session.precision
-    what = {"model": phase, "precision": precision, "weights": weights.digest_files(session.run.path / phase)}
-    done = session.run.done("saved_model")
-    if done and what.items() <= done.items() and not session.begins_anew("saved_model"):
-        session.console.line(f"export  already done: {one_line(session.run.path)}/saved_model/1 is the {phase} model")
-    else:
-        done = _export(session, phase, what)
-    # A crash may have come between the two.
-    if (session.run.records("export") or [{}])[-1].get("id") != done["id"]:
-        session.run.record(
-            "export", phase="export", **{k: v for k, v in done.items() if k not in ("weights", "restart")}
-        )
-
-
-def _export(session: Session, phase: str, what: dict) -> dict:
-    """Writes the SavedModel of a phase; returns what there is to record of it."""
-    session.note_restart()
-    sample, class_names = session.sample(256)
-    classifier = session.trained(phase, class_names)
-    logits = tasks.Predictor(classifier.logits, session.strategy, 32)(sample.inputs)
-    precision = what["precision"]
-    if precision != session.precision:
-        classifier = session.trained(phase, class_names, precision)
-    with session.run.write_folder("saved_model") as folder:
-        signatures = exporter.write(classifier, class_names, folder / "1")
-        # The logits are those of the precision that was trained in.
-        held_to = precision if precision == session.precision else "other"
-        parity = exporter.parity(folder / "1", sample.inputs, logits, held_to)
-        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-        done = {**what, "path": "saved_model/1", "signatures": signatures, "parity": parity, "bytes": size}
-        done |= {"id": uuid.uuid4().hex[:12], "restart": session.restart_id}
-        (folder / DONE).write_bytes(encoded(done))
-    path, difference = session.run.path / "saved_model" / "1", parity["max_probability_difference"]
-    session.console.line(
-        f"export  {one_line(path)} ({size / 1e6:.1f} MB, the {phase} model): equals the trained model on {parity['n']} "
-        f"pictures, probabilities within {difference:.1g}"
-    )
-    return done
+    exporting.export(session, phase)
 
 
 @PHASES.register("report")

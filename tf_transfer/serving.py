@@ -17,7 +17,7 @@ import numpy as np
 
 from tf_transfer.errors import UserError, one_line
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,21 @@ def load(path: str | Path) -> Model:
     Raises:
         UserError: nothing of the kind is there.
     """
+    return Model(locate(path))
+
+
+def locate(path: str | Path) -> Path:
+    """Returns the artefact that a path means: the SavedModel in a folder or a run directory, or the file itself.
+
+    Raises:
+        UserError: nothing of the kind is there.
+    """
     path = Path(path).expanduser()
+    if path.is_file() and path.suffix in (".keras", ".tflite", ".onnx"):
+        return path
     for place in (path, path / "1", path / "saved_model" / "1"):
         if (place / "saved_model.pb").is_file():
-            return Model(place)
+            return place
     raise UserError(
         f"--saved_model={one_line(path)!r}: no saved_model.pb there; run --phase=export first, then give its folder."
     )

@@ -39,6 +39,7 @@ class Session:
         command: the command line, for the records.
         restart: train again what is already there.
         phases: what the command does, in order.
+        artefact: what `evaluate` scores in place of the run's models.
     """
 
     config: Config
@@ -48,6 +49,7 @@ class Session:
     command: str = ""
     restart: bool = False
     phases: Sequence[str] = ()
+    artefact: str | None = None
     _data: dict = field(default_factory=dict)
     _recorded: list = field(default_factory=list)
     _test: tuple | None = None
@@ -165,10 +167,15 @@ class Session:
                 self.console.note(f"{kind}: {many}{text}")
         return loaded
 
-    def sample(self, count: int) -> tuple[splits.Split, tuple[str, ...]]:
-        """Returns some pictures that validate, or train where none do, and the class names; no others are decoded."""
+    def sample(self, count: int) -> tuple[str, splits.Split, tuple[str, ...]]:
+        """Returns some pictures that validate, or train where none do; no others are decoded.
+
+        Returns:
+            `validation` or `train`, the pictures, and the class names.
+        """
         source, plan = self.planned(self.config.data.dataset, few_shot=True)
-        return training_data.load_sample(source, plan, count, self.image_size), tuple(source.class_names)
+        name, split = training_data.load_sample(source, plan, count, self.image_size)
+        return name, split, tuple(source.class_names)
 
     def record_data(self, data: TrainingData) -> None:
         """Records what a phase is about to train on; once a command."""
@@ -193,6 +200,15 @@ class Session:
         if self._test is None:
             self._test = self._read_test()
         return self._test
+
+    def test_pictures(self) -> splits.Split:
+        """Returns the test split for a comparison with what is recorded of it, which decides nothing.
+
+        No reading is counted: neither a model nor an option is chosen by it.
+        """
+        if self._test is not None:
+            return self._test[0]
+        return self.open(self.config.data.dataset).load("test", None, self.image_size)
 
     def _read_test(self) -> tuple[splits.Split, tuple[str, ...], list[str], list[str]]:
         source = self.open(self.config.data.dataset)

@@ -22,7 +22,7 @@ def test_headers_tell_sizes_and_reasons(tmp_path, write_picture):
     sizes, reasons = files.read_headers([*paths, *bad])
     np.testing.assert_array_equal(sizes, [(4, 9), (7, 5), *[(0, 0)] * 4])
     assert sorted(reasons) == [2, 3, 4, 5]
-    assert reasons[3] == "no JPEG, PNG, GIF or BMP picture" and reasons[5] == "No such file or directory"
+    assert reasons[3] == "no JPEG, PNG, GIF, BMP or WebP picture" and reasons[5] == "No such file or directory"
 
 
 @pytest.mark.parametrize("shape", [(10_001, 10_000), (40_000, 40_000)])

@@ -72,7 +72,13 @@ FILES = {
     "bmp grey": encode(picture("L"), "BMP"),
     "bmp palette": encode(picture("P"), "BMP"),
     "bmp 32 bits": encode(picture("RGBA"), "BMP"),
+    "webp": encode(picture(), "WEBP", quality=90),
+    "webp lossless": encode(picture(), "WEBP", lossless=True),
+    "webp extended": encode(picture(), "WEBP", icc_profile=b"made up"),
+    "webp alpha": encode(with_alpha(), "WEBP", lossless=True),
+    "webp lossy alpha": encode(with_alpha(), "WEBP"),
 }
+MOVING_WEBP = encode(picture(), "WEBP", save_all=True, append_images=[picture().transpose(1)])
 in_graph = tf.function(pixels.decode, input_signature=[tf.TensorSpec((), tf.string)])
 
 
@@ -83,7 +89,8 @@ def test_decode_agrees_with_pillow(decode, kind):
     expected = by_pillow(FILES[kind])
     assert decoded.dtype == np.uint8 and decoded.shape == expected.shape == (40, 48, 3)
     # One grey level: Pillow's own compositing rounds differently. JPEG decoders agree to a level or two.
-    tolerance = 2 if kind.startswith("jpeg") else "alpha" in kind
+    # Pillow and TensorFlow bring a libwebp each.
+    tolerance = 2 if kind.startswith(("jpeg", "webp lossy")) or kind in ("webp", "webp extended") else "alpha" in kind
     np.testing.assert_allclose(decoded.astype(int), expected.astype(int), atol=tolerance)
 
 
@@ -94,14 +101,16 @@ def test_grey_png_of_few_bits(bits, transparent):
     np.testing.assert_array_equal(pixels.decode(tf.constant(content)), expected)
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "jpeg progressive", "png", "gif", "bmp", "bmp palette"])
+@pytest.mark.parametrize("kind", ["jpeg", "jpeg progressive", "png", "gif", "bmp", "bmp palette", "webp", "webp alpha"])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.95])
 def test_a_cut_file_is_an_error(kind, share):
     with pytest.raises(tf.errors.InvalidArgumentError):
         pixels.decode(tf.constant(FILES[kind][: int(share * len(FILES[kind]))]))
 
 
-@pytest.mark.parametrize("content", [b"", b"text, not a picture", b"\x89PNG", b"\xff\xd8\xff\xe0", b"BM", b"GIF89a"])
+@pytest.mark.parametrize(
+    "content", [b"", b"text, not a picture", b"\x89PNG", b"\xff\xd8\xff\xe0", b"BM", b"GIF89a", b"RIFF\0\0\0\0WEBPVP8X"]
+)
 def test_no_picture_is_an_error(content):
     with pytest.raises(tf.errors.InvalidArgumentError):
         pixels.decode(tf.constant(content))
@@ -146,10 +155,10 @@ def test_shrinking_averages():
     assert np.abs(shrunk[1:-1, 1:-1] - 127.5).max() < 2
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
+@pytest.mark.parametrize("kind", ["jpeg", "png", "gif", "bmp", "webp", "webp lossless", "webp extended"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_picture_that_is_too_large_is_not_decoded(monkeypatch, kind, compiled):
-    content = encode(picture(), kind)
+    content = FILES[kind]
     decode = tf.function(pixels.decode, autograph=False) if compiled else pixels.decode
     monkeypatch.setattr(pixels, "MAX_PIXELS", 48 * 40 - 1)
     with pytest.raises(tf.errors.InvalidArgumentError, match="more than 100 million pixels"):
@@ -158,6 +167,13 @@ def test_a_picture_that_is_too_large_is_not_decoded(monkeypatch, kind, compiled)
     assert pixels.decode(tf.constant(content)).shape == (40, 48, 3)
 
 
-def test_other_kinds_that_tensorflow_reads_are_refused():
-    with pytest.raises(tf.errors.InvalidArgumentError, match="no JPEG, PNG, GIF or BMP picture"):
-        pixels.decode(tf.constant(encode(picture(), "WEBP")))
+def test_other_kinds_are_refused():
+    for kind in ("TIFF", "PPM"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="no JPEG, PNG, GIF, BMP or WebP picture"):
+            pixels.decode(tf.constant(encode(picture(), kind)))
+
+
+@pytest.mark.parametrize("decode", [pixels.decode, in_graph], ids=["eager", "graph"])
+def test_a_moving_webp_is_refused(decode):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a moving WebP"):
+        decode(tf.constant(MOVING_WEBP))

@@ -102,8 +102,10 @@ def build(class_names=tuple(CIFAR), phases=("source", "head", "full", "scratch")
     if {"head", "full"} <= set(phases):
         counts = {"only_a": 412, "only_b": 131, "p_value": 1.2e-34}
         records.append({"kind": "comparison", "split": "test", "a": "full", "b": "head", **counts})
-    parity = {"n": 2000, "max_probability_difference": 3.1e-7, "argmax_agreement": 1.0}
+    parity = {"n": 2000, "split": "test", "max_probability_difference": 3.1e-7, "argmax_agreement": 1.0}
     export = {"kind": "export", "path": "saved_model/1", "bytes": 1_310_400, "parity": parity}
+    export["calibration"] = {"temperature": 1.31, "low": 1.2, "high": 1.44, "n": 500}
+    export["latency"] = {"1": {"low": 0.002, "value": 0.0025, "high": 0.004}}
     records.append(export | {"signatures": ["serving_default", "serve_bytes"]})
     records.append({"kind": "warning", "phase": "head", "text": "1 test picture also stands in the training data."})
     return [{"time": f"2025-03-04T10:{i // 60:02d}:{i % 60:02d}+00:00"} | r for i, r in enumerate(records)]

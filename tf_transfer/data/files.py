@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tf_transfer.data.arrays import release, temporary
-from tf_transfer.data.limits import MAX_PIXELS, TOO_LARGE
+from tf_transfer.data.limits import MAX_PIXELS, NO_PICTURE, TOO_LARGE
 from tf_transfer.errors import UserError
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 
 def read_headers(paths: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
@@ -37,7 +37,7 @@ def header(file: str | BinaryIO) -> tuple[int, int] | str:
     except Image.DecompressionBombError:
         return TOO_LARGE
     except UnidentifiedImageError:
-        return "no JPEG, PNG, GIF or BMP picture"
+        return NO_PICTURE
     except OSError as e:
         return e.strerror or "cannot be read"
     except Exception:  # On damaged bytes, Pillow's parsers raise nearly anything.

@@ -8,7 +8,7 @@ from tf_transfer.data.file_source import FileSource, Row
 from tf_transfer.data.splits import SPLIT_NAMES
 from tf_transfer.errors import UserError, one_line
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
 def open_folder(path: str, test_fraction: float = 0.2, *, max_unreadable: int = 0) -> FileSource:

@@ -74,15 +74,18 @@ def load_training(
     return TrainingData(train, validation, tuple(source.class_names), weights, facts, seen)
 
 
-def load_sample(source: splits.Source, plan: splits.SplitPlan, count: int, size: int) -> splits.Split:
+def load_sample(source: splits.Source, plan: splits.SplitPlan, count: int, size: int) -> tuple[str, splits.Split]:
     """Decodes so many pictures of those that validate, or where none do of those that train, evenly spaced.
 
     The first ones of a folder would all be of one class.
+
+    Returns:
+        `validation` or `train`, what they are used for, and the pictures.
     """
     split, rows = validating(source, plan)
-    split, rows = (split, rows) if len(rows) else ("train", plan.train)
+    use, split, rows = ("validation", split, rows) if len(rows) else ("train", "train", plan.train)
     places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
-    return source.load(split, rows[places], size)
+    return use, source.load(split, rows[places], size)
 
 
 def validating(source: splits.Source, plan: splits.SplitPlan) -> tuple[str, np.ndarray]:

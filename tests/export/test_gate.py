@@ -1,0 +1,104 @@
+"""The gate: what an artefact says in a process of its own, against what was measured."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import softmax
+
+from tf_transfer.errors import UserError
+from tf_transfer.export import gate, runners, saved_model
+
+
+def answered(logits, **facts):
+    return gate.Answers({"logits": logits}, facts)
+
+
+@pytest.fixture(scope="module")
+def written(classifier, names, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gate") / "1"
+    saved_model.write(classifier, names, folder, 2.0)
+    return folder
+
+
+def test_an_artefact_is_run_by_itself(classifier, names, written, pictures):
+    images = pictures(70, 24, 24, 3)
+    found = gate.answers(written, images, latency=(1, 3), by_bytes=True)
+    logits = classifier.logits(images).numpy()
+    assert np.allclose(found.logits, logits, atol=1e-4)
+    assert found.facts["class_names"] == list(names) and found.facts["size"] is None
+    assert found.facts["bytes"]["rows_independent"] and found.facts["bytes"]["max_probability_difference"] <= 1e-6
+    assert set(found.facts["latency"]) == {"1", "3"}
+    assert all(0 < t["low"] <= t["value"] <= t["high"] for t in found.facts["latency"].values())
+    result = gate.compare(found, logits, gate.TOLERANCE["float32"], 2.0)
+    assert result["n"] == 70 and result["argmax_agreement"] == 1.0 and result["max_probability_difference"] <= 1e-5
+    with pytest.raises(UserError, match="differs from the evaluated one"):
+        gate.compare(found, logits, gate.TOLERANCE["float32"], 2.1)
+
+
+def test_what_cannot_be_run_is_told_in_a_line(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"junk")
+    with pytest.raises(UserError, match=r"cannot be run in a process of its own: [^\n]+$"):
+        gate.answers(tmp_path, np.zeros((1, 8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_difference_is_measured(seed):
+    logits = np.random.default_rng(seed).normal(size=(50, 6)).astype(np.float32)
+    other = logits.copy()
+    other[41] = logits[41][::-1]
+    difference = np.abs(softmax(other, 1) - softmax(logits, 1)).max()
+    same = (other.argmax(1) == logits.argmax(1)).mean()
+    with pytest.raises(UserError, match=re.escape(f"by up to {difference:.3g} in probability")) as told:
+        gate.compare(answered(other), logits, gate.TOLERANCE["float32"])
+    assert f"on {same:.2%} of 50 pictures" in str(told.value)
+    lenient = gate.compare(answered(other), logits, gate.Tolerance(None, 0.9))
+    assert (lenient["differing"], lenient["argmax_agreement"]) == (1, same)
+    with pytest.raises(UserError, match="nothing was exported"):
+        gate.compare(answered(np.full_like(logits, np.nan)), logits, gate.Tolerance(None, 0.9))
+    with pytest.raises(UserError, match=r"answers \[50, 5\], expected \[50, 6\]"):
+        gate.compare(answered(logits[:, :5]), logits, gate.TOLERANCE["float32"])
+
+
+def test_a_tie_may_go_either_way_and_nothing_else():
+    logits = np.array([[1.0, 1.0 - 1e-6, -3.0], [0.0, 1.0, 2.0]], np.float32)
+    other = logits + np.array([[-1e-6, 1e-6, 0.0], [0.0, 0.0, 0.0]], np.float32)
+    result = gate.compare(answered(other), logits, gate.TOLERANCE["float32"])
+    assert (result["argmax_agreement"], result["differing"]) == (0.5, 0)
+    apart = logits + np.array([[-0.1, 0.0, 0.0], [0.0, 0.0, 0.0]], np.float32)
+    with pytest.raises(UserError):
+        gate.compare(answered(apart), logits, gate.Tolerance(1e-5))
+
+
+def foreign(folder, function, spec):
+    module = tf.Module()
+    module.f = tf.function(function, input_signature=[spec])
+    tf.saved_model.save(module, str(folder), signatures=module.f)
+    return folder
+
+
+def test_other_peoples_models(tmp_path, pictures):
+    """One input of any name and type, one output that is taken for what its values look like."""
+    images = pictures(5, 8, 8, 3)
+    spec = tf.TensorSpec((None, 8, 8, 3), tf.float32, "pixel_values")
+    means = images.astype(np.float32).mean((1, 2))
+
+    def probabilities(pixel_values):
+        return {"scores": tf.nn.softmax(tf.reduce_mean(pixel_values, (1, 2)) / 50)}
+
+    found = gate.answers(foreign(tmp_path / "a", probabilities, spec), images)
+    assert np.allclose(softmax(found.logits, 1), softmax(means / 50, 1), atol=1e-6)
+    assert gate.probe(tmp_path / "a") == {"class_names": [], "size": [8, 8]}
+    logits = foreign(tmp_path / "b", lambda pixel_values: tf.reduce_mean(pixel_values, (1, 2)), spec)
+    assert np.allclose(gate.answers(logits, images).arrays["logits"], means, atol=1e-3)
+    text = foreign(tmp_path / "c", lambda x: tf.strings.length(x), tf.TensorSpec((None,), tf.string))
+    with pytest.raises(UserError, match=r"expected pictures \[N, H, W, 3\]"):
+        gate.probe(text)
+
+
+def test_ambiguous_outputs_are_refused():
+    values = np.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"expected one output \[N, C\], got a, b"):
+        runners.named({"a": values, "b": values})
+    assert set(runners.named({"logits": values, "b": values})) == {"logits"}

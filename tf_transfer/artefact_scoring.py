@@ -1,0 +1,107 @@
+"""Scores an exported artefact, ours or not, on the test split of a data set by the same metrics as any model."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer.data import pixels
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.evaluation import mcnemar_exact, score
+from tf_transfer.export import gate
+from tf_transfer.report import tables
+from tf_transfer.serving import locate
+from tf_transfer.session import Session
+
+
+def evaluate(session: Session) -> dict:
+    """Runs the artefact in a process of its own over the test split, scores and prints what it answers.
+
+    Where the run directory is that of a run, the result is recorded, beside the paired test against the models that
+    were evaluated on the same pictures.
+
+    Args:
+        session: the command; `session.artefact` is a SavedModel, a run directory, or a `.keras`, `.tflite` or `.onnx`
+            file.
+
+    Returns:
+        The record.
+
+    Raises:
+        UserError: no artefact, one that answers no classes, or other classes than those of the data set.
+    """
+    path = locate(session.artefact)
+    about = gate.probe(path)
+    recorded = session.run.config() is not None
+    split = session.test_data()[0] if recorded else session.test_pictures()
+    names = tuple(session.open(session.config.data.dataset).class_names)
+    columns = _columns(session, path, about["class_names"], names)
+    images = split.inputs
+    if about["size"] and tuple(about["size"]) != images.shape[1:3]:
+        images = _resized(images, about["size"])
+    found = gate.answers(path, images)
+    if not {"logits", "probabilities"} & set(found.arrays):
+        raise UserError(f"--saved_model={one_line(path)!r} answers features and no classes: nothing can be scored.")
+    if found.logits.shape[1] != len(names):
+        raise UserError(
+            f"--saved_model={one_line(path)!r} answers {found.logits.shape[1]} classes, but "
+            f"--dataset={one_line(session.config.data.dataset)!r} has {len(names)}."
+        )
+    logits = found.logits[:, columns]
+    record = {"artefact": one_line(path), "split": "test", "metrics": score(logits, split.labels, names)}
+    record["comparisons"] = _comparisons(session, split.fingerprint, logits, split.labels)
+    if recorded:
+        session.run.record("artefact_evaluation", phase="evaluate", **record)
+    _tell(session, record)
+    return record
+
+
+def _columns(session: Session, path: Path, theirs: list[str], names: tuple[str, ...]) -> list[int]:
+    """Returns which output of the artefact is which class of the data set."""
+    if not theirs:
+        session.console.note("the artefact does not name its classes: they are taken in the order of the data set's.")
+        return list(range(len(names)))
+    if set(theirs) != set(names):
+        differ = one_line(", ".join(sorted(set(theirs) ^ set(names))), 200)
+        raise UserError(
+            f"--saved_model={one_line(path)!r} knows other classes than "
+            f"--dataset={one_line(session.config.data.dataset)!r}; what differs: {differ}."
+        )
+    return [theirs.index(name) for name in names]
+
+
+def _resized(images: np.ndarray, size: list[int]) -> np.ndarray:
+    height, width = size
+    if height != width:
+        raise UserError(f"the artefact takes pictures of {height} x {width}; expected a square, or any size.")
+    chunks = [tf.cast(pixels.resize(images[i : i + 256], height), tf.uint8) for i in range(0, len(images), 256)]
+    return np.concatenate(chunks)
+
+
+def _comparisons(session: Session, pictures: str, logits: np.ndarray, labels: np.ndarray) -> list[dict]:
+    """Returns the exact McNemar test against each recorded model on the same pictures, and how often they agree."""
+    done = session.run.done("evaluate") or {}
+    if done.get("pictures") != pictures:
+        return []
+    found = []
+    with np.load(session.run.path / "evaluate" / "predictions.npz") as recorded:
+        for model in (m for m in done["models"] if m in recorded):
+            ours, theirs = logits.argmax(1), recorded[model].argmax(1)
+            agreement = {"model": model, "agreement": float((ours == theirs).mean())}
+            found.append(agreement | mcnemar_exact(ours == labels, theirs == labels))
+    return found
+
+
+def _tell(session: Session, record: dict) -> None:
+    metrics = record["metrics"]
+    told = ", ".join(
+        f"{name} {metrics[name]['value']:.3f} ({metrics[name]['low']:.3f} to {metrics[name]['high']:.3f})"
+        for name in ("accuracy", "macro_f1", "nll", "brier", "ece")
+    )
+    session.console.line(tables.metrics_table(metrics))
+    session.console.line(f"evaluate  {record['artefact']}: {told} on {metrics['n']:,} test pictures")
+    for c in record["comparisons"]:
+        session.console.line(
+            f"evaluate  names the same class as {c['model']} on {100 * c['agreement']:.2f} %; right where it alone is: "
+            f"{c['only_a']}, and the other way: {c['only_b']} (McNemar p {c['p_value']:.2g})"
+        )

@@ -1,0 +1,161 @@
+"""The gate: an artefact is run by itself, in a fresh process, and must say what was measured."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.export import runners
+
+# Pictures the artefact is given at a time.
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an artefact may be from what was measured.
+
+    Attributes:
+        probability: largest difference of one probability; None where the arithmetic allows no bound, as of int8.
+        agreement: least share of pictures with the same class, ties aside.
+    """
+
+    probability: float | None
+    agreement: float = 1.0
+
+
+# By the arithmetic of the artefact; `other` where the one computes in float32 and the other in bfloat16.
+TOLERANCE = {
+    "float32": Tolerance(1e-5),
+    "bfloat16": Tolerance(2e-2),
+    "other": Tolerance(5e-2),
+    "float16": Tolerance(2e-2),
+    "int8": Tolerance(None, 0.9),
+}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an artefact said in its own process.
+
+    Attributes:
+        arrays: float32 `[N, C]` by the names of `runners.OUTPUTS`.
+        facts: `class_names`, and what was asked for beside: `bytes`, `latency`.
+    """
+
+    arrays: dict[str, np.ndarray]
+    facts: dict
+
+    @property
+    def logits(self) -> np.ndarray:
+        """The logits, or logarithms of the probabilities."""
+        if "logits" in self.arrays:
+            return self.arrays["logits"]
+        return np.log(np.maximum(self.arrays["probabilities"], np.finfo(np.float32).tiny))
+
+
+def answers(artefact: Path, images: np.ndarray, latency: Sequence[int] = (), by_bytes: bool = False) -> Answers:
+    """Runs an artefact over pictures in a fresh process that has TensorFlow (or the artefact's own runtime) alone.
+
+    Args:
+        artefact: see `runners.open_artefact`.
+        images: uint8 `[N, H, W, 3]`.
+        latency: sizes of a batch to time.
+        by_bytes: also try `serve_bytes`, see `runners.by_bytes`.
+
+    Raises:
+        UserError: it cannot be run.
+    """
+    options = {"shape": images.shape[1:], "batch": _BATCH, "latency": list(latency), "bytes": by_bytes}
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as told:
+        output = Path(scratch) / "answers.npz"
+        # -P: no folder of this package comes before the libraries.
+        command = [sys.executable, "-P", runners.__file__, str(artefact), str(output), json.dumps(options)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, stderr=told) as process:
+            feeder = threading.Thread(target=_feed, args=(process.stdin, images))
+            feeder.start()
+            process.wait()
+            feeder.join()
+        if process.returncode:
+            told.seek(0)
+            lines = told.read().decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
+            raise UserError(f"{one_line(artefact)!r} cannot be run in a process of its own: {one_line(lines[-1], 300)}")
+        with np.load(output) as found:
+            arrays = {name: found[name] for name in runners.OUTPUTS if name in found}
+            return Answers(arrays, json.loads(str(found["facts"])))
+
+
+def probe(artefact: Path) -> dict:
+    """Returns what an artefact says of itself: `class_names`, and `size`, [height, width] or None where it takes any.
+
+    Raises:
+        UserError: it cannot be run.
+    """
+    return answers(artefact, np.zeros((0, 1, 1, 3), np.uint8)).facts
+
+
+def _feed(stream, images: np.ndarray) -> None:
+    try:
+        with stream:
+            for start in range(0, len(images), _BATCH):
+                stream.write(np.ascontiguousarray(images[start : start + _BATCH]).tobytes())
+    # The process has ended; its exit code says why.
+    except BrokenPipeError:
+        pass
+
+
+def compare(
+    found: Answers, logits: np.ndarray, tolerance: Tolerance, temperature: float = 1.0, what: str = "The exported model"
+) -> dict:
+    """Holds what an artefact said against the recorded logits of the model that was measured.
+
+    Args:
+        found: of `answers`.
+        logits: float32 `[N, C]` as recorded.
+        tolerance: what is allowed.
+        temperature: by which the artefact divides its logits.
+        what: named in messages.
+
+    Returns:
+        `n`, `max_probability_difference`, `argmax_agreement`, `differing` (pictures whose class differs and is no
+        tie), `tolerance` and `least_agreement`.
+
+    Raises:
+        UserError: the artefact is not the model that was measured.
+    """
+    got = found.arrays.get("probabilities")
+    if got is None:
+        got = softmax(found.logits / temperature, axis=1)
+    expected = softmax(logits / temperature, axis=1)
+    if got.shape != expected.shape:
+        raise UserError(f"{what} answers {list(got.shape)}, expected {list(expected.shape)}; nothing was exported.")
+    difference = float(np.abs(expected - got).max())
+    same = expected.argmax(1) == got.argmax(1)
+    # Where two classes are nearer to each other than the arithmetic is exact, either is right.
+    top = np.sort(expected, axis=1)[:, -2:]
+    tie = top[:, -1] - top[:, 0] <= 2 * (tolerance.probability or 0)
+    result = {
+        "n": len(expected),
+        "max_probability_difference": difference,
+        "argmax_agreement": float(same.mean()),
+        "differing": int((~same & ~tie).sum()),
+        "tolerance": tolerance.probability,
+        "least_agreement": tolerance.agreement,
+    }
+    close = tolerance.probability is None or difference <= tolerance.probability
+    if not (close and np.isfinite(difference) and (same | tie).mean() >= tolerance.agreement):
+        allowed = "any" if tolerance.probability is None else f"{tolerance.probability:g}"
+        raise UserError(
+            f"{what} differs from the evaluated one by up to {difference:.3g} in probability (tolerance {allowed}) and "
+            f"names the same class on {same.mean():.2%} of {len(same):,} pictures (at least {tolerance.agreement:.0%}, "
+            "ties aside); nothing was exported."
+        )
+    return result

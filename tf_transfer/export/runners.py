@@ -1,0 +1,185 @@
+"""Runs an exported artefact as whoever receives it would: by itself, and in a process of its own.
+
+A file of its own that imports nothing of this package, so that the gate can start it with neither the package nor (but
+for `.keras` files) Keras:
+
+    python -P runners.py ARTEFACT OUTPUT.npz '{"shape": [H, W, 3], "batch": 32, "latency": [1, 32]}' <raw uint8 pictures
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+# By the name of the output, what kind of answer it is; the first that an artefact has.
+OUTPUTS = ("logits", "probabilities", "features")
+# Timed calls for each size of a batch, after one that is not.
+_CALLS = 20
+
+
+class Runner:
+    """An artefact that answers pictures.
+
+    Attributes:
+        size: (height, width) of the pictures that it takes; None where it takes any.
+        class_names: in the order of its answers; empty where it has none.
+    """
+
+    size: tuple[int, int] | None = None
+    class_names: tuple[str, ...] = ()
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Maps uint8 `[N, H, W, 3]` to float32 `[N, C]` arrays by the names of `OUTPUTS`, one at least."""
+        raise TypeError(f"{type(self).__name__} answers nothing.")
+
+
+class SavedModel(Runner):
+    """A SavedModel whose `serving_default` takes pictures: ours, or any with one input and a `[N, C]` output."""
+
+    def __init__(self, path: Path):
+        import tensorflow as tf
+
+        self._tf, self.loaded = tf, tf.saved_model.load(str(path))
+        if "serving_default" not in self.loaded.signatures:
+            raise ValueError("it has no signature serving_default")
+        self._call = self.loaded.signatures["serving_default"]
+        specs = self._call.structured_input_signature[1]
+        if len(specs) != 1:
+            raise ValueError(f"serving_default takes {len(specs)} inputs ({', '.join(sorted(specs))}), expected one")
+        (self._name, self._spec), *_ = specs.items()
+        if self._spec.dtype == tf.string or self._spec.shape.rank != 4:
+            raise ValueError(f"serving_default takes {self._spec}, expected pictures [N, H, W, 3]")
+        height, width = self._spec.shape[1:3]
+        self.size = (height, width) if height and width else None
+        asset = Path(path, "assets", "class_names.txt")
+        if asset.is_file():
+            lines = asset.read_text("ascii").splitlines()
+            self.class_names = tuple(line.encode("ascii").decode("unicode_escape") for line in lines)
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Runner`; other models' one float `[N, C]` output is taken for what its values look like."""
+        found = self._call(**{self._name: self._tf.cast(images, self._spec.dtype)})
+        return named({k: v.numpy() for k, v in found.items() if v.dtype.is_floating})
+
+
+class KerasFile(Runner):
+    """A `.keras` file: pictures to logits."""
+
+    def __init__(self, path: Path):
+        import keras
+
+        # Nothing that the file brings is run: safe mode refuses Lambda layers.
+        self._model = keras.models.load_model(path, compile=False, safe_mode=True)
+        height, width = self._model.input_shape[1:3]
+        self.size = (height, width) if height and width else None
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Runner`."""
+        return named({"output": np.asarray(self._model.predict_on_batch(images))})
+
+
+RUNNERS: dict[str, type[Runner]] = {".keras": KerasFile}
+
+
+def open_artefact(path: Path) -> Runner:
+    """Opens an artefact by its ending; a folder is a SavedModel."""
+    return RUNNERS.get(path.suffix, SavedModel)(path)
+
+
+def named(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the outputs of `OUTPUTS`, or where there are none the only `[N, C]` one, under what its values look like.
+
+    Raises:
+        ValueError: there is no such output, or there are several.
+    """
+    flat = {k: v.astype(np.float32) for k, v in outputs.items() if v.ndim == 2}
+    known = {k: flat[k] for k in OUTPUTS if k in flat}
+    if known:
+        return known
+    if len(flat) != 1:
+        raise ValueError(f"expected one output [N, C], got {', '.join(sorted(outputs)) or 'none'}")
+    (values,) = flat.values()
+    sums_to_one = (values >= 0).all() and np.allclose(values.sum(1), 1, atol=1e-3)
+    return {"probabilities" if sums_to_one else "logits": values}
+
+
+def frames(stream: BinaryIO, shape: Sequence[int], batch: int) -> Iterator[np.ndarray]:
+    """Yields uint8 batches from raw bytes until they end."""
+    one = int(np.prod(shape))
+    while content := stream.read(batch * one):
+        yield np.frombuffer(content, np.uint8).reshape(-1, *shape)
+
+
+def latency(run: Callable, shape: Sequence[int], batches: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Returns the median, and the 10 and 90 % quantiles, of the seconds that a batch of each size takes."""
+    found = {}
+    for batch in batches:
+        images = np.random.default_rng(0).integers(0, 256, (batch, *shape), dtype=np.uint8)
+        run(images)
+        taken = []
+        for _ in range(_CALLS):
+            begun = time.perf_counter()
+            run(images)
+            taken.append(time.perf_counter() - begun)
+        found[str(batch)] = dict(
+            zip(("low", "value", "high"), np.quantile(taken, (0.1, 0.5, 0.9)).tolist(), strict=True)
+        )
+    return found
+
+
+def by_bytes(runner: Runner, images: np.ndarray) -> dict[str, float | str]:
+    """Gives `serve_bytes` PNG files with a junk one in their midst; compares with the pictures themselves."""
+    import tensorflow as tf
+
+    files = [tf.io.encode_png(image).numpy() for image in images]
+    files.insert(len(files) // 2, b"junk")
+    answer = {k: v.numpy() for k, v in runner.loaded.signatures["serve_bytes"](contents=tf.constant(files)).items()}
+    good = answer["status"] == b"ok"
+    expected = runner.loaded.signatures["serving_default"](images=tf.constant(images))["probabilities"].numpy()
+    alone = good.sum() == len(images) and not good[len(images) // 2] and not answer["probabilities"][~good].any()
+    difference = np.abs(answer["probabilities"][good] - expected).max() if alone else np.inf
+    return {"n": len(images), "rows_independent": bool(alone), "max_probability_difference": float(difference)}
+
+
+def main(artefact: str, output: str, options: str) -> None:
+    """Answers what comes on standard input and writes the answers, and what was measured, to a `.npz` file."""
+    asked = json.loads(options)
+    runner = open_artefact(Path(artefact))
+    batches, first = [], None
+    for images in frames(sys.stdin.buffer, asked["shape"], asked["batch"]):
+        first = images[:8] if first is None else first
+        batches.append(runner(images))
+    facts: dict = {"class_names": list(runner.class_names), "size": runner.size}
+    if asked.get("bytes") and first is not None:
+        facts["bytes"] = by_bytes(runner, first)
+    if asked.get("latency"):
+        facts["latency"] = latency(runner, asked["shape"], asked["latency"])
+    arrays = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]} if batches else {}
+    np.savez(output, facts=json.dumps(facts), **arrays)
+
+
+class _Hidden:
+    """Finds no module of the packages that the artefact has to do without."""
+
+    def __init__(self, finder, hidden: Sequence[str]):
+        self._finder, self._hidden = finder, hidden
+
+    def find_spec(self, name, path=None, target=None):
+        """See `importlib.abc.MetaPathFinder`."""
+        return None if name.partition(".")[0] in self._hidden else self._finder.find_spec(name, path, target)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    keras_too = () if Path(sys.argv[1]).suffix == ".keras" else ("keras", "tf_keras")
+    sys.meta_path[:] = [_Hidden(finder, ("tf_transfer", *keras_too)) for finder in sys.meta_path]
+    try:
+        main(*sys.argv[1:])
+    # Whatever a library raises on a damaged or foreign artefact, the gate tells it in a line.
+    except Exception as e:
+        sys.exit(f"{type(e).__name__}: {e}")

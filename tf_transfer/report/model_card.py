@@ -1,0 +1,207 @@
+"""The model card: what an exported model is, what it was measured to do, and what not to use it for.
+
+After Mitchell et al., "Model cards for model reporting", FAT* 2019. `build` collects it from the records, `markdown`
+writes it for people; the JSON beside it says the same.
+"""
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+
+from tf_transfer.errors import one_line
+from tf_transfer.report import summary
+from tf_transfer.report.formats import byte_size, count, decimal, decimal_range, percent, percent_range
+
+JSON, MARKDOWN = "model_card.json", "model_card.md"
+
+_METRICS = ("accuracy", "top5", "macro_f1", "nll", "brier", "ece")
+_SHARES = ("accuracy", "top5", "macro_f1")
+_PACKAGES = ("tf_transfer", "tensorflow", "keras", "numpy", "tensorflow-datasets")
+_LIMITS = (
+    "It names one of its classes for any picture, also for one that shows none of them.",
+    "It was measured on the pictures described above; on others, see the results under shift, where there are any.",
+    "Orientations in EXIF data are not applied.",
+)
+
+
+def build(records: Sequence[dict], config: Mapping, export: Mapping, command: str) -> dict:
+    """Collects a model card.
+
+    Args:
+        records: of the run, oldest first.
+        config: of `Config.to_dict`.
+        export: what the export phase found of the artefact.
+        command: the command line that exported it.
+
+    Returns:
+        `model`, `data`, `phases`, `metrics` (of each evaluated model, with intervals), `calibration`, `shift`,
+        `verdict`, `export`, `limits`, `license`, `versions`, `command`, `digests`.
+    """
+    held = summary.current(records)
+    data = summary.target_data(held, config["data"]["dataset"])
+    evaluated = summary.evaluations(records)
+    ends, plans = summary.by_phase(held, "phase_end"), summary.by_phase(held, "plan")
+    phases = [p for p in summary.MODELS if p in ends]
+    assessment = summary.latest(held, "assessment")
+    blocks = assessment.get("blocks", {})
+    return {
+        "model": {
+            "name": export["model"],
+            "what": summary.MODELS.get(export["model"]),
+            "backbone": config["model"]["backbone"],
+            "weights": config["model"]["weights"],
+            "precision": export["precision"],
+            "image_size": export["image_size"],
+            "classes": list(data.get("class_names", ())),
+        },
+        "data": {
+            "dataset": one_line(config["data"]["dataset"], 200),
+            "splits": dict(data.get("splits", {})),
+            "notes": {kind: len(texts) for kind, texts in data.get("notes", {}).items()},
+        },
+        "phases": {p: _phase(plans.get(p, {}), ends[p]) for p in phases},
+        "metrics": {m: _metrics(r) for m, r in evaluated.items()},
+        "calibration": export["calibration"],
+        "shift": _shift(blocks.get("shift", {}), export["model"]),
+        "verdict": assessment.get("verdict"),
+        "export": {k: export[k] for k in ("signatures", "parity", "bytes_parity", "latency", "bytes") if k in export},
+        "limits": list(_LIMITS),
+        # Nobody but the user can know them.
+        "license": {"model": None, "pretrained_weights": None, "data": None},
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "command": command,
+        "digests": {
+            "weights": export["weights"],
+            "split": data.get("split_digest"),
+            "test_pictures": export.get("pictures"),
+        },
+    }
+
+
+def _phase(plan: Mapping, end: Mapping) -> dict:
+    options = ("epochs", "optimizer", "learning_rate", "batch_size", "regularizer", "bn", "augment")
+    chosen = plan.get("plan", plan)
+    return {
+        "seconds": end.get("seconds"),
+        "validation_accuracy": end.get("validation_accuracy"),
+        "trained_parameters": plan.get("parameters", {}).get("trained"),
+        "options": {name: chosen[name] for name in options if chosen.get(name) is not None},
+    }
+
+
+def _shift(block: Mapping, model: str) -> dict:
+    """Returns the accuracy under corruptions and on shifted sets of what an assessment trained as the model was."""
+    corruptions = (block.get("corruptions") or {}).get("kinds", {}).get(model, {})
+    found = {"common corruptions": corruptions["mean"]} if "mean" in corruptions else {}
+    sets = {name: s["accuracy"].get(model) for name, s in block.get("sets", {}).items()}
+    return found | {name: value for name, value in sets.items() if value}
+
+
+def _metrics(evaluation: Mapping) -> dict:
+    found = evaluation["metrics"]
+    return {"split": evaluation["split"], "n": found["n"]} | {k: found[k] for k in _METRICS if k in found}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def markdown(card: Mapping) -> str:
+    """Returns the card as Markdown; names of classes and files cannot leave their place in it."""
+    model, data = card["model"], card["data"]
+    classes = [f"`{_plain(name)}`" for name in model["classes"][:100]]
+    more = f" and {len(model['classes']) - 100:,} more" if len(model["classes"]) > 100 else ""
+    lines = [
+        f"# {_plain(model['backbone'])} on {_plain(data['dataset'])}",
+        "",
+        f"{_plain(model['what'] or model['name'])}; began from `{_plain(model['weights'])}`, computes in "
+        f"{model['precision']} on {model['image_size']} px.",
+        "",
+        "## Classes",
+        "",
+        ", ".join(classes) + more,
+        "",
+        "## Data",
+        "",
+        f"`{_plain(data['dataset'])}`: "
+        + ", ".join(f"{count(n)} in {_plain(split)}" for split, n in data["splits"].items())
+        + ".",
+    ]
+    lines += [f"- {count(n)} {_plain(kind)}" for kind, n in data["notes"].items()]
+    lines += ["", "## Training", "", "| phase | seconds | trained parameters | options |", "|---|---|---|---|"]
+    lines += [_phase_row(name, phase) for name, phase in card["phases"].items()]
+    lines += ["", "## Measured", "", *_measured(card["metrics"]), "", *_calibration(card["calibration"])]
+    lines += _assessed(card)
+    lines += ["", "## The artefact", "", *_artefact(card["export"])]
+    lines += ["", "## Limits", "", *(f"- {text}" for text in card["limits"])]
+    lines += [
+        "",
+        "## Licence",
+        "",
+        *(f"- {k.replace('_', ' ')}: {v or 'to be filled in'}" for k, v in card["license"].items()),
+    ]
+    lines += ["", "## Where it comes from", "", "```", card["command"].replace("```", ""), "```", ""]
+    lines += [f"- {name} {version}" for name, version in card["versions"].items() if version]
+    lines += [f"- digest of {name.replace('_', ' ')}: `{value}`" for name, value in card["digests"].items() if value]
+    return "\n".join(lines) + "\n"
+
+
+def _phase_row(name: str, phase: Mapping) -> str:
+    options = ", ".join(f"{k}={_plain(v)}" for k, v in phase["options"].items())
+    return f"| {name} | {decimal(phase['seconds'], 0)} | {count(phase['trained_parameters'])} | {options} |"
+
+
+def _measured(metrics: Mapping) -> list[str]:
+    if not metrics:
+        return ["Not evaluated on a test split."]
+    lines = ["| model | split | n | " + " | ".join(_METRICS) + " |", "|---" * (3 + len(_METRICS)) + "|"]
+    for model, found in metrics.items():
+        cells = [_estimate(name, found.get(name)) for name in _METRICS]
+        lines.append(f"| {_plain(model)} | {_plain(found['split'])} | {count(found['n'])} | {' | '.join(cells)} |")
+    return [*lines, "", "With 95 % intervals, before the temperature."]
+
+
+def _estimate(name: str, estimate: Mapping | None) -> str:
+    if estimate is None:
+        return "-"
+    if name in _SHARES:
+        return f"{percent(estimate['value'])} ({percent_range(estimate)})"
+    return f"{decimal(estimate['value'])} ({decimal_range(estimate)})"
+
+
+def _calibration(found: Mapping) -> list[str]:
+    if not found["n"]:
+        return ["Probabilities are not calibrated: there were too few validation pictures."]
+    return [
+        f"Probabilities are softmax(logits / {found['temperature']:.3f}); the temperature (95 % interval "
+        f"{decimal_range(found)}) was fitted on {count(found['n'])} validation pictures."
+    ]
+
+
+def _assessed(card: Mapping) -> list[str]:
+    lines = []
+    if verdict := card["verdict"]:
+        lines += ["", "## Adaptation", "", f"{_plain(verdict['advice'])}: {_plain(verdict['rule'])}."]
+    for name, found in card["shift"].items():
+        lines += ["", f"Under shift, {_plain(name)}: {percent(found['value'])} right ({percent_range(found)})."]
+    return lines
+
+
+def _artefact(export: Mapping) -> list[str]:
+    parity = export["parity"]
+    lines = [
+        f"- {byte_size(export['bytes'])}; signatures {', '.join(export['signatures'])}",
+        f"- run by itself on {count(parity['n'])} {parity['split']} pictures it names the class that was measured on "
+        f"{percent(parity['argmax_agreement'], 2)}; probabilities differ by "
+        f"{parity['max_probability_difference']:.1g} at most",
+    ]
+    for batch, seconds in export["latency"].items():
+        lines.append(f"- {1e3 * seconds['value']:.1f} ms for a batch of {batch} on the machine that exported it")
+    return lines
+
+
+def _plain(text: object) -> str:
+    """One line that is neither HTML nor a column of a table."""
+    return one_line(text, 120).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("`", "'")

@@ -85,16 +85,19 @@ def to_array(item: object) -> np.ndarray:
 
 
 def _is_array(item: object) -> bool:
-    return hasattr(item, "__array__") or hasattr(item, "__array_interface__")
+    # Asked of the type: a Pillow image would read its file to answer.
+    held = getattr(item, "__dict__", ())
+    return any(hasattr(type(item), name) or name in held for name in ("__array__", "__array_interface__"))
 
 
 def _in_colours(image):
     """Makes colours of a Pillow image's palette, transparency or ink, as is done with a file of it."""
     mode = getattr(image, "mode", "RGB")
-    if mode in ("RGB", "L") or mode[0] in "IF":
+    # Modes I and F have more than 8 bits.
+    if mode[0] in "IF":
         return image
-    if mode not in ("RGBA", "LA", "PA") and "transparency" not in getattr(image, "info", ()):
-        return image.convert("RGB")
+    if not getattr(image, "has_transparency_data", False):
+        return image if mode in ("RGB", "L") else image.convert("RGB")
     rgba = np.asarray(image.convert("RGBA"), np.float32)
     alpha = rgba[..., 3:] / np.float32(255)
     return np.round(rgba[..., :3] * alpha + np.float32(255) * (1 - alpha)).astype(np.uint8)

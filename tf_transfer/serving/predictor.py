@@ -142,11 +142,14 @@ class Predictor:
         """Yields the (file, picture) of each batch, as `Model.predict` takes it, while later ones are prepared."""
         inputs, ahead = iter(inputs), collections.deque()
         ended = False
-        while ahead or not ended:
+        while True:
             while not ended and len(ahead) <= _AHEAD:
                 batch = list(itertools.islice(inputs, self.batch_size))
                 ended = len(batch) < self.batch_size
-                ahead.append(self._submit(batch))
+                if batch:
+                    ahead.append(self._submit(batch))
+            if not ahead:
+                return
             yield [row for part in ahead.popleft() for row in self._result(part)]
 
     def _submit(self, batch: list) -> list[concurrent.futures.Future]:

@@ -101,8 +101,8 @@ def test_predict_in_a_fresh_process_answers_all_but_the_junk(several, tmp_path):
     assert (rows[3]["label"], bool(rows[3]["error"])) == ("", True)
     pictures = np.stack([np.asarray(Image.open(s)) for s in samples[:3]])
     expected = serving.load(several[0]).predict(pictures)
-    assert [row["label"] for row in rows[:3]] == expected["label"].tolist()
-    assert np.allclose([float(row["probability"]) for row in rows[:3]], expected["probability"], atol=1e-5)
+    assert [row["label"] for row in rows[:3]] == [p.label for p in expected]
+    assert np.allclose([float(row["probability"]) for row in rows[:3]], [p.probability for p in expected], atol=1e-5)
 
 
 def test_a_finished_phase_says_so_and_other_options_are_refused(several, tmp_path, capsys):

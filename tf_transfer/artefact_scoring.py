@@ -8,7 +8,7 @@ import tensorflow as tf
 from tf_transfer.data import pixels
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import mcnemar_exact, score
-from tf_transfer.export import gate
+from tf_transfer.export import gate, runners
 from tf_transfer.report import tables
 from tf_transfer.serving import locate
 from tf_transfer.session import Session
@@ -30,7 +30,8 @@ def evaluate(session: Session) -> dict:
     Raises:
         UserError: no artefact, one that answers no classes, or other classes than those of the data set.
     """
-    path = locate(session.artefact)
+    given = Path(session.artefact).expanduser()
+    path = given if given.is_file() and given.suffix in runners.RUNNERS else locate(given)
     about = gate.probe(path)
     recorded = session.run.config() is not None
     split = session.test_data()[0] if recorded else session.test_pictures()

@@ -42,11 +42,13 @@ _COMMAND_FLAGS = {
     "dry_run": (False, "print the configuration, parameters, time and memory expected, and stop"),
     "debug": (False, "show the traceback of an error"),
     "saved_model": (None, "predict, evaluate: an exported model (default: this run's)"),
-    "images": (None, "predict: a file, a folder or a glob"),
+    "images": (None, "predict: a file, a folder, a glob or a .csv list of paths; several, separated by commas"),
+    "top": (None, "predict: name the so many likeliest classes"),
+    "watch": (None, "predict: go on with what comes into the folder, until stopped, or idle for so many seconds"),
     "runs": (None, "compare: run directories, separated by commas"),
-    "predictions": (None, "predict: the .csv or .jsonl file to write (default: in the run directory)"),
+    "predictions": (None, "predict: the .csv, .jsonl or .parquet file to write (default: in the run directory)"),
 }
-_PREDICT_FLAGS = ("saved_model", "images", "predictions")
+_PREDICT_FLAGS = ("saved_model", "images", "predictions", "top", "watch")
 _GROUPS = (
     ("Command", ("phase", "restart", "dry_run", "debug")),
     ("Data", "data"),
@@ -66,6 +68,8 @@ def _define() -> None:
     for name, (_, field) in config.option_fields().items():
         # Strings all: config.parse_option gives every bad value the same kind of message.
         flags.DEFINE_string(name, None, field.metadata["help"])
+    # Also given without a value.
+    flags.FLAGS["watch"].boolean = True
 
 
 _define()
@@ -151,8 +155,9 @@ def _dispatch(argv: Sequence[str]) -> int:
     chief = cluster.find(given.get("strategy", "auto")).chief
     # The chief speaks for all.
     console = Console() if chief else Console(Nowhere())
-    if "predict" in names and not values.images:
-        raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER or GLOB.")
+    if "predict" in names:
+        # A bad value is told now, not after hours of training.
+        _asked(given.get("run_dir"))
     idle = [f"--{n}" for n in _PREDICT_FLAGS if values[n].present and not (n == "saved_model" and "evaluate" in names)]
     if "predict" not in names and idle:
         console.note(f"{', '.join(idle)}: for --phase=predict alone, which was not asked for.")
@@ -202,16 +207,22 @@ def _compare(console: Console, names: Sequence[str], given: dict) -> int:
     return 0
 
 
+def _asked(run_dir: str | None):
+    from tf_transfer import predicting
+
+    values = flags.FLAGS
+    output = values.predictions or os.path.join(run_dir or "", "predictions.csv")
+    return predicting.Asked.parse(values.images, output, values.top, values.watch)
+
+
 def _predict(console: Console, given: dict) -> int:
     with _quiet_start():
         from tf_transfer import predicting
 
-    values = flags.FLAGS
-    run_dir = given.get("run_dir")
-    if not (values.saved_model or run_dir):
+    saved_model, run_dir = flags.FLAGS.saved_model, given.get("run_dir")
+    if not (saved_model or run_dir):
         run_dir = config.from_values(given).run_dir
-    output = values.predictions or (os.path.join(run_dir, "predictions.csv") if run_dir else "predictions.csv")
-    return 2 if predicting.predict(values.saved_model or run_dir, values.images, output, console) else 0
+    return 2 if predicting.predict(saved_model or run_dir, _asked(run_dir), console) else 0
 
 
 @contextlib.contextmanager

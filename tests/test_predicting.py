@@ -1,0 +1,435 @@
+"""Predicting files: which are meant, how answers are written, and that none is lost, doubled or cut."""
+
+import contextlib
+import csv
+import functools
+import importlib.util
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tools
+from PIL import Image
+from pyarrow import parquet
+
+from tf_transfer import interrupts, predicting
+from tf_transfer.console import Console
+from tf_transfer.errors import UserError
+from tf_transfer.predicting import finding, forms, phase
+from tf_transfer.predicting.part import Part
+from tf_transfer.serving import Prediction, Predictor
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tools.tiny_run(tmp_path_factory)
+
+
+JUNK = range(7, 1200, 50)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A folder of 1,200 names of 40 pictures; every fiftieth is junk."""
+    base = tmp_path_factory.mktemp("many")
+    random = np.random.default_rng(0)
+    for i in range(40):
+        Image.fromarray(random.integers(0, 256, (20 + i, 30, 3), dtype=np.uint8)).save(base / f"{i}.png")
+    (base / "junk").write_bytes(b"junk")
+    (base / "in").mkdir()
+    for i in range(1200):
+        os.link(base / ("junk" if i in JUNK else f"{i % 40}.png"), base / "in" / f"{i:04d}.png")
+    return base
+
+
+@functools.cache
+def loaded(run, top=None):
+    """A predictor that is loaded once for all tests."""
+    return Predictor(run, top=top)
+
+
+def ask(run, folder, *, images="in", output="out.csv", top=None, watch=None):
+    """Predicts; returns how many were bad, and what was said."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(phase, "Predictor", lambda path, top=None: contextlib.nullcontext(loaded(path, top)))
+        bad = predicting.predict(run, predicting.Asked.parse(images, output, top, watch), Console(said))
+    return bad, said.getvalue()
+
+
+def read(file):
+    return list(csv.DictReader(file.read_text("utf-8").splitlines()))
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+# --- which files
+
+
+def test_find_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.JPG", "a/b/2.png", "a/3.txt", "4.jpeg", "odd[1].bmp", "x,y/5.gif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = finding.find_images
+    assert found("a") == ["a/1.JPG", "a/b/2.png"]
+    assert found("a/3.txt") == ["a/3.txt"]
+    assert found("**/*") == ["4.jpeg", "a/1.JPG", "a/b/2.png", "odd[1].bmp", "x,y/5.gif"]
+    assert found("odd[1].bmp") == ["odd[1].bmp"]
+    assert found("4.jpeg, a/b,odd*") == ["4.jpeg", "a/b/2.png", "odd[1].bmp"]
+    # A comma in a name is no separator where the name is there.
+    assert found("x,y") == ["x,y/5.gif"] and found("x,y/*") == ["x,y/5.gif"]
+    for text, nothing in (("b", "b"), ("a/*.gif", "a/*.gif"), ("a/b/*.txt", "a/b/*.txt"), ("a,nix", "nix"), (",", ",")):
+        with pytest.raises(UserError, match=re.escape(f"--images={nothing!r}: no picture found")):
+            found(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("label,Path\nx,a/1.png\ny,/b.png\n", ["lists/a/1.png", "/b.png"]),
+        ("\ufefffile;\n", None),
+        ('\ufefffile,n\n"a,b.png",1\n\n../c.png,2\n', ["lists/a,b.png", "lists/../c.png"]),
+        ("a.png\n\nb.png\na.png\n", ["lists/a.png", "lists/b.png", "lists/a.png"]),
+        ("a.png,1\nb.png,2\n", r"expected a column path or file, or one path a line; the first line has 'a.png, 1'"),
+        ("n,path\n1,a.png\n2\n", r"no path in row 3"),
+        ("path\n", "no picture found"),
+        ("", "no picture found"),
+    ],
+)
+def test_a_list_of_files(tmp_path, monkeypatch, content, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/l.csv").write_text(content, "utf-8")
+    if expected is None:
+        expected = ["lists/file;"]
+    if isinstance(expected, list):
+        assert finding.find_images("lists/l.csv") == expected
+    else:
+        with pytest.raises(UserError, match=rf"^--images='lists/l.csv'(:|) {expected}"):
+            finding.find_images("lists/l.csv")
+
+
+def test_arrivals_are_told_once_when_they_have_stopped_growing(tmp_path):
+    (tmp_path / "old.png").write_bytes(b"1")
+    (tmp_path / "known.png").write_bytes(b"1")
+    arrivals = finding.Arrivals(str(tmp_path), {str(tmp_path / "known.png")})
+    assert arrivals.look() == [] and arrivals.waiting
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/new.jpg").write_bytes(b"1")
+    (tmp_path / "note.txt").write_bytes(b"1")
+    assert arrivals.look() == [str(tmp_path / "old.png")]
+    (tmp_path / "deep/new.jpg").write_bytes(b"12")
+    assert arrivals.look() == [] and arrivals.waiting
+    assert arrivals.look() == [str(tmp_path / "deep/new.jpg")]
+    assert arrivals.look() == [] and not arrivals.waiting
+    with pytest.raises(UserError, match="--watch looks into a folder; there is none of this name"):
+        finding.Arrivals(str(tmp_path / "old.png"))
+
+
+# --- the forms
+
+MADE = [
+    Prediction('a,"b".png', "x\ny", 0.75, {"x\ny": 0.75, "ü": 0.25}),
+    Prediction("caf\udce9.png", "ü", 0.625, {"ü": 0.625, "x\ny": 0.375}),
+    Prediction("c.png", "", 0.0, {}, "damaged"),
+]
+
+
+def written(write, made, top=None):
+    stream = io.BytesIO()
+    write(made, stream, top)
+    return stream.getvalue()
+
+
+def test_csv():
+    rows = list(csv.reader(io.StringIO(written(forms.write_csv, MADE).decode(), newline="")))
+    assert rows == [
+        ["file", "label", "probability", "error"],
+        ['a,"b".png', "x\ny", "0.750000", ""],
+        ["caf\\udce9.png", "ü", "0.625000", ""],
+        ["c.png", "", "0.000000", "damaged"],
+    ]
+    rows = list(csv.reader(io.StringIO(written(forms.write_csv, MADE, 2).decode(), newline="")))
+    assert rows[0] == ["file", "label_1", "probability_1", "label_2", "probability_2", "error"]
+    assert rows[2] == ["caf\\udce9.png", "ü", "0.625000", "x\ny", "0.375000", ""]
+    assert rows[3] == ["c.png", "", "0.000000", "", "0.000000", "damaged"]
+
+
+def test_jsonl():
+    lines = written(forms.write_jsonl, MADE).decode().splitlines()
+    assert [json.loads(line) for line in lines] == [p.__dict__ for p in MADE]
+    lines = [json.loads(line) for line in written(forms.write_jsonl, MADE, 2).splitlines()]
+    assert lines[1]["top"] == [{"label": "ü", "probability": 0.625}, {"label": "x\ny", "probability": 0.375}]
+    assert lines[2] == {"file": "c.png", "label": "", "probability": 0.0, "error": "damaged", "top": []}
+
+
+@pytest.mark.parametrize("top", [None, 2])
+def test_parquet_is_the_table_of_the_csv(top):
+    table = parquet.read_table(io.BytesIO(written(forms.write_parquet, MADE, top)))
+    rows = list(csv.reader(io.StringIO(written(forms.write_csv, MADE, top).decode(), newline="")))
+    assert table.column_names == rows[0]
+    told = [[f"{v:.6f}" if isinstance(v, float) else v for v in row.values()] for row in table.to_pylist()]
+    assert told == rows[1:]
+    assert parquet.read_table(io.BytesIO(written(forms.write_parquet, [], top))).column_names == rows[0]
+
+
+@pytest.mark.parametrize("ending", forms.FORMS)
+def test_no_form_holds_all_predictions(tmp_path, ending):
+    made = (Prediction(f"{i:060d}.png", "x", 0.5, {"x": 0.5}) for i in range(60_000))
+    with (tmp_path / "out").open("wb") as stream:
+        forms.FORMS[ending](MADE[:1], io.BytesIO(), None)
+        tracemalloc.start()
+        forms.FORMS[ending](made, stream, None)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (tmp_path / "out").stat().st_size > 300_000 and peak < 15e6
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"images": None}, "--phase=predict: say which pictures with --images="),
+        ({"output": "a.txt"}, "--predictions='a.txt': expected a name that ends in .csv, .jsonl, .parquet"),
+        ({"output": "d.csv"}, "--predictions='d.csv' is a folder"),
+        ({"top": "0"}, "--top=0: expected a whole number from 1 up"),
+        ({"top": "1.5"}, "--top=1.5: expected"),
+        ({"watch": "soon"}, "--watch=soon: expected seconds above 0, or no value"),
+        ({"watch": "nan"}, "--watch=nan: expected"),
+        ({"watch": "-1"}, "--watch=-1: expected"),
+    ],
+)
+def test_bad_values(tmp_path, monkeypatch, given, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(UserError, match=re.escape(told)):
+        predicting.Asked.parse(**({"images": "in", "output": "out.csv", "top": None, "watch": None} | given))
+
+
+def test_parquet_without_its_package(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pyarrow" else find(name))
+    with pytest.raises(UserError, match=r"Parquet needs pyarrow; pip install pyarrow, or name a \.csv"):
+        predicting.Asked.parse("in", "out.parquet", None, None)
+
+
+# --- the phase
+
+
+def test_answers_are_those_of_the_predictor_and_bad_files_are_named(run, many):
+    bad, said = ask(run, many, output="all.jsonl")
+    lines = [json.loads(line) for line in (many / "all.jsonl").read_text().splitlines()]
+    assert [line["file"] for line in lines] == [f"in/{i:04d}.png" for i in range(1200)]
+    assert [i for i, line in enumerate(lines) if line["error"]] == [*JUNK] and bad == 24
+    for at in (1, 40, 1199):
+        (expected,) = loaded(run).predict(many / "in" / f"{at:04d}.png")
+        assert lines[at]["label"] == expected.label
+        assert list(lines[at]["probabilities"].values()) == pytest.approx(list(expected.probabilities.values()))
+    said = said.splitlines()
+    assert said[20] == "... and 1,156 more"
+    assert [line.split()[0] for line in said[21:41]] == [f"in/{i:04d}.png" for i in JUNK[:20]]
+    assert all(line.endswith("  not read: no JPEG, PNG, GIF, BMP or WebP picture") for line in said[21:41])
+    assert said[41:] == [
+        "... and 4 more that were not read; all.jsonl names them all",
+        "predict  1,176 predicted, 24 not read; all in all.jsonl",
+    ]
+    assert not [name for name in names(many) if name.startswith(".")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run, many):
+    """The output of each form, made in one go."""
+    made = {}
+    for ending, top in ((".csv", None), (".jsonl", "3"), (".parquet", None)):
+        ask(run, many, output=f"whole{ending}", top=top)
+        made[ending] = top, (many / f"whole{ending}").read_bytes()
+    return made
+
+
+@pytest.mark.parametrize("ending", forms.FORMS)
+def test_interrupted_it_goes_on(run, many, undisturbed, monkeypatch, ending):
+    top, expected = undisturbed[ending]
+    output = many / f"broken{ending}"
+    output.write_text("what was there before")
+    predict, asked = Predictor.stream, []
+
+    def stream(self, files):
+        for at, p in enumerate(predict(self, files)):
+            if at == stop:
+                raise interrupts.Stopped(signal.SIGTERM)
+            asked.append(p.file)
+            yield p
+
+    monkeypatch.setattr(Predictor, "stream", stream)
+    for stop in (500, 400):  # noqa: B007
+        with pytest.raises(interrupts.Stopped):
+            ask(run, many, output=output.name, top=top)
+        assert output.read_text() == "what was there before"
+        # As if the power had failed in the midst of a line.
+        with (many / f".broken{ending}.part").open("ab") as part:
+            part.write(b'[["in/0999.png", "3", 0.5, {"')
+    stop = None
+    _, said = ask(run, many, output=output.name, top=top)
+    assert f"going on: {480 + 384} of 1,200 are answered already" in said
+    assert output.read_bytes() == expected
+    # No more than the batch under way was asked for twice.
+    assert len(asked) == 1200 + 500 % 32 + 400 % 32
+    assert not [name for name in names(many) if name.startswith(".")]
+
+
+def test_killed_in_the_midst_it_goes_on(run, many, undisturbed):
+    top, expected = undisturbed[".jsonl"]
+    command = [sys.executable, tools.ROOT / "run.py", "--phase=predict", f"--saved_model={run}", "--images=in"]
+    command += [f"--top={top}", "--predictions=killed.jsonl"]
+    part, sizes = many / ".killed.jsonl.part", []
+    for lines in (3, 20):
+        with subprocess.Popen(command, cwd=many, stdout=subprocess.DEVNULL) as running:
+            while running.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") >= lines):
+                time.sleep(0.001)
+            running.kill()
+        assert running.returncode == -signal.SIGKILL, "it was done before it was killed"
+        assert not (many / "killed.jsonl").exists()
+        sizes.append(part.stat().st_size)
+    assert sizes[0] < sizes[1]
+    done = subprocess.run(command, cwd=many, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert re.match(r"predict  going on: \d+ of 1,200 are answered already\n", done.stdout)
+    assert (many / "killed.jsonl").read_bytes() == expected
+    assert not part.exists()
+
+
+def test_other_work_begins_anew_and_says_so(run, many, monkeypatch, tmp_path):
+    few = many / "in/000*.png"
+    stream = Predictor.stream
+
+    def broken(self, files):
+        yield from list(stream(self, files))
+        raise interrupts.Stopped(signal.SIGINT)
+
+    def interrupt(**options):
+        with monkeypatch.context() as patch, pytest.raises(interrupts.Stopped):
+            patch.setattr(Predictor, "stream", broken)
+            ask(run, tmp_path, **{"images": str(few), "output": "o.csv"} | options)
+
+    interrupt()
+    for options, key in (({"top": "2"}, "--top"), ({"images": str(many / "in/0*.png")}, "--images")):
+        _, said = ask(run, tmp_path, **{"images": str(few), "output": "o.csv"} | options)
+        assert f"note  o.csv: an earlier command that did not finish had another {key}; its answers are dropped" in said
+        assert "going on" not in said
+        interrupt()
+    other = tmp_path / "other"
+    (tmp_path / ".o.csv.part").write_bytes(
+        (tmp_path / ".o.csv.part")
+        .read_bytes()
+        .replace(b'{"work": {"--saved_model": ["', b'{"work": {"--saved_model": ["0')
+    )
+    assert "had another --saved_model; its answers" in ask(run, tmp_path, images=str(few), output="o.csv")[1]
+    # What is no such file at all is written over.
+    (tmp_path / ".o.csv.part").write_bytes(b"\0\xff junk\n")
+    assert "note" not in ask(run, tmp_path, images=str(few), output="o.csv")[1]
+    assert len((tmp_path / "o.csv").read_text().splitlines()) == 11 and not other.exists()
+
+
+def test_files_that_come_or_are_named_twice_between_two_commands(run, many, monkeypatch, tmp_path):
+    """Answered once for each time that they are named; what was answered stays answered."""
+    (tmp_path / "in").mkdir()
+    for i in range(40):
+        os.link(many / "1.png", tmp_path / "in" / f"b{i:02d}.png")
+    listed = tmp_path / "l.csv"
+    listed.write_text("path\nin/b00.png\nin/b00.png\n" + "".join(f"in/b{i:02d}.png\n" for i in range(40)))
+    stream, asked = Predictor.stream, []
+
+    def broken(self, files):
+        for p in list(stream(self, files))[:limit]:
+            asked.append(p.file)
+            yield p
+        if limit:
+            raise interrupts.Stopped(signal.SIGINT)
+
+    monkeypatch.setattr(Predictor, "stream", broken)
+    limit = 32
+    with pytest.raises(interrupts.Stopped):
+        ask(run, tmp_path, images="l.csv")
+    listed.write_text("path\nin/a.png\n" + listed.read_text().partition("\n")[2])
+    limit = None
+    bad, _ = ask(run, tmp_path, images="l.csv")
+    rows = read(tmp_path / "out.csv")
+    assert len(rows) == len(asked) == 43 and bad == 1
+    assert sorted(row["file"] for row in rows) == sorted(
+        ["in/a.png", "in/b00.png", "in/b00.png"] + [f"in/b{i:02d}.png" for i in range(40)]
+    )
+
+
+def test_two_commands_do_not_write_one_output(tmp_path):
+    with Part(tmp_path / "o.csv", {}, False) as first:
+        with pytest.raises(UserError, match=r"--predictions='[^']*o.csv' is being written by another process"):
+            Part(tmp_path / "o.csv", {}, False)
+        first.append(MADE)
+        assert list(first) == [Prediction(p.file, p.label, p.probability, {}, p.error) for p in MADE]
+    with Part(tmp_path / "o.csv", {}, False) as second:
+        assert second.count == 3
+        second.close(finished=True)
+    assert names(tmp_path) == []
+
+
+def test_an_output_that_cannot_be_written(run, many, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--predictions='[^']*o.csv' cannot be written: (File exists|Not a directory)"):
+        ask(run, many, output=str(tmp_path / "file/o.csv"))
+
+
+# --- a folder that is being filled
+
+
+def test_watching_until_nothing_comes(run, many, tmp_path, monkeypatch):
+    monkeypatch.setattr(phase, "_PAUSE", 0.05)
+    (tmp_path / "in").mkdir()
+    content = (many / "1.png").read_bytes()
+
+    def fill():
+        with (tmp_path / "in/slow.png").open("wb", buffering=0) as slow:
+            for at in range(0, len(content), 300):
+                slow.write(content[at : at + 300])
+                (tmp_path / "in" / f"{at}.png").write_bytes(content)
+                time.sleep(0.03)
+
+    filling = threading.Thread(target=fill)
+    filling.start()
+    bad, said = ask(run, tmp_path, watch="1")
+    filling.join()
+    rows = read(tmp_path / "out.csv")
+    assert bad == 0 and sorted(Path(row["file"]).name for row in rows) == names(tmp_path / "in")
+    assert len({(row["label"], row["probability"]) for row in rows}) == 1
+    assert "watching in, until nothing has come for 1 s" in said and names(tmp_path) == ["in", "out.csv"]
+
+
+def test_a_signal_ends_watching_with_all_that_is_answered_written(run, many, tmp_path):
+    (tmp_path / "in").mkdir()
+    command = [sys.executable, tools.ROOT / "run.py", "--phase=predict", f"--run_dir={run}", "--images=in"]
+    command += ["--watch", "--predictions=out.csv"]
+    expected = []
+    for name, number in (("a", signal.SIGTERM), ("b", signal.SIGINT)):
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as running:
+            for i in range(3):
+                os.link(many / f"{i}.png", tmp_path / f"in/{name}{i}.png")
+                expected.append(f"in/{name}{i}.png")
+            said = [next(line for line in running.stdout if "answered, the last" in line)]
+            running.send_signal(number)
+            said += running.stdout.readlines()
+        assert running.returncode == 0
+        assert said[-1] == "predict  stopped watching; the same command goes on with what comes next\n"
+        rows = read(tmp_path / "out.csv")
+        assert [row["file"] for row in rows] == expected and all(row["label"] for row in rows)

@@ -1,0 +1,114 @@
+"""Which pictures `--images` means, and which have newly come into a folder."""
+
+import csv
+import glob
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from tf_transfer.errors import UserError, one_line
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+_COLUMNS = ("path", "file")
+
+
+def find_images(text: str) -> list[str]:
+    """Returns the pictures that a file, a folder (searched whole), a glob or a .csv list means.
+
+    Those of a list come in its order, others sorted. Several are separated by commas, as long as the whole text
+    is not the name of something itself.
+
+    Raises:
+        UserError: there are none.
+    """
+    if files := _find(text):
+        return files
+    found = []
+    for part in list(filter(None, map(str.strip, text.split(",")))) or [text]:
+        files = _find(part)
+        if not files:
+            raise UserError(
+                f"--images={one_line(part)!r}: no picture found; expected a file, a folder, a glob of "
+                f"{', '.join(IMAGE_ENDINGS)} files, or a .csv list of them."
+            )
+        found += files
+    return found
+
+
+def _find(text: str) -> list[str]:
+    path = os.path.expanduser(text)
+    if os.path.isfile(path):
+        return _listed(Path(path)) if path.lower().endswith(".csv") else [str(Path(path))]
+    if os.path.isdir(path):
+        return sorted(_in_folder(path))
+    found = glob.glob(path, recursive=True)
+    return sorted(str(Path(f)) for f in found if f.lower().endswith(IMAGE_ENDINGS) and os.path.isfile(f))
+
+
+def _in_folder(folder: str) -> Iterator[str]:
+    for place, _, names in os.walk(Path(folder)):
+        yield from (os.path.join(place, name) for name in names if name.lower().endswith(IMAGE_ENDINGS))
+
+
+def _listed(path: Path) -> list[str]:
+    """Reads a list: the column `path` or `file` of a table, or one path a line; relative ones begin at its folder."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+            rows = [(number, row) for number, row in enumerate(csv.reader(stream), 1) if any(map(str.strip, row))]
+    except (OSError, csv.Error) as e:
+        raise UserError(f"--images={one_line(path)!r} cannot be read: {one_line(e)}.") from e
+    head = [cell.strip().lower() for cell in rows[0][1]] if rows else []
+    column = next((head.index(name) for name in _COLUMNS if name in head), None)
+    if column is not None:
+        rows = rows[1:]
+    elif all(len(row) == 1 for _, row in rows):
+        column = 0
+    else:
+        raise UserError(
+            f"--images={one_line(path)!r}: expected a column {' or '.join(_COLUMNS)}, or one path a line; the first "
+            f"line has {one_line(', '.join(head))!r}."
+        )
+    for number, row in rows:
+        if len(row) <= column or not row[column].strip():
+            raise UserError(f"--images={one_line(path)!r}: no path in row {number}.")
+    return [str(path.parent / os.path.expanduser(row[column])) for _, row in rows]
+
+
+class Arrivals:
+    """The pictures that come into a folder, each once, when its size has stopped changing.
+
+    Args:
+        folder: searched whole.
+        known: files that are not to be told.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+
+    def __init__(self, folder: str, known: Collection[str] = ()):
+        self._folder = os.path.expanduser(folder)
+        if not os.path.isdir(self._folder):
+            raise UserError(f"--images={one_line(folder)!r}: --watch looks into a folder; there is none of this name.")
+        self._known = set(known)
+        self._waiting: dict[str, tuple[int, int]] = {}
+
+    def look(self) -> list[str]:
+        """Returns the files, sorted, that are as they were at the last look, and that no look has returned yet."""
+        states = {file: _state(file) for file in _in_folder(self._folder) if file not in self._known}
+        settled = sorted(file for file, state in states.items() if state and self._waiting.get(file) == state)
+        self._known.update(settled)
+        self._waiting = {file: state for file, state in states.items() if state and file not in self._known}
+        return settled
+
+    @property
+    def waiting(self) -> bool:
+        """Whether some files are still being written, or have been seen once only."""
+        return bool(self._waiting)
+
+
+def _state(file: str) -> tuple[int, int] | None:
+    try:
+        state = os.stat(file)
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns

@@ -1,0 +1,150 @@
+"""Answers as they come, in a file beside the output that outlives a kill.
+
+The first line says what they are answers of; each further one is a batch, a JSON list. A batch is there whole or not at
+all, so that the one that was under way is asked for again as it was: the numbers of a row can depend, in their last
+bit, on how many are asked together.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.serving import Prediction
+
+# Seconds between two waits for the disk.
+_SYNC = 5.0
+
+
+class Part:
+    """The answers so far. Opened, it holds what an earlier command left of the same work, or nothing.
+
+    Args:
+        output: the file that the answers are for; `.NAME.part` stands beside it.
+        work: what determines the answers, of JSON values.
+        full: keep the probabilities of a prediction, not only its answer.
+
+    Attributes:
+        count: answers in it.
+        differs: the keys of `work` in which an earlier command's was another: its answers are dropped.
+
+    Raises:
+        UserError: it cannot be written, or another process is writing it.
+    """
+
+    def __init__(self, output: Path, work: Mapping, full: bool):
+        self._path, self._full = output.with_name(f".{output.name}.part"), full
+        self.count, self.differs = 0, ()
+        self._file = -1
+        with self._writing():
+            output.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._locked()
+            self._size = self._kept(work)
+            os.ftruncate(self._file, self._size)
+            if not self._size:
+                self._write(json.dumps({"work": work}))
+        self._synced = time.monotonic()
+
+    def append(self, batch: Sequence[Prediction]) -> None:
+        """Adds the answers of one batch; waits for the disk every few seconds."""
+        rows = [[p.file, p.label, p.probability, p.probabilities if self._full else {}, p.error] for p in batch]
+        with self._writing():
+            self._write(json.dumps(rows))
+            self.count += len(batch)
+            if time.monotonic() - self._synced > _SYNC:
+                os.fsync(self._file)
+                self._synced = time.monotonic()
+
+    def __iter__(self) -> Iterator[Prediction]:
+        """Yields all answers, from the disk; what an interrupted `append` has left is none."""
+        with self._path.open("rb") as stream:
+            at = len(stream.readline())
+            while at < self._size:
+                line = stream.readline()
+                at += len(line)
+                for row in json.loads(line):
+                    yield Prediction(*row)
+
+    def close(self, finished: bool = False) -> None:
+        """Lets go of the file; takes it away where its answers are in the output."""
+        if self._file < 0:
+            return
+        if finished:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+        os.close(self._file)
+        self._file = -1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def _kept(self, work: Mapping) -> int:
+        """Returns how many bytes of the file are whole batches of the same work."""
+        with self._path.open("rb") as stream:
+            head = _parsed(stream.readline())
+            if not isinstance(head, dict) or not isinstance(head.get("work"), dict):
+                return 0
+            if head["work"] != work:
+                keys = {*work, *head["work"]}
+                self.differs = tuple(sorted(k for k in keys if head["work"].get(k) != work.get(k)))
+                return 0
+            kept = stream.tell()
+            while isinstance(rows := _parsed(stream.readline()), list):
+                kept = stream.tell()
+                self.count += len(rows)
+            return kept
+
+    def _write(self, line: str) -> None:
+        content = memoryview(line.encode() + b"\n")
+        os.lseek(self._file, self._size, os.SEEK_SET)
+        written = 0
+        while written < len(content):
+            written += os.write(self._file, content[written:])
+        # Last: an answer counts when it stands there whole.
+        self._size += written
+
+    def _locked(self) -> int:
+        while True:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            # A file system without locks cannot be asked.
+            with contextlib.suppress(OSError):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as e:
+                    os.close(file)
+                    raise UserError(
+                        f"--predictions={one_line(self._output())!r} is being written by another process; wait for it, "
+                        "or name another file."
+                    ) from e
+            # The one who held it may have taken the file away between the two calls.
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(self._path).st_ino == os.fstat(file).st_ino:
+                    return file
+            os.close(file)
+
+    def _output(self) -> Path:
+        return self._path.with_name(self._path.name.removeprefix(".").removesuffix(".part"))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as e:
+            raise UserError(f"--predictions={one_line(self._output())!r} cannot be written: {e.strerror}.") from e
+
+
+def _parsed(line: bytes):
+    """Returns the value of a whole line; None of one that was cut."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

@@ -1,0 +1,221 @@
+"""Predicts files in batches, keeps each batch at once, and writes the output when all are answered."""
+
+import collections
+import contextlib
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tf_transfer import atomic
+from tf_transfer.console import Console
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.predicting import forms
+from tf_transfer.predicting.finding import Arrivals, find_images
+from tf_transfer.predicting.part import Part
+from tf_transfer.serving import Prediction, Predictor
+
+_SHOWN = 20
+# Seconds between two looks into a folder that is being filled.
+_PAUSE = 1.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to predict.
+
+    Attributes:
+        images: files, a folder, a glob, a .csv list, see `finding.find_images`; with `watch`, a folder.
+        output: a .csv, .jsonl or .parquet file to write.
+        top: how many classes to name; None for the first, and in .jsonl for all.
+        watch: go on with what comes into the folder, until nothing has for so many seconds; None: with what is there.
+    """
+
+    images: str
+    output: Path
+    top: int | None = None
+    watch: float | None = None
+
+    @classmethod
+    def parse(cls, images: str | None, output: str, top: str | None, watch: str | None) -> "Asked":
+        """Makes it of the flags.
+
+        Raises:
+            UserError: a value is none.
+        """
+        if not images:
+            raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER, GLOB or LIST.csv.")
+        if top is not None and not (top.isdecimal() and int(top) > 0):
+            raise UserError(f"--top={one_line(top)}: expected a whole number from 1 up.")
+        made = cls(images, Path(output).expanduser(), None if top is None else int(top), _seconds(watch))
+        forms.check(made.output)
+        if made.output.is_dir():
+            raise UserError(f"--predictions={one_line(output)!r} is a folder; expected a file to write.")
+        return made
+
+
+def _seconds(watch: str | None) -> float | None:
+    # A flag without a value is `true`, and with a `no` before it `false`.
+    known = {None: None, "false": None, "true": math.inf}
+    if watch in known:
+        return known[watch]
+    try:
+        seconds = float(watch)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise UserError(f"--watch={one_line(watch)}: expected seconds above 0, or no value to watch until stopped.")
+    return seconds
+
+
+def predict(saved_model: str, asked: Asked, console: Console) -> int:
+    """Predicts files with an exported model, tells of the first and of the bad ones, and writes all.
+
+    Killed at any instant, it goes on at the same call; the output takes its place when it is complete.
+
+    Args:
+        saved_model: see `serving.load`.
+        asked: what to predict.
+        console: where to speak.
+
+    Returns:
+        How many files could not be read.
+
+    Raises:
+        UserError: no model, no pictures, or an output that cannot be written.
+    """
+    files = find_images(asked.images) if asked.watch is None else []
+    with Predictor(saved_model, top=asked.top) as predictor:
+        if asked.top and asked.top > (count := len(predictor.class_names)):
+            console.note(f"--top={asked.top}: the model knows {count} classes; all are named.")
+        top = asked.top and min(asked.top, count)
+        write = forms.FORMS[asked.output.suffix.lower()]
+        full = top is not None or write is forms.write_jsonl
+        with Part(asked.output, _work(asked, top, predictor), full) as part:
+            _tell_start(asked, part, len(files), console)
+            ended = True
+            if asked.watch is None:
+                _all(files, predictor, part, console)
+            else:
+                ended = _watch(asked, predictor, part, console)
+            summary = _Summary()
+            _write(asked.output, lambda stream: write(summary.of(part), stream, top))
+            # What a signal ended is gone on with from there.
+            part.close(finished=ended)
+    summary.tell(asked.output, console)
+    if not ended:
+        console.line("predict  stopped watching; the same command goes on with what comes next")
+    return summary.bad
+
+
+def _work(asked: Asked, top: int | None, predictor: Predictor) -> dict:
+    """Returns what determines the answers; relative paths begin at the working folder."""
+    state = [predictor.path / "saved_model.pb", *sorted(predictor.path.glob("variables/*"))]
+    model = [atomic.digest(file)[:32] for file in state]
+    return {"--saved_model": model, "--images": asked.images, "--top": top, "working folder": os.getcwd()}
+
+
+def _tell_start(asked: Asked, part: Part, count: int, console: Console) -> None:
+    if part.differs:
+        console.note(
+            f"{one_line(asked.output)}: an earlier command that did not finish had another {', '.join(part.differs)}; "
+            "its answers are dropped, all begins anew."
+        )
+    elif part.count:
+        of = f" of {count:,}" if asked.watch is None else ""
+        console.line(f"predict  going on: {part.count:,}{of} are answered already")
+
+
+def _all(files: list[str], predictor: Predictor, part: Part, console: Console) -> None:
+    """Answers the files that the part has no answer of."""
+    answered = collections.Counter(p.file for p in part)
+    rest = []
+    for file in files:
+        if answered[file] > 0:
+            answered[file] -= 1
+        else:
+            rest.append(file)
+    show, total = console.bar("predict"), part.count + len(rest)
+    if rest:
+        show(part.count, total)
+    for batch in _batches(predictor.stream(rest), predictor.batch_size):
+        part.append(batch)
+        show(part.count, total)
+
+
+def _watch(asked: Asked, predictor: Predictor, part: Part, console: Console) -> bool:
+    """Answers what comes into a folder; returns whether the limit ended it, and not a signal."""
+    arrivals = Arrivals(asked.images, {p.file for p in part})
+    until = "" if math.isinf(asked.watch) else f", until nothing has come for {asked.watch:g} s"
+    console.line(
+        f"predict  watching {one_line(asked.images)}{until}; Ctrl-C ends it, with all that is answered written"
+    )
+    last = time.monotonic()
+    try:
+        while arrivals.waiting or time.monotonic() - last < asked.watch:
+            if files := arrivals.look():
+                for batch in _batches(predictor.stream(files), predictor.batch_size):
+                    part.append(batch)
+                console.line(f"predict  {part.count:,} answered, the last {one_line(files[-1], 100)}")
+            if files or arrivals.waiting:
+                last = time.monotonic()
+            time.sleep(_PAUSE)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _batches(predictions: Iterator[Prediction], size: int) -> Iterator[list[Prediction]]:
+    while batch := list(itertools.islice(predictions, size)):
+        yield batch
+
+
+class _Summary:
+    """Counts predictions as they pass, and keeps the first, and the first bad ones."""
+
+    def __init__(self):
+        self.good = self.bad = 0
+        self._first: list[Prediction] = []
+        self._first_bad: list[Prediction] = []
+
+    def of(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """Yields what passes."""
+        for p in predictions:
+            self.bad += bool(p.error)
+            self.good += not p.error
+            kept = self._first_bad if p.error else self._first
+            if len(kept) < _SHOWN:
+                kept.append(p)
+            yield p
+
+    def tell(self, output: Path, console: Console) -> None:
+        """Prints the first answers, the first bad files, and how many there are."""
+        for p in self._first:
+            console.line(f"{one_line(p.file, 100)}  {one_line(p.label, 60)}  {p.probability:.4f}")
+        if self.good > _SHOWN:
+            console.line(f"... and {self.good - _SHOWN:,} more")
+        for p in self._first_bad:
+            console.line(f"{one_line(p.file, 100)}  not read: {one_line(p.error, 100)}")
+        if self.bad > _SHOWN:
+            console.line(f"... and {self.bad - _SHOWN:,} more that were not read; {one_line(output)} names them all")
+        console.line(f"predict  {self.good:,} predicted, {self.bad:,} not read; all in {one_line(output)}")
+
+
+def _write(output: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Writes a file that takes the place of `output` at the end."""
+    new = output.with_name(f".{output.name}.new")
+    try:
+        with new.open("wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(new, output)
+    except OSError as e:
+        raise UserError(f"--predictions={one_line(output)!r} cannot be written: {e.strerror or one_line(e)}.") from e
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink()

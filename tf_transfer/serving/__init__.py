@@ -1,0 +1,13 @@
+"""Load an exported SavedModel and predict; needs TensorFlow alone.
+
+from tf_transfer import serving
+with serving.Predictor("runs/flowers/saved_model/1", top=3) as predictor:
+    predictor.predict(["rose.jpg", array, content])   # [Prediction(file="rose.jpg", label="rose", ...), ...]
+    for prediction in predictor.stream(paths):        # however many: decoded ahead, memory bounded
+        ...
+"""
+
+from tf_transfer.serving.model import locate
+from tf_transfer.serving.predictor import Prediction, Predictor, load
+
+__all__ = ["Prediction", "Predictor", "load", "locate"]

@@ -105,7 +105,12 @@ def _feed(stream, images: np.ndarray) -> None:
 
 
 def compare(
-    found: Answers, logits: np.ndarray, tolerance: Tolerance, temperature: float = 1.0, what: str = "The exported model"
+    found: Answers,
+    logits: np.ndarray,
+    tolerance: Tolerance,
+    temperature: float = 1.0,
+    what: str = "The exported model",
+    end: str = "nothing was exported",
 ) -> dict:
     """Holds what an artefact said against the recorded logits of the model that was measured.
 
@@ -115,6 +120,7 @@ def compare(
         tolerance: what is allowed.
         temperature: by which the artefact divides its logits.
         what: named in messages.
+        end: of the messages, what follows from it.
 
     Returns:
         `n`, `max_probability_difference`, `argmax_agreement`, `differing` (pictures whose class differs and is no
@@ -128,7 +134,7 @@ def compare(
         got = softmax(found.logits / temperature, axis=1)
     expected = softmax(logits / temperature, axis=1)
     if got.shape != expected.shape:
-        raise UserError(f"{what} answers {list(got.shape)}, expected {list(expected.shape)}; nothing was exported.")
+        raise UserError(f"{what} answers {list(got.shape)}, expected {list(expected.shape)}; {end}.")
     difference = float(np.abs(expected - got).max())
     same = expected.argmax(1) == got.argmax(1)
     # Where two classes are nearer to each other than the arithmetic is exact, either is right.
@@ -147,6 +153,6 @@ def compare(
         raise UserError(
             f"{what} differs from the evaluated one by up to {difference:.3g} in probability (tolerance {allowed}) and "
             f"names the same class on {same.mean():.2%} of {len(same):,} pictures (at least {tolerance.agreement:.0%}, "
-            "ties aside); nothing was exported."
+            f"ties aside); {end}."
         )
     return result

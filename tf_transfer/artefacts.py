@@ -1,4 +1,4 @@
-"""The other artefacts of the export phase, `--export_targets`: each held to what was measured, with its own accuracy."""
+"""The other artefacts of the export phase, `--export_targets`: each held to the model, with its own accuracy."""
 
 import uuid
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation.statistics import wilson_interval
 from tf_transfer.export import gate, saved_model, targets, trained
-from tf_transfer.exporting import LATENCY, Measured, evaluated, measured, size_of
+from tf_transfer.exporting import LATENCY, Measured, evaluated, recorded, size_of
 from tf_transfer.models import weights
 from tf_transfer.records import encoded
 from tf_transfer.report import model_card, tables
@@ -93,7 +93,7 @@ def _make(session: Session, phase: str, names: list[str], what: dict) -> list[st
 
 def _measured(session: Session, phase: str, pictures: str | None) -> Measured:
     if pictures is not None:
-        return measured(session, phase, pictures)
+        return recorded(session, phase, pictures)
     use, held, names = session.sample(_SAMPLE)
     classifier = session.trained(phase, names)
     return Measured(use, held.inputs, held.labels, Predictor(classifier.logits, session.strategy, 32)(held.inputs))
@@ -103,7 +103,8 @@ def _training_pictures(session: Session) -> np.ndarray:
     """Decodes some training pictures, evenly spaced over the split, for the classes are in a row."""
     source, plan = session.planned(session.config.data.dataset, few_shot=True)
     places = np.linspace(0, len(plan.train) - 1, min(_CALIBRATION, len(plan.train))).round().astype(int)
-    return source.load("train", plan.train[places], session.image_size).inputs
+    stored = source.load("train", plan.train[places], session.image_size).inputs
+    return gate.resized(stored, session.image_size)
 
 
 def _write(session: Session, name: str, model, folder: Path, held: Measured, reference: np.ndarray, what: dict) -> None:

@@ -86,7 +86,7 @@ def _export(session: Session, phase: str, what: dict) -> dict:
         session.console.note(
             f"fewer than {_FEWEST} validation pictures: the exported probabilities are not calibrated (temperature 1)."
         )
-    measured = measured(session, phase, what["pictures"], Measured(use, held.inputs, held.labels, logits))
+    measured = recorded(session, phase, what["pictures"], Measured(use, held.inputs, held.labels, logits))
     if (precision := what["precision"]) != session.precision:
         classifier = session.trained(phase, class_names, precision)
     # The logits are those of the precision that was trained in.
@@ -115,7 +115,7 @@ def _calibration(logits: np.ndarray, labels: np.ndarray) -> dict:
     }
 
 
-def measured(session: Session, phase: str, pictures: str | None, other: Measured | None = None) -> Measured:
+def recorded(session: Session, phase: str, pictures: str | None, other: Measured | None = None) -> Measured:
     """Returns the recorded predictions on the test split, or where there are none those of the other pictures.
 
     Args:

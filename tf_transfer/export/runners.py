@@ -83,7 +83,7 @@ class KerasFile(Runner):
 
 
 class WeightsFile(Runner):
-    """`backbone.weights.h5` and, beside it, `head.weights.h5`, loaded into what `network.json` says: features, logits."""
+    """`backbone.weights.h5` and the head beside it, loaded into what `network.json` names: features and logits."""
 
     def __init__(self, path: Path):
         import keras
@@ -130,17 +130,20 @@ class LiteRt(Runner):
         _, height, width, _ = self._input["shape_signature"].tolist()
         self.size = (height, width) if height > 0 and width > 0 else None
         self.class_names = names_in(path.parent)
+        # By the name in the signature: probabilities in integers do not quite add up to 1.
+        signatures = list(self._interpreter.get_signature_list().values())
+        self._name = signatures[0]["outputs"][0] if len(signatures) == 1 else "output"
         self._shape: tuple[int, ...] = ()
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`; integers that come in or out are scaled as the file says."""
         if images.shape != self._shape:
             self._shape = images.shape
-            self._interpreter.resize_tensor_input(self._input["index"], images.shape)
+            self._interpreter.resize_tensor_input(self._input["index"], images.shape, strict=True)
             self._interpreter.allocate_tensors()
         self._interpreter.set_tensor(self._input["index"], _quantised(images, self._input))
         self._interpreter.invoke()
-        return named({"output": _dequantised(self._interpreter.get_tensor(self._output["index"]), self._output)})
+        return named({self._name: _dequantised(self._interpreter.get_tensor(self._output["index"]), self._output)})
 
 
 def _quantised(images: np.ndarray, told: dict) -> np.ndarray:

@@ -75,7 +75,7 @@ class Inference(tf.Module):
         answer: maps `[N, S, S, 3]` of the signature's type, values in [0, 255], to a dict of float32 `[N, C]`.
     """
 
-    def __init__(self, trained: Trained, dtype: tf.DType, logits: bool):
+    def __init__(self, trained: Trained, dtype: tf.DType, logits: bool, shift: np.ndarray | float):
         super().__init__()
         classifier = trained.classifier
         # As arrays they are constants of the graph; tensors from outside it would be further inputs.
@@ -91,7 +91,7 @@ class Inference(tf.Module):
                 return {"logits": said, "probabilities": tf.nn.softmax(said / trained.temperature)}
             # The temperature is in the weights: no rounding of integers comes between it and the probabilities.
             warm, offset = kernel / np.float32(trained.temperature), bias / np.float32(trained.temperature)
-            return {"probabilities": tf.nn.softmax(tf.matmul(features, warm) + offset)}
+            return {"probabilities": tf.nn.softmax(tf.matmul(features, warm) + (offset + np.float32(shift)))}
 
         size = classifier.size
         self.state = [v.value for v in classifier.backbone.weights]
@@ -101,15 +101,18 @@ class Inference(tf.Module):
 
 
 @contextlib.contextmanager
-def inference(trained: Trained, dtype: tf.DType, logits: bool = False) -> Iterator[Inference]:
+def inference(
+    trained: Trained, dtype: tf.DType, logits: bool = False, shift: np.ndarray | float = 0.0
+) -> Iterator[Inference]:
     """Gives the classifier as other runtimes take it: convolutions stay convolutions, and nothing is worked out twice.
 
     Args:
         trained: the model.
         dtype: of the pictures.
         logits: answer them beside the probabilities.
+        shift: float32 `[C]`, added to the logarithms of the probabilities alone, before they are normalised.
     """
     with folding.constant(trained.classifier.folds) as folded, folding.convolving():
-        made = Inference(trained, dtype, logits)
+        made = Inference(trained, dtype, logits, shift)
         made.folded = folded
         yield made

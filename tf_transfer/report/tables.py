@@ -78,7 +78,7 @@ def artefact_rows(export: Mapping, artefacts: Sequence[Mapping]) -> list[dict]:
         largest of a probability.
     """
     rows = []
-    if artefacts and export:
+    if artefacts and export.get("parity") and export.get("latency"):
         found = {k: export["parity"][k] for k in ("argmax_agreement", "max_probability_difference")}
         accuracy = artefacts[0]["original"]["accuracy"]
         rows = [{**export, "target": "saved_model", "original": found, "accuracy": accuracy}]

@@ -47,7 +47,11 @@ def resized(images, size: int):
     height = ops.sum(ops.ones_like(images[:, :, 0, 0]), axis=1)
     width = ops.sum(ops.ones_like(images[:, 0, :, 0]), axis=1)
     shrinks = ops.reshape(ops.greater(ops.maximum(height, width), size), (-1, 1, 1, 1))
-    smooth, plain = (layers.Resizing(size, size, "bilinear", antialias=a)(images) for a in (True, False))
+    # Not by the layer Resizing: it is in training mode unless told otherwise, and takes with it what follows.
+    smooth, plain = (
+        ops.image.resize(images, (size, size), "bilinear", antialias=antialias, data_format="channels_last")
+        for antialias in (True, False)
+    )
     return ops.round(ops.where(shrinks, smooth, plain))
 
 

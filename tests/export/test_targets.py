@@ -256,7 +256,7 @@ def test_a_run_makes_them_and_keeps_those_that_pass(tmp_path_factory, tmp_path, 
         folder = run.path / "artefacts" / name
         card, accuracy = json.loads((folder / "model_card.json").read_text()), record["accuracy"]
         assert card["artefact"]["accuracy"] == accuracy and accuracy["low"] < accuracy["value"] < accuracy["high"]
-        assert accuracy["n"] == record["parity"]["n"] == 360 and accuracy["split"] == "test"
+        assert accuracy["n"] == record["parity"]["n"] == 797 and accuracy["split"] == "test"
         assert runners.open_artefact(folder / "model.tflite").class_names == tuple("0123456789")
         assert record["bytes"] == (folder / "model.tflite").stat().st_size
     html = (run.path / "report.html").read_text()

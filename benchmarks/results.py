@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import assessments, results_page, runner
+from benchmarks import artefacts, assessments, results_page, runner
 from benchmarks.runner import ROOT
 
 SEEDS = (0, 1, 2)
@@ -130,6 +130,7 @@ SECTIONS: dict[str, Callable[[Path, Path], dict]] = {
     "flowers": flowers,
     "bn_policy": bn_policy,
     "engine": engine,
+    **artefacts.SECTIONS,
     **assessments.SECTIONS,
 }
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-from benchmarks import assessments
+from benchmarks import artefacts, assessments
 from benchmarks.runner import table
 
 _NAMES = {
@@ -31,6 +31,7 @@ def render(records: dict) -> str:
     ):
         if name in records:
             parts += [*section(records[name]), ""]
+    parts += artefacts.sections(records)
     parts += assessments.sections(records)
     return "\n".join(parts)
 

@@ -126,7 +126,7 @@ def machine() -> dict:
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = [f for f in _FEATURES if f in facts.get("flags", "").split()]
     versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
-    for name in ("torch", "transformers", "onnxruntime"):
+    for name in ("torch", "transformers", "onnxruntime", "ai-edge-litert"):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -17,7 +17,8 @@ from tf_transfer.run_dir import RunDir
 # Options of a run that later commands may change: they do not touch what was trained (until there is a source model).
 _FREE = {
     "run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset", "feature_store", "feature_store_gb",
-    "export_precision", "xla", "checkpoint_every", "on_nan", "worker_timeout", "assess_budget", "shifted", "backbones",
+    "export_precision", "export_targets", "xla", "checkpoint_every", "on_nan", "worker_timeout", "assess_budget",
+    "shifted", "backbones",
 }  # fmt: skip
 # Those that hold for the machine they are given on.
 _OF_A_MACHINE = {"strategy", "worker_timeout"}

@@ -46,7 +46,7 @@ class Model:
 
     backbone: str = option("resnet50", "a keras.applications network, such as 'mobilenet(alpha=0.25)', or small_resnet")
     weights: str = option(
-        "imagenet", "imagenet, random, a .weights.h5 or .h5 file, a run directory, or source (this run's)"
+        "imagenet", "imagenet, random, a .weights.h5, .h5 or .keras file, a run directory, or source (this run's)"
     )
     image_size: int = option(None, "side in pixels the network sees (default: its native size)", int, low=8, high=2048)
     dropout: float = option(0.0, "dropout before the head", float, low=0.0, high=0.95)
@@ -119,6 +119,9 @@ class Run:
     precision: str = option("auto", "of the computation", choices=("auto", "float32", "bfloat16"))
     xla: str = option("auto", "compile the network with XLA; auto: on GPUs", choices=("auto", "on", "off"))
     export_precision: str = option(None, "of the exported model (default: as trained)", choices=("float32", "bfloat16"))
+    export_targets: str = option(
+        None, "what else to export: none, or a list of keras, weights, litert_float16, litert_int8, onnx"
+    )
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def export(session: Session, phase: str) -> None:
     """
     precision = session.config.run.export_precision or session.precision
     what = {"model": phase, "precision": precision, "weights": weights.digest_files(session.run.path / phase)}
-    what["pictures"] = _evaluated(session, phase)
+    what["pictures"] = evaluated(session, phase)
     done = session.run.done("saved_model")
     if done and what.items() <= done.items() and not session.begins_anew("saved_model"):
         session.console.line(f"export  already done: {one_line(session.run.path)}/saved_model/1 is the {phase} model")
@@ -67,7 +67,7 @@ def export(session: Session, phase: str) -> None:
         session.run.record("export", phase="export", **kept)
 
 
-def _evaluated(session: Session, phase: str) -> str | None:
+def evaluated(session: Session, phase: str) -> str | None:
     """Returns the digest of the test pictures that the phase was evaluated on; None where it was not."""
     done = session.run.done("evaluate") or {}
     return done.get("pictures") if phase in done.get("models", ()) else None
@@ -86,7 +86,7 @@ def _export(session: Session, phase: str, what: dict) -> dict:
         session.console.note(
             f"fewer than {_FEWEST} validation pictures: the exported probabilities are not calibrated (temperature 1)."
         )
-    measured = _measured(session, phase, what["pictures"], Measured(use, held.inputs, held.labels, logits))
+    measured = recorded(session, phase, what["pictures"], Measured(use, held.inputs, held.labels, logits))
     if (precision := what["precision"]) != session.precision:
         classifier = session.trained(phase, class_names, precision)
     # The logits are those of the precision that was trained in.
@@ -115,8 +115,18 @@ def _calibration(logits: np.ndarray, labels: np.ndarray) -> dict:
     }
 
 
-def _measured(session: Session, phase: str, pictures: str | None, other: Measured) -> Measured:
-    """Returns the recorded predictions on the test split, or where there are none those of the other pictures."""
+def recorded(session: Session, phase: str, pictures: str | None, other: Measured | None = None) -> Measured:
+    """Returns the recorded predictions on the test split, or where there are none those of the other pictures.
+
+    Args:
+        session: the command.
+        phase: that was exported.
+        pictures: of `evaluated`.
+        other: some pictures, where `pictures` is None.
+
+    Raises:
+        UserError: the test pictures are no longer those that were evaluated.
+    """
     if pictures is None:
         session.console.note(
             f"not evaluated yet: the export is held to {min(len(other.labels), _SAMPLE)} {other.split} pictures; "

@@ -25,9 +25,9 @@ from tf_transfer.training.schedules import SCHEDULES
 
 # What a phase makes out of date when it trains again.
 _DOWNSTREAM = {
-    "source": ("head", "full", "evaluate", "saved_model"),
-    "head": ("full", "evaluate", "saved_model"),
-    "full": ("evaluate", "saved_model"),
+    "source": ("head", "full", "evaluate", "saved_model", "artefacts"),
+    "head": ("full", "evaluate", "saved_model", "artefacts"),
+    "full": ("evaluate", "saved_model", "artefacts"),
     "scratch": ("evaluate",),
 }
 # What `done.json` holds beside what the phase came to.

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tf_transfer import artefact_scoring, cluster, defaults, exporting, fitting, runtime, scoring
+from tf_transfer import artefact_scoring, artefacts, cluster, defaults, exporting, fitting, runtime, scoring
 from tf_transfer.assess import assessment
 from tf_transfer.config import TRAINING_PHASES, Training, pick
 from tf_transfer.errors import LostWorkerError, UserError, one_line
+from tf_transfer.export import targets
 from tf_transfer.registry import Registry
 from tf_transfer.report import page, plots, summary
 from tf_transfer.run_dir import finished_runs
@@ -111,11 +112,12 @@ def assess(session: Session) -> None:
 
 @PHASES.register("export")
 def export(session: Session) -> None:
-    """Writes the SavedModel of the last trained phase and holds it to what was measured of that model."""
+    """Writes the artefacts of the last trained phase and holds each to what was measured of that model."""
     phase = next((p for p in ("full", "head") if session.run.done(p)), None)
     if phase is None:
         raise UserError(f"--phase=export {_no_head(session)}")
     exporting.export(session, phase)
+    artefacts.export(session, phase)
 
 
 @PHASES.register("report")
@@ -145,6 +147,8 @@ def run(session: Session, names: Sequence[str]) -> None:
         defaults.check(session.config.training, name)
     if "assess" in names:
         assessment.check(session.config)
+    if "export" in names:
+        targets.parse(session.config.run.export_targets)
     if names[:1] == ["source"] and names[1:]:
         # A wrong target is told now, not when the source model has been trained.
         session.open(session.config.data.dataset)

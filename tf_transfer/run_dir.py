@@ -15,7 +15,7 @@ from tf_transfer.errors import UserError, one_line
 
 CONFIG, RECORDS, DONE, HISTORY = "config.json", "records.jsonl", "done.json", "history.csv"
 # The folders of a run: they are replaced and removed whole.
-PARTS = ("source", "head", "full", "scratch", "evaluate", "saved_model", "samples", "data", "tensorboard",
+PARTS = ("source", "head", "full", "scratch", "evaluate", "saved_model", "artefacts", "samples", "data", "tensorboard",
          "checkpoints", "assess")  # fmt: skip
 # Where they go when a run is started over.
 REPLACED = "replaced"
@@ -32,6 +32,7 @@ class RunDir:
         tensorboard/PHASE  event files, where tensorboard is installed
         evaluate/          predictions and metrics        samples/    some test pictures
         saved_model/1      the export                     report.html
+        artefacts/TARGET   what else was exported
         assess/            trainings and result of an assessment
         replaced/          what the run held before it was started over with other options
 

@@ -76,7 +76,38 @@ def test_weights_of_another_network_are_refused(tmp_path, spec):
     assert "\n" not in str(e.value)
 
 
-@pytest.mark.parametrize("name", ["junk.weights.h5", "junk.h5"])
+def classifier(network, name=None):
+    """A file of somebody's own: preprocessing, the network as one layer, a head."""
+    inputs = keras.Input(network.input_shape[1:])
+    scaled = keras.layers.Lambda(lambda x: x)(inputs) if name == "lambda" else keras.layers.Rescaling(1 / 255)(inputs)
+    return keras.Model(inputs, keras.layers.Dense(3)(network(scaled)))
+
+
+def test_a_keras_file_lends_the_network_inside(tmp_path):
+    model = load("random")
+    model.save(tmp_path / "network.keras")
+    classifier(model).save(tmp_path / "classifier.keras")
+    for name in ("network.keras", "classifier.keras"):
+        assert equal(load(tmp_path / name), model)
+    # The size of the pictures plays no part.
+    assert equal(load(tmp_path / "classifier.keras", size=32), model)
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "message"),
+    [
+        ("small_resnet(width=8)", "wider", "it holds no network of these layers and shapes"),
+        (SPEC, "lambda", "[Ll]ambda"),
+    ],
+)
+def test_keras_files_that_hold_something_else_are_refused(tmp_path, spec, name, message):
+    classifier(load("random", spec), name).save(tmp_path / f"{name}.keras")
+    with pytest.raises(UserError, match=rf"{name}.keras do not fit --backbone=.*{message}") as e:
+        load(tmp_path / f"{name}.keras")
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["junk.weights.h5", "junk.h5", "junk.keras"])
 def test_damaged_files_are_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\nthen nothing of the kind")
     with pytest.raises(UserError, match=r"do not fit .* or are damaged"):

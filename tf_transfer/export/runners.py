@@ -1,7 +1,7 @@
 """Runs an exported artefact as whoever receives it would: by itself, and in a process of its own.
 
 A file of its own that imports nothing of this package, so that the gate can start it with neither the package nor (but
-for `.keras` files) Keras:
+for files of Keras' own) Keras:
 
     python -P runners.py ARTEFACT OUTPUT.npz '{"shape": [H, W, 3], "batch": 32, "latency": [1, 32]}' <raw uint8 pictures
 """
@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -56,10 +57,7 @@ class SavedModel(Runner):
             raise ValueError(f"serving_default takes {self._spec}, expected pictures [N, H, W, 3]")
         height, width = self._spec.shape[1:3]
         self.size = (height, width) if height and width else None
-        asset = Path(path, "assets", "class_names.txt")
-        if asset.is_file():
-            lines = asset.read_text("ascii").splitlines()
-            self.class_names = tuple(line.encode("ascii").decode("unicode_escape") for line in lines)
+        self.class_names = names_in(Path(path, "assets"))
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`; other models' one float `[N, C]` output is taken for what its values look like."""
@@ -77,18 +75,125 @@ class KerasFile(Runner):
         self._model = keras.models.load_model(path, compile=False, safe_mode=True)
         height, width = self._model.input_shape[1:3]
         self.size = (height, width) if height and width else None
+        self.class_names = names_in(path.parent)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`."""
         return named({"output": np.asarray(self._model.predict_on_batch(images))})
 
 
-RUNNERS: dict[str, type[Runner]] = {".keras": KerasFile}
+class WeightsFile(Runner):
+    """`backbone.weights.h5` and the head beside it, loaded into what `network.json` names: features and logits."""
+
+    def __init__(self, path: Path):
+        import keras
+
+        told = json.loads(path.with_name("network.json").read_text("utf-8"))
+        self._utils, self._mode = keras.applications.imagenet_utils, told["mode"]
+        if "network" in told:
+            self._network = keras.models.model_from_json(json.dumps(told["network"]))
+        else:
+            self._network = getattr(keras.applications, told["constructor"])(**told["arguments"])
+        self._network.load_weights(path)
+        inputs = keras.Input(self._network.output_shape[1:])
+        self._head = keras.Sequential([inputs, keras.layers.Dense(told["classes"])])
+        self._head.load_weights(path.with_name("head.weights.h5"))
+        self.size = self._network.input_shape[1:3]
+        self.class_names = names_in(path.parent)
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Runner`."""
+        features = np.asarray(self._network.predict_on_batch(self._preprocessed(images.astype(np.float32))))
+        return {"logits": np.asarray(self._head.predict_on_batch(features)), "features": features}
+
+    def _preprocessed(self, pixels: np.ndarray) -> np.ndarray:
+        if self._mode == "raw":
+            return pixels
+        return pixels / 128 - 1 if self._mode == "v2" else self._utils.preprocess_input(pixels, mode=self._mode)
+
+
+class LiteRt(Runner):
+    """A `.tflite` file of one input and one output `[N, C]`, by LiteRT's own interpreter or else TensorFlow's."""
+
+    def __init__(self, path: Path):
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            import tensorflow as tf
+
+            Interpreter = tf.lite.Interpreter  # noqa: N806
+        with warnings.catch_warnings():
+            # TensorFlow's says that it will go.
+            warnings.simplefilter("ignore")
+            self._interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+        (self._input,), (self._output,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        _, height, width, _ = self._input["shape_signature"].tolist()
+        self.size = (height, width) if height > 0 and width > 0 else None
+        self.class_names = names_in(path.parent)
+        # By the name in the signature: probabilities in integers do not quite add up to 1.
+        signatures = list(self._interpreter.get_signature_list().values())
+        self._name = signatures[0]["outputs"][0] if len(signatures) == 1 else "output"
+        self._shape: tuple[int, ...] = ()
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Runner`; integers that come in or out are scaled as the file says."""
+        if images.shape != self._shape:
+            self._shape = images.shape
+            self._interpreter.resize_tensor_input(self._input["index"], images.shape, strict=True)
+            self._interpreter.allocate_tensors()
+        self._interpreter.set_tensor(self._input["index"], _quantised(images, self._input))
+        self._interpreter.invoke()
+        return named({self._name: _dequantised(self._interpreter.get_tensor(self._output["index"]), self._output)})
+
+
+def _quantised(images: np.ndarray, told: dict) -> np.ndarray:
+    scale, zero = told["quantization"]
+    if not scale or (scale, zero, told["dtype"]) == (1.0, 0, np.uint8):
+        return images.astype(told["dtype"])
+    limits = np.iinfo(told["dtype"])
+    return np.clip(np.round(images / scale + zero), limits.min, limits.max).astype(told["dtype"])
+
+
+def _dequantised(values: np.ndarray, told: dict) -> np.ndarray:
+    scale, zero = told["quantization"]
+    return np.float32(scale) * (values.astype(np.float32) - zero) if scale else values
+
+
+class Onnx(Runner):
+    """A `.onnx` file with one input, by ONNX Runtime on the CPU."""
+
+    def __init__(self, path: Path):
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        (self._input,) = self._session.get_inputs()
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._type = {"tensor(uint8)": np.uint8}.get(self._input.type, np.float32)
+        sides = self._input.shape[1:3]
+        self.size = tuple(sides) if all(isinstance(side, int) for side in sides) else None
+        self.class_names = names_in(path.parent)
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Runner`."""
+        found = self._session.run(None, {self._input.name: images.astype(self._type, copy=False)})
+        return named(dict(zip(self._outputs, found, strict=True)))
+
+
+RUNNERS: dict[str, type[Runner]] = {".keras": KerasFile, ".h5": WeightsFile, ".tflite": LiteRt, ".onnx": Onnx}
+# What runs by Keras.
+_OF_KERAS = (".keras", ".h5")
 
 
 def open_artefact(path: Path) -> Runner:
     """Opens an artefact by its ending; a folder is a SavedModel."""
     return RUNNERS.get(path.suffix, SavedModel)(path)
+
+
+def names_in(folder: Path) -> tuple[str, ...]:
+    """Returns the class names of `class_names.txt` in a folder; none where there is no such file."""
+    file = folder / "class_names.txt"
+    lines = file.read_text("ascii").splitlines() if file.is_file() else ()
+    return tuple(line.encode("ascii").decode("unicode_escape") for line in lines)
 
 
 def named(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -176,7 +281,7 @@ class _Hidden:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    keras_too = () if Path(sys.argv[1]).suffix == ".keras" else ("keras", "tf_keras")
+    keras_too = () if Path(sys.argv[1]).suffix in _OF_KERAS else ("keras", "tf_keras")
     sys.meta_path[:] = [_Hidden(finder, ("tf_transfer", *keras_too)) for finder in sys.meta_path]
     try:
         main(*sys.argv[1:])

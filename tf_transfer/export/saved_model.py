@@ -100,8 +100,7 @@ def write(
     Returns:
         The names of the signatures.
     """
-    named = "".join(f"{name.encode('unicode_escape').decode('ascii')}\n" for name in class_names)
-    contents = {"class_names.txt": named.encode()} | dict(assets or {})
+    contents = {"class_names.txt": escaped(class_names)} | dict(assets or {})
     # A server need not have XLA, and would compile anew for every size of a batch.
     xla, classifier.xla = classifier.xla, False
     try:
@@ -115,6 +114,11 @@ def write(
     finally:
         classifier.xla = xla
     return list(SIGNATURES)
+
+
+def escaped(class_names: Sequence[str]) -> bytes:
+    """Returns the class names one a line, in ASCII: whatever is in them, a line stays one."""
+    return "".join(f"{name.encode('unicode_escape').decode('ascii')}\n" for name in class_names).encode()
 
 
 def _variables(classifier: Classifier, folded: list[tf.Variable]) -> list[tf.Variable]:

@@ -85,6 +85,8 @@ class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` that may have a `fold`, and trains on CPUs with a group for each channel too."""
 
     fold = None
+    # Those of one pixel are computed as matrix products; see `convolving`.
+    products = True
 
     def call(self, inputs):
         """Convolves `[B, H, W, C]`."""
@@ -99,7 +101,7 @@ class Conv2D(keras.layers.Conv2D):
             # TensorFlow has no gradient of a grouped convolution on CPUs, but of this one under its other name.
             shape = (*self.kernel_size, self.groups, self.filters // self.groups)
             return _depthwise(self, inputs, tf.reshape(kernel, shape))
-        if set(self.kernel_size + self.strides) != {1} or self.groups != 1 or _gpus():
+        if set(self.kernel_size + self.strides) != {1} or self.groups != 1 or _gpus() or not Conv2D.products:
             return self.convolution_op(inputs, kernel)
         # A matrix product, which on CPUs is the faster of the two: 7 % with its gradients, in MobileNet and ResNet-50.
         shape = tf.shape(inputs)
@@ -217,3 +219,13 @@ def constant(folds: Sequence[Fold]) -> Iterator[list[tf.Variable]]:
     finally:
         for fold in folds:
             fold.make_trainable()
+
+
+@contextlib.contextmanager
+def convolving() -> Iterator[None]:
+    """Inside, convolutions of one pixel are traced as such: other runtimes know them, and quantise them by channel."""
+    Conv2D.products = False
+    try:
+        yield
+    finally:
+        Conv2D.products = True

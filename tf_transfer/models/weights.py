@@ -25,7 +25,7 @@ def load_backbone(backbone: backbones.Backbone, spec: str, weights: str, size: i
     Args:
         backbone: the parsed spec.
         spec: its text, for messages.
-        weights: `imagenet`, `random`, a `.weights.h5` or `.h5` file, or a run directory.
+        weights: `imagenet`, `random`, a `.weights.h5`, `.h5` or `.keras` file, or a run directory.
         size: input side in pixels.
 
     Raises:
@@ -77,16 +77,16 @@ def weights_file(weights: str) -> Path:
                 f"which a phase has ended, with <phase>/{BACKBONE_FILE}."
             )
         return found[0]
-    if not path.is_file() or not path.name.endswith(".h5"):
+    if not path.is_file() or not path.name.endswith((".h5", ".keras")):
         raise UserError(
-            f"--weights={one_line(weights)!r}: expected imagenet, random, an existing .weights.h5 or .h5 file, "
+            f"--weights={one_line(weights)!r}: expected imagenet, random, an existing .weights.h5, .h5 or .keras file, "
             "or the run directory of an earlier run."
         )
     return path
 
 
 def load_file(model, path: Path, what: str) -> None:
-    """Loads a weights file into `model`.
+    """Loads a weights file into `model`; of a `.keras` file the network inside that is of the same layers.
 
     Raises:
         UserError: the file is damaged or was written for another network.
@@ -95,12 +95,34 @@ def load_file(model, path: Path, what: str) -> None:
         with warnings.catch_warnings():
             # Keras warns of some of what it cannot load, and then raises for all of it.
             warnings.filterwarnings("ignore", message="Skipping nested container")
-            model.load_weights(path)
+            if path.suffix == ".keras":
+                model.set_weights(_inside(model, path).get_weights())
+            else:
+                model.load_weights(path)
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as e:
         raise UserError(
             f"The weights in {one_line(path)} do not fit {one_line(what)} or are damaged: {one_line(e).rstrip('.')}. "
             "A file must hold the network without its top."
         ) from e
+
+
+def _inside(model, path: Path):
+    """Returns the network of the layers of `model` in a `.keras` file: the whole of it, or one of its layers.
+
+    Nothing that the file brings is run: safe mode refuses what would.
+    """
+    import keras
+
+    whole = keras.models.load_model(path, compile=False, safe_mode=True)
+    found = [part for part in (whole, *whole.layers) if isinstance(part, keras.Model) and _form(part) == _form(model)]
+    if not found:
+        raise ValueError("it holds no network of these layers and shapes")
+    return found[0]
+
+
+def _form(model) -> list:
+    """Returns what two networks have in common whose weights mean the same: class and shapes, layer by layer."""
+    return [(type(layer).__name__, [tuple(w.shape) for w in layer.weights]) for layer in model.layers if layer.weights]
 
 
 def _imagenet(backbone: backbones.Backbone, spec: str, size: int):
@@ -117,7 +139,7 @@ def _imagenet(backbone: backbones.Backbone, spec: str, size: int):
         raise UserError(
             f"--weights=imagenet: the weights of {one_line(spec)} are not in {home}/models and could not be downloaded "
             f"({one_line(e, 120)}). Run once on a connected machine, copy {home}/models here and set KERAS_HOME, "
-            "or give --weights=FILE.weights.h5 or --weights=random."
+            "or give --weights=FILE.weights.h5, --weights=FILE.keras or --weights=random."
         ) from e
 
 

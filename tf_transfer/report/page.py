@@ -53,6 +53,7 @@ def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str
         "splits": sections.splits(data, held),
         "notes": sections.notes(data),
         "export": summary.latest(held, "export"),
+        "artefacts": sections.artefacts(held),
         "phases": sections.phases(held),
         "start": summary.latest(held, "start"),
         "commands": _distinct(r.get("command") for r in held if r.get("kind") == "start"),

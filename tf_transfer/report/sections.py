@@ -8,6 +8,7 @@ from markupsafe import Markup
 from tf_transfer.errors import one_line
 from tf_transfer.report import confusion, plots, summary
 from tf_transfer.report.formats import number, percent
+from tf_transfer.report.tables import artefact_rows
 
 _MOST_CLASSES = 20
 _OVER = {
@@ -194,6 +195,13 @@ def notes(data: Mapping) -> list[dict]:
             title = one_line(kind, 40).replace("_", " ")
             found.append({"kind": title, "count": len(items), "some": [str(i) for i in items[:20]]})
     return found
+
+
+def artefacts(records: Sequence[dict]) -> list[dict]:
+    """Returns the rows of the artefacts of the exported model, see `artefact_rows`; none of a SavedModel alone."""
+    export = summary.latest(records, "export")
+    made = [r for r in records if r.get("kind") == "artefact" and r.get("model") == export.get("model") and "id" in r]
+    return artefact_rows(export, list({r["target"]: r for r in made}.values()))
 
 
 def phases(records: Sequence[dict]) -> list[dict]:

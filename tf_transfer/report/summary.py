@@ -26,6 +26,7 @@ _SUPERSEDED_KINDS = (
     "evaluation",
     "comparison",
     "export",
+    "artefact",
     "assessment",
 )
 

@@ -65,6 +65,47 @@ def metrics_table(metrics: Mapping) -> str:
     return aligned(lines, left=1) + note
 
 
+def artefact_rows(export: Mapping, artefacts: Sequence[Mapping]) -> list[dict]:
+    """Puts the artefacts of an export side by side, the SavedModel first.
+
+    Args:
+        export: the record of the SavedModel.
+        artefacts: records of the kind `artefact`, of the same model.
+
+    Returns:
+        A row an artefact: `name`, `precision`, `bytes`, `latency` by size of batch as `{"value", "low", "high"}`
+        seconds, the estimate `accuracy`, and against the recorded predictions `same_class` and `difference`, the
+        largest of a probability.
+    """
+    rows = []
+    if artefacts and export.get("parity") and export.get("latency"):
+        found = {k: export["parity"][k] for k in ("argmax_agreement", "max_probability_difference")}
+        accuracy = artefacts[0]["original"]["accuracy"]
+        rows = [{**export, "target": "saved_model", "original": found, "accuracy": accuracy}]
+    return [
+        {
+            "name": a["target"],
+            **{key: a.get(key) for key in ("precision", "bytes", "latency", "accuracy")},
+            "same_class": a["original"]["argmax_agreement"],
+            "difference": a["original"]["max_probability_difference"],
+        }
+        for a in (*rows, *artefacts)
+    ]
+
+
+def artefact_table(rows: Sequence[Mapping]) -> str:
+    """Returns the rows of `artefact_rows` as an aligned text table."""
+    batches = list(rows[0]["latency"])
+    header = ["artefact", "precision", "MB", *(f"ms, batch {batch}" for batch in batches)]
+    lines = [[*header, "accuracy (95 % interval)", "same class", "probabilities within"]]
+    for row in rows:
+        cells = [row["name"], row["precision"], _number(row["bytes"] / 1e6, ".2f")]
+        cells += [_number(1e3 * row["latency"][batch]["value"], ".1f") for batch in batches]
+        cells += [f"{_percent(row['accuracy'])} {_interval(row['accuracy'])}", f"{100 * row['same_class']:.2f} %"]
+        lines.append([*cells, _number(row["difference"], ".1g")])
+    return aligned(lines, left=2)
+
+
 def _percent(estimate: Mapping) -> str:
     value = number(estimate.get("value"))
     return "-" if value is None else f"{100 * value:.1f} %"

@@ -1,0 +1,276 @@
+"""What is exported beside the SavedModel: each by itself, in a process of its own, is the model that was measured."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tools
+
+from tf_transfer import api, artefacts, fitting, runtime
+from tf_transfer.console import Console, Nowhere
+from tf_transfer.data import pixels
+from tf_transfer.errors import UserError
+from tf_transfer.export import gate, keras_file, litert, runners, targets, trained
+from tf_transfer.models import backbones, weights
+from tf_transfer.models.classifier import Classifier
+from tf_transfer.run_dir import RunDir
+from tf_transfer.session import Session
+
+NAMES = ("naïve", "日本語", "\N{GRINNING FACE}", "two\nlines")
+# One of each family and of each way to preprocess, of those that are built in seconds.
+FAMILIES = ("mobilenet(alpha=0.25)", "mobilenet_v3_small", "vgg16", "efficientnetb0")
+MODES = sorted({backbone.mode for backbone in backbones.BACKBONES.values()})
+
+
+def smooth_pictures(count, size, seed=0):
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 5, 5, 3))
+    return tf.image.resize(coarse, (size, size), "bicubic").numpy().clip(0, 255).round().astype(np.uint8)
+
+
+def made(folder, spec="small_resnet(width=4)", size=24):
+    """A model of random weights, as a phase leaves it; its logits are of the order of 1."""
+    runtime.set_up(1)
+    backbone = backbones.find_backbone(spec)
+    classifier = Classifier(backbones.build(backbone, size), backbone.mode, len(NAMES), seed=1)
+    features = classifier.features(smooth_pictures(16, size)).numpy()
+    kernel = np.random.default_rng(1).normal(size=(features.shape[1], len(NAMES))).astype(np.float32)
+    # Some networks of random weights tell no two pictures apart: nothing is to be divided by how much they do.
+    spread = (features @ kernel).std(0) if spec.startswith("small") else np.abs(features @ kernel).max()
+    kernel *= 3 / spread
+    classifier.head.set_weights([kernel, -(features @ kernel).mean(0)])
+    classifier.save(folder)
+    pictures = smooth_pictures(64, size, seed=1)
+    return trained.load(backbone, size, folder, NAMES, temperature=1.5, pictures=lambda: pictures)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("phase"))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return smooth_pictures(40, 24)
+
+
+@pytest.fixture(scope="module")
+def logits(model, images):
+    return model.classifier.logits(images).numpy()
+
+
+def written(name, model, folder):
+    folder = folder / name
+    folder.mkdir()
+    target = targets.TARGET.factory(name)
+    for package in target.packages:
+        pytest.importorskip(package)
+    target.write(model, folder / target.file)
+    return folder / target.file
+
+
+def softmax(logits):
+    return tf.nn.softmax(logits).numpy()
+
+
+@pytest.mark.parametrize("name", targets.TARGET.names())
+def test_each_is_by_itself_the_model_that_was_measured(name, model, images, logits, tmp_path):
+    written(name, model, tmp_path)
+    found, parity = targets.check(name, model, tmp_path / name, images, logits, latency=(1,))
+    assert parity["n"] == len(images) and found.facts["latency"]["1"]["value"] > 0
+    probabilities = found.arrays.get("probabilities", softmax(found.logits / 1.5))
+    assert np.abs(probabilities - softmax(logits / 1.5)).max() < {"litert_int8": 0.2}.get(name, 0.01)
+    assert probabilities.max(1).mean() > 0.4 and len(set(probabilities.argmax(1))) > 1
+    with pytest.raises(UserError, match=f"{name} differs from .*it is not kept"):
+        gate.compare(
+            found, -logits, gate.TOLERANCE[targets.TARGET.factory(name).arithmetic], 1.5, name, "it is not kept"
+        )
+
+
+@pytest.mark.parametrize("name", ["litert_float16", "litert_int8", "keras"])
+def test_broken_preprocessing_is_caught(name, model, images, logits, tmp_path, monkeypatch):
+    monkeypatch.setattr(backbones, "preprocess", lambda pixels, mode: pixels / 255.0)
+    monkeypatch.setattr(keras_file, "scaled", lambda pixels, mode: pixels / 255.0)
+    written(name, model, tmp_path)
+    with pytest.raises(UserError, match=rf"{name} differs .* it is not kept"):
+        targets.check(name, model, tmp_path / name, images, logits)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(2, 24, 24), (2, 50, 31), (1, 7, 100), (3, 24, 5), (2, 11, 13), (1, 1, 1)])
+def test_keras_resizes_and_scales_as_the_package_does(mode, shape):
+    images = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    inputs = keras.Input((None, None, 3), dtype="uint8")
+    resized = keras_file.resized(inputs, 24)
+    both = keras.Model(inputs, [resized, keras_file.scaled(resized, mode)])
+    # As a function, whose sizes are known when it runs: so is the exported SavedModel.
+    expected = tf.function(lambda x: pixels.resize(x, 24), [tf.TensorSpec((None, None, None, 3), tf.uint8)])(images)
+    got, scaled = both(images)
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_allclose(
+        scaled, backbones.preprocess(expected, mode), rtol=0, atol=1e-4 if mode == "caffe" else 1e-6
+    )
+
+
+@pytest.mark.parametrize("spec", FAMILIES)
+def test_keras_files_of_every_family_load_in_safe_mode(spec, tmp_path):
+    model = made(tmp_path, spec, max(32, backbones.find_backbone(spec).smallest))
+    keras_file.write(model, tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    assert not {type(layer).__module__.partition(".")[0] for layer in loaded._flatten_layers()} - {"keras"}
+    images = smooth_pictures(3, 45)
+    expected = model.classifier.logits(images).numpy()
+    assert np.isfinite(expected).all() and np.ptp(expected) > 0.1
+    # Called as it is, it is not in training mode.
+    np.testing.assert_allclose(loaded(images), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_keras_file_trains_on_and_lends_its_network(model, tmp_path):
+    path = written("keras", model, tmp_path)
+    loaded = keras.models.load_model(path)
+    loaded.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = model.classifier.backbone.get_weights()
+    loaded.fit(smooth_pictures(8, 30), np.arange(8) % 4, epochs=1, verbose=0)
+    loaded.save(tmp_path / "tuned.keras")
+    lent = weights.load_backbone(model.backbone, "small_resnet(width=4)", str(tmp_path / "tuned.keras"), 32)
+    changed = [not np.array_equal(a, b) for a, b in zip(lent.get_weights(), before, strict=True)]
+    assert sum(changed) > len(changed) / 2
+    lent = weights.load_backbone(model.backbone, "small_resnet(width=4)", str(path), 32)
+    assert all(np.array_equal(a, b) for a, b in zip(lent.get_weights(), before, strict=True))
+
+
+def test_weights_go_into_the_plain_constructor(tmp_path):
+    spec = "mobilenet(alpha=0.25)"
+    model = made(tmp_path, spec, 32)
+    path = written("weights", model, tmp_path)
+    told = json.loads(path.with_name("network.json").read_text())
+    assert (told["constructor"], told["arguments"]["alpha"]) == ("MobileNet", 0.25)
+    plain = keras.applications.MobileNet(
+        include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3), pooling="avg"
+    )
+    plain.load_weights(path)
+    images = smooth_pictures(4, 32)
+    expected = model.classifier.features(images).numpy()
+    np.testing.assert_allclose(plain(images / 127.5 - 1), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    said = runners.open_artefact(path)(images)
+    np.testing.assert_allclose(said["features"], expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_int8_takes_pixels_and_computes_in_integers_by_channel(model, images, tmp_path):
+    path = written("litert_int8", model, tmp_path)
+    interpreter = tf.lite.Interpreter
+    with pytest.warns(UserWarning, match="deprecated"):
+        interpreter = interpreter(
+            str(path), experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_REF
+        )
+    (given,) = interpreter.get_input_details()
+    assert (given["dtype"], given["quantization"]) == (np.uint8, (1.0, 0))
+    assert given["shape_signature"].tolist() == [-1, 24, 24, 3]
+    kernels = [t for t in interpreter.get_tensor_details() if t["dtype"] == np.int8 and len(t["shape"]) == 4]
+    assert sum(len(t["quantization_parameters"]["scales"]) == t["shape"][0] > 1 for t in kernels) >= 9
+    floats = [t["name"] for t in interpreter.get_tensor_details() if t["dtype"] == np.float32]
+    assert len(floats) == 1, "the answer alone"
+    runner = runners.open_artefact(path)
+    assert runner.size == (24, 24)
+    some = [runner(images[:n])["probabilities"] for n in (5, 1, 32)]
+    assert [len(s) for s in some] == [5, 1, 32] and np.array_equal(some[0], some[2][:5])
+    with pytest.raises((ValueError, RuntimeError), match="24"):
+        runner(images[:, :20])
+
+
+def test_the_bias_takes_back_what_rounding_moves(model, images, logits, tmp_path):
+    path = written("litert_int8", model, tmp_path)
+    pictures = model.pictures()
+    exact = np.log(np.maximum(softmax(model.classifier.logits(pictures).numpy() / 1.5), 1 / 512))
+
+    def shift():
+        return np.abs((np.log(litert._in_batches(runners.LiteRt(path), pictures)) - exact).mean(0)).max()
+
+    corrected = shift()
+    litert._quantise(model, path, litert._spanning(pictures))
+    assert corrected < shift()
+
+
+def test_float16_halves_the_file(model, tmp_path):
+    size = sum(w.size for w in model.plain().get_weights())
+    assert written("litert_float16", model, tmp_path).stat().st_size < 3 * size + 20_000
+
+
+def test_onnx_takes_any_batch_of_pixels(model, images, logits, tmp_path):
+    path = written("onnx", model, tmp_path)
+    runner = runners.open_artefact(path)
+    for count in (1, 5, 40):
+        said = runner(images[:count])
+        assert np.abs(said["logits"] - logits[:count]).max() < 1e-4
+        assert np.abs(said["probabilities"] - softmax(logits[:count] / 1.5)).max() < 1e-5
+
+
+def test_names_are_checked_before_anything_is_made(monkeypatch):
+    assert targets.parse(None) == targets.parse("none") == []
+    assert targets.parse("keras, litert_int8,keras") == ["keras", "litert_int8"]
+    with pytest.raises(UserError, match=r"--export_targets 'kears'. Did you mean 'keras'\? Known: keras, "):
+        targets.parse("kears")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        UserError, match=r"--export_targets=onnx needs onnx, tf2onnx, .*pip install 'tf_transfer\[onnx\]'"
+    ) as e:
+        targets.parse("keras,onnx")
+    assert "\n" not in str(e.value)
+
+
+def refusing(name):
+    """A target whose head is the wrong way round."""
+    target = targets.TARGET.factory(name)
+
+    def write(model, path):
+        head = model.classifier.head
+        head.set_weights([-w for w in head.get_weights()])
+        target.write(model, path)
+        head.set_weights([-w for w in head.get_weights()])
+
+    return dataclasses.replace(target, write=write)
+
+
+def test_a_run_makes_them_and_keeps_those_that_pass(tmp_path_factory, tmp_path, monkeypatch, capsys):
+    shutil.copytree(tools.tiny_run(tmp_path_factory), tmp_path / "run")
+    options = tools.TINY | {"run_dir": tmp_path / "run", "export_targets": "litert_float16,litert_int8"}
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"--export_targets: litert_float16 refused"):
+        patch.setitem(targets.TARGET._factories, "litert_float16", refusing("litert_float16"))
+        api.fine_tune(**options, phases=["export"])
+    assert re.search(r"litert_float16 refused: litert_float16 differs .* it is not kept", capsys.readouterr().out)
+    run = RunDir(tmp_path / "run")
+    assert [p.name for p in (run.path / "artefacts").iterdir()] == ["litert_int8"]
+    stamp = (run.path / "artefacts/litert_int8/model.tflite").stat().st_mtime_ns
+    # Without the option again: what was asked for is recorded.
+    api.fine_tune(**tools.TINY, run_dir=tmp_path / "run", phases=["export", "report"])
+    assert (run.path / "artefacts/litert_int8/model.tflite").stat().st_mtime_ns == stamp
+    table = capsys.readouterr().out
+    assert re.search(r"saved_model +float32 .*\nlitert_float16 +float16 .*\nlitert_int8 +int8 ", table), table
+    made = {r["target"]: r for r in run.records("artefact")}
+    assert sorted(made) == ["litert_float16", "litert_int8"] and len(run.records("artefact")) == 2
+    for name, record in made.items():
+        folder = run.path / "artefacts" / name
+        card, accuracy = json.loads((folder / "model_card.json").read_text()), record["accuracy"]
+        assert card["artefact"]["accuracy"] == accuracy and accuracy["low"] < accuracy["value"] < accuracy["high"]
+        assert accuracy["n"] == record["parity"]["n"] == 797 and accuracy["split"] == "test"
+        assert runners.open_artefact(folder / "model.tflite").class_names == tuple("0123456789")
+        assert record["bytes"] == (folder / "model.tflite").stat().st_size
+    html = (run.path / "report.html").read_text()
+    assert "Other artefacts" in html and "litert_int8" in html
+    # As --restart does with them.
+    config, directory = api.open_run({"run_dir": str(run.path)}, ["export"], write=False)
+    artefacts.export(Session(config, frozenset(), directory, Console(Nowhere()), restart=True), "full")
+    assert len(run.records("artefact")) == 4
+
+
+def test_what_a_phase_trains_anew_takes_its_artefacts_with_it():
+    assert all("artefacts" in gone for phase, gone in fitting._DOWNSTREAM.items() if phase != "scratch")
+
+
+def test_every_target_is_told_by_its_option():
+    told = api.configs.option_fields()["export_targets"][1].metadata["help"]
+    assert all(name in told for name in targets.TARGET.names())

@@ -1,0 +1,104 @@
+"""LiteRT (TensorFlow Lite): `.tflite` files for phones and boards, with weights of 16 bits or all in 8-bit integers."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.export import runners
+from tf_transfer.export.trained import Inference, Trained, inference
+
+
+def write_float16(trained: Trained, path: Path) -> None:
+    """Writes a file that stores its weights in 16 bits and computes in float32, or where a device can in float16.
+
+    Signature `serving_default`: `images` float32 `[N, S, S, 3]`, RGB in [0, 255], to `probabilities` float32 `[N, C]`.
+    """
+    with inference(trained, tf.float32) as made:
+        converter = _converter(made)
+        converter.target_spec.supported_types = [tf.float16]
+        _convert(converter, path)
+
+
+def write_int8(trained: Trained, path: Path) -> None:
+    """Writes a file that computes in 8-bit integers throughout, its weights with a scale for each channel.
+
+    Post-training quantisation (Jacob et al. 2018, arXiv:1712.05877; Krishnamoorthi 2018, arXiv:1806.08342): the
+    ranges of the activations are those that pictures of the training split show. By the same pictures the head's bias
+    takes back what rounding moves a class by on the average (bias correction, Nagel et al. 2019, arXiv:1906.04721).
+
+    Signature `serving_default`: `images` uint8 `[N, S, S, 3]`, the RGB pixels as they are, to `probabilities` float32
+    `[N, C]` in steps of 1/256.
+    """
+    pictures = _spanning(trained.pictures())
+    _quantise(trained, path, pictures)
+    with _quiet():
+        rounded = _in_batches(runners.LiteRt(path), pictures)
+    with inference(trained, tf.uint8) as made:
+        exact = _in_batches(made.answer, pictures)
+    _quantise(trained, path, pictures, (np.log(exact) - np.log(rounded)).mean(0))
+
+
+def _quantise(trained: Trained, path: Path, pictures: np.ndarray, shift: np.ndarray | float = 0.0) -> None:
+    with inference(trained, tf.float32, shift=shift) as made:
+        converter = _converter(made)
+        converter.representative_dataset = lambda: ([picture[None].astype(np.float32)] for picture in pictures)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.uint8
+        _convert(converter, path)
+
+
+def _in_batches(model: Callable, pictures: np.ndarray) -> np.ndarray:
+    """Returns probabilities `[N, C]`, none below the half of a step of the integers."""
+    said = [np.asarray(model(pictures[i : i + 32])["probabilities"]) for i in range(0, len(pictures), 32)]
+    return np.maximum(np.concatenate(said), 1 / 512)
+
+
+def _spanning(pictures: np.ndarray) -> np.ndarray:
+    """Puts one black and one white pixel into the first picture: the input's scale is then 1, whatever the others."""
+    pictures = pictures.copy()
+    pictures[0, 0, 0], pictures[0, -1, -1] = 0, 255
+    return pictures
+
+
+def _converter(made: Inference) -> tf.lite.TFLiteConverter:
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([made.answer.get_concrete_function()], made)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    return converter
+
+
+def _convert(converter: tf.lite.TFLiteConverter, path: Path) -> None:
+    try:
+        with _quiet():
+            content = converter.convert()
+    # Whatever an operation without a counterpart makes it raise.
+    except Exception as e:
+        raise UserError(f"LiteRT cannot hold this network: {one_line(e, 300)}") from e
+    path.write_bytes(content)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The converter talks on standard error and by the log of TensorFlow; none of it is news."""
+    log = tf.get_logger()
+    level = log.level
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as told, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log.setLevel(logging.ERROR)
+        os.dup2(told.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            log.setLevel(level)

@@ -1,0 +1,38 @@
+"""ONNX: a file for ONNX Runtime and whatever else reads the format."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import tensorflow as tf
+
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.export.trained import Trained, inference
+
+# Of the operators; ONNX Runtime reads it since 1.15, of 2023.
+OPSET = 18
+
+
+def write(trained: Trained, path: Path) -> None:
+    """Writes a float32 ONNX file by tf2onnx.
+
+    `images` uint8 `[N, S, S, 3]`, the RGB pixels as they are, to `logits` and `probabilities` float32 `[N, C]`.
+
+    Raises:
+        UserError: an operation of the network has no counterpart.
+    """
+    import onnx
+    import tf2onnx
+
+    with inference(trained, tf.uint8, logits=True) as made, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
+        try:
+            model, _ = tf2onnx.convert.from_function(made.answer, made.answer.input_signature, opset=OPSET)
+        # Whatever an operation without a counterpart makes it raise.
+        except Exception as e:
+            raise UserError(f"ONNX cannot hold this network: {one_line(e, 300)}") from e
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))

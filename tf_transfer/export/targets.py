@@ -1,0 +1,131 @@
+"""What a trained model can be exported to beside the SavedModel, by the names of `--export_targets`."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer.errors import UserError
+from tf_transfer.export import gate, keras_file, litert, onnx_file, weights_files
+from tf_transfer.export.trained import Trained
+from tf_transfer.models import weights
+from tf_transfer.registry import Registry, split_list
+
+# Pictures whose features, and those of another size whose logits, are compared.
+_FEATURES, _OTHER_SIZE = 256, 16
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of artefact.
+
+    Attributes:
+        write: a trained model to the file, or to that and others in its folder.
+        file: name of the file, which `runners.open_artefact` opens.
+        arithmetic: what it computes in, of `gate.TOLERANCE`.
+        takes: its input, in words, for the model card.
+        gives: its output, in words.
+        any_size: it resizes pictures itself.
+        packages: that it needs beside those that are always there.
+    """
+
+    write: Callable[[Trained, Path], None]
+    file: str
+    arithmetic: str
+    takes: str
+    gives: str
+    any_size: bool = False
+    packages: tuple[str, ...] = ()
+
+
+TARGET = Registry("--export_targets")
+_RESIZED = "already of the size that the network sees, by bilinear resizing with antialiasing"
+
+TARGET.register("keras")(
+    Target(keras_file.write, "model.keras", "float32", "uint8 [N, H, W, 3], RGB pixels, any size",
+           "float32 [N, C], logits", any_size=True)
+)  # fmt: skip
+TARGET.register("weights")(
+    Target(weights_files.write, weights.BACKBONE_FILE, "float32",
+           f"float32 [N, S, S, 3], RGB pixels {_RESIZED}, preprocessed by the mode of network.json",
+           "float32 [N, D], pooled features, of which the head makes logits")
+)  # fmt: skip
+TARGET.register("litert_float16")(
+    Target(litert.write_float16, "model.tflite", "float16", f"float32 [N, S, S, 3], RGB pixels in [0, 255], {_RESIZED}",
+           "float32 [N, C], calibrated probabilities")
+)  # fmt: skip
+TARGET.register("litert_int8")(
+    Target(litert.write_int8, "model.tflite", "int8", f"uint8 [N, S, S, 3], RGB pixels, {_RESIZED}",
+           "float32 [N, C], calibrated probabilities in steps of 1/256")
+)  # fmt: skip
+TARGET.register("onnx")(
+    Target(onnx_file.write, "model.onnx", "float32", f"uint8 [N, S, S, 3], RGB pixels, {_RESIZED}",
+           "float32 [N, C], logits and calibrated probabilities", packages=("onnx", "tf2onnx", "onnxruntime"))
+)  # fmt: skip
+
+
+def parse(text: str | None) -> list[str]:
+    """Returns the names that `--export_targets` lists, each once.
+
+    Raises:
+        UserError: an unknown name, or one whose packages are not installed.
+    """
+    names = [] if text in (None, "none") else list(dict.fromkeys(split_list(text)))
+    for name in names:
+        missing = [p for p in TARGET.factory(name).packages if importlib.util.find_spec(p) is None]
+        if missing:
+            raise UserError(
+                f"--export_targets={name} needs {', '.join(missing)}: pip install 'tf_transfer[{name}]', or "
+                f"pip install {' '.join(missing)}."
+            )
+    return names
+
+
+def check(
+    name: str, trained: Trained, folder: Path, images: np.ndarray, logits: np.ndarray, latency: Sequence[int] = ()
+) -> tuple[gate.Answers, dict]:
+    """Runs an artefact in a process of its own and holds it to the model that it was made of.
+
+    Args:
+        name: of the target.
+        trained: what it was made of.
+        folder: where it is.
+        images: uint8 `[N, H, W, 3]`.
+        logits: float32 `[N, C]`, of the model in float32.
+        latency: sizes of a batch to time.
+
+    Returns:
+        What it said, and the figures.
+
+    Raises:
+        UserError: it is not that model, or cannot be run.
+    """
+    target, end = TARGET.factory(name), "it is not kept"
+    size = trained.classifier.size
+    tolerance = gate.TOLERANCE["kernels" if target.arithmetic == "float32" else target.arithmetic]
+    found = gate.answers(folder / target.file, images, latency, size=None if target.any_size else size)
+    parity = gate.compare(found, logits, tolerance, trained.temperature, name, end)
+    if "features" in found.arrays:
+        some = images[:_FEATURES]
+        expected = in_batches(trained.classifier.features, some)
+        difference = np.abs(found.arrays["features"][:_FEATURES] - expected).max() / np.abs(expected).max()
+        parity["max_feature_difference"] = float(difference)
+        if not difference <= 1e-4:
+            raise UserError(f"{name} has features that differ by {difference:.2g} of the largest; {end}.")
+    if target.any_size:
+        other = tf.image.resize(images[:_OTHER_SIZE], (3 * size // 2 + 1, size - 1)).numpy().round().astype(np.uint8)
+        expected = trained.classifier.logits(other).numpy()
+        resized = gate.answers(folder / target.file, other)
+        parity["other_size"] = gate.compare(
+            resized, expected, tolerance, trained.temperature, f"{name}, on pictures to be resized,", end
+        )
+    return found, parity
+
+
+def in_batches(function: Callable, images: np.ndarray) -> np.ndarray:
+    """Returns what a function of pictures says of many of them."""
+    return np.concatenate([function(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)])

@@ -1,0 +1,118 @@
+"""What every other artefact is made of: the trained classifier in float32, and what belongs to it."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer import runtime
+from tf_transfer.models import backbones, folding
+from tf_transfer.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model as a target of the export meets it.
+
+    Attributes:
+        classifier: computes in float32, on one device.
+        backbone: the spec of its network.
+        folder: of the phase, with the two files of weights.
+        class_names: in the order of the logits.
+        temperature: probabilities are softmax(logits / temperature).
+        pictures: gives uint8 `[N, S, S, 3]`, some that it was trained on.
+    """
+
+    classifier: Classifier
+    backbone: backbones.Backbone
+    folder: Path
+    class_names: Sequence[str]
+    temperature: float
+    pictures: Callable[[], np.ndarray]
+
+    def plain(self):
+        """Builds the network of Keras' own layers, with the trained weights."""
+        with runtime.precision_policy("float32"):
+            network = backbones.build(self.backbone, self.classifier.size)
+        network.set_weights(self.classifier.backbone.get_weights())
+        return network
+
+
+def load(
+    backbone: backbones.Backbone,
+    size: int,
+    folder: Path,
+    class_names: Sequence[str],
+    temperature: float,
+    pictures: Callable[[], np.ndarray],
+    dropout: float = 0.0,
+) -> Trained:
+    """Builds what a phase left, outside of any strategy: variables of several devices cannot be exported.
+
+    Args:
+        backbone: the spec.
+        size: input side in pixels.
+        folder: of the phase.
+        class_names: in the order of the logits.
+        temperature: see `Trained`.
+        pictures: see `Trained`.
+        dropout: rate before the head while training.
+    """
+    with runtime.precision_policy("float32"):
+        network = backbones.build(backbone, size)
+        classifier = Classifier(network, backbone.mode, len(class_names), dropout)
+    classifier.load(folder)
+    return Trained(classifier, backbone, folder, class_names, temperature, pictures)
+
+
+class Inference(tf.Module):
+    """A classifier without the resizing, its normalisations folded and its weights worked out.
+
+    Attributes:
+        answer: maps `[N, S, S, 3]` of the signature's type, values in [0, 255], to a dict of float32 `[N, C]`.
+    """
+
+    def __init__(self, trained: Trained, dtype: tf.DType, logits: bool, shift: np.ndarray | float):
+        super().__init__()
+        classifier = trained.classifier
+        # As arrays they are constants of the graph; tensors from outside it would be further inputs.
+        kernel, bias = classifier.head.get_weights()
+
+        def answer(images):
+            for fold in classifier.folds:
+                fold.active = True
+            pixels = backbones.preprocess(tf.cast(images, tf.float32), classifier.mode)
+            features = classifier.backbone(pixels, training=False)
+            if logits:
+                said = tf.matmul(features, kernel) + bias
+                return {"logits": said, "probabilities": tf.nn.softmax(said / trained.temperature)}
+            # The temperature is in the weights: no rounding of integers comes between it and the probabilities.
+            warm, offset = kernel / np.float32(trained.temperature), bias / np.float32(trained.temperature)
+            return {"probabilities": tf.nn.softmax(tf.matmul(features, warm) + (offset + np.float32(shift)))}
+
+        size = classifier.size
+        self.state = [v.value for v in classifier.backbone.weights]
+        self.answer = tf.function(
+            answer, [tf.TensorSpec((None, size, size, 3), dtype, "images")], autograph=False, jit_compile=False
+        )
+
+
+@contextlib.contextmanager
+def inference(
+    trained: Trained, dtype: tf.DType, logits: bool = False, shift: np.ndarray | float = 0.0
+) -> Iterator[Inference]:
+    """Gives the classifier as other runtimes take it: convolutions stay convolutions, and nothing is worked out twice.
+
+    Args:
+        trained: the model.
+        dtype: of the pictures.
+        logits: answer them beside the probabilities.
+        shift: float32 `[C]`, added to the logarithms of the probabilities alone, before they are normalised.
+    """
+    with folding.constant(trained.classifier.folds) as folded, folding.convolving():
+        made = Inference(trained, dtype, logits, shift)
+        made.folded = folded
+        yield made

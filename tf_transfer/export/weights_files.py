@@ -1,0 +1,30 @@
+"""The weights alone: files that load into the plain network of `keras.applications`."""
+
+import json
+import shutil
+from pathlib import Path
+
+from tf_transfer.export.trained import Trained
+from tf_transfer.models import backbones, weights
+
+# How to build what the files load into, see `runners.WeightsFile`.
+NETWORK = "network.json"
+
+
+def write(trained: Trained, path: Path) -> None:
+    """Writes `backbone.weights.h5`, `head.weights.h5` and what they load into, `network.json`.
+
+    The last holds `constructor` and `arguments`, of `keras.applications` (for a network from elsewhere its layers,
+    `network`), the mode of its preprocessing, and the number of classes.
+    """
+    for name in (weights.BACKBONE_FILE, weights.HEAD_FILE):
+        shutil.copyfile(trained.folder / name, path.with_name(name))
+    backbone, size = trained.backbone, trained.classifier.size
+    told = {"mode": backbone.mode, "classes": len(trained.class_names)}
+    if ":" in backbone.constructor:
+        told["network"] = json.loads(trained.plain().to_json())
+    else:
+        arguments = {"include_top": False, "weights": None, "input_shape": [size, size, 3], "pooling": "avg"}
+        told["constructor"] = backbone.constructor
+        told["arguments"] = arguments | backbones.constructor_arguments(backbone)
+    path.with_name(NETWORK).write_text(json.dumps(told, indent=1) + "\n", "utf-8")

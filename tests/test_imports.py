@@ -16,7 +16,7 @@ LAYERS = (
     {"api", "predicting", "comparing"},
     {"phases"},
     {"assess"},
-    {"fitting", "scoring", "dry_run"},
+    {"fitting", "scoring", "dry_run", "exporting", "artefacts"},
     {"heads", "resume"},
     {"session"},
     {"data", "models", "features", "training", "evaluation", "report", "export", "serving", "corruptions"},

@@ -16,7 +16,7 @@ LAYERS = (
     {"api", "predicting", "comparing"},
     {"phases", "dry_run"},
     {"assess"},
-    {"fitting", "scoring", "artefact_scoring", "exporting"},
+    {"fitting", "scoring", "artefact_scoring", "exporting", "artefacts"},
     {"heads", "resume"},
     {"session"},
     {"data", "models", "features", "training", "evaluation", "report", "export", "serving", "corruptions"},

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -198,6 +199,15 @@ def test_the_bias_takes_back_what_rounding_moves(model, images, logits, tmp_path
 def test_float16_halves_the_file(model, tmp_path):
     size = sum(w.size for w in model.plain().get_weights())
     assert written("litert_float16", model, tmp_path).stat().st_size < 3 * size + 20_000
+
+
+def test_tensorflow_runs_a_tflite_file_where_litert_is_not_installed(model, images, logits, tmp_path, monkeypatch):
+    path = written("litert_float16", model, tmp_path)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    runner = runners.open_artefact(path)
+    assert "tensorflow" in type(runner._interpreter).__module__
+    assert np.abs(runner(images)["probabilities"] - softmax(logits / 1.5)).max() < 0.01
 
 
 def test_onnx_takes_any_batch_of_pixels(model, images, logits, tmp_path):

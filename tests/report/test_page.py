@@ -120,6 +120,7 @@ def test_records_may_hold_nothing_but_their_kind():
         "plan",
         "phase_end",
         "export",
+        "artefact",
         "lr_find",
         "warning",
         "evaluation",

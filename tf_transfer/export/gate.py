@@ -35,8 +35,8 @@ class Tolerance:
 
 # By the arithmetic of the artefact; `other` where the one computes in float32 and the other in bfloat16.
 # Another library's kernels, or normalisations that are not folded, sum in another order: MobileNets of which bfloat16,
-# whose numbers are 30,000 times as coarse, moves a probability by 0.34 differ by 1.1e-5. Weights rounded to float16,
-# 4,000 times as coarse as float32, move it by 0.031 there.
+# whose numbers are 65,000 times as coarse, moves a probability by 0.34 differ by 1.1e-5. Weights rounded to float16,
+# 8,000 times as coarse as float32, move it by 0.031 there.
 TOLERANCE = {
     "float32": Tolerance(1e-5),
     "kernels": Tolerance(1e-4),

@@ -64,10 +64,10 @@ def _keras(spec: str, size: int, place: Path) -> tuple[Callable, int]:
 def _ours(spec: str, size: int, precision: str, place: Path) -> tuple[Callable, int]:
     import tensorflow as tf
 
-    from tf_transfer import export
+    from tf_transfer.export import saved_model
 
     _, classifier = networks.network(spec, size, precision)
-    export.write(classifier, tuple("0123456789"), place)
+    saved_model.write(classifier, tuple("0123456789"), place)
     loaded = tf.saved_model.load(str(place)).signatures["serving_default"]
 
     def run(batch):

@@ -21,8 +21,6 @@ FOLDER = "artefacts"
 _CALIBRATION = 300
 # Pictures that the artefacts are held to where the test split has not been evaluated.
 _SAMPLE = 256
-# How a float32 model is held to one that computed in bfloat16.
-_MIXED = gate.Tolerance(None, 0.9)
 
 
 def export(session: Session, phase: str) -> None:
@@ -119,7 +117,9 @@ def _write(session: Session, name: str, model, folder: Path, held: Measured, ref
     size = size_of(folder)
     (folder / "class_names.txt").write_bytes(saved_model.escaped(model.class_names))
     said, parity = targets.check(name, model, folder, held.images, reference, LATENCY)
-    original = parity if session.precision == "float32" else gate.compare(said, held.logits, _MIXED, *told)
+    original = (
+        parity if session.precision == "float32" else gate.compare(said, held.logits, gate.TOLERANCE["other"], *told)
+    )
     done = {
         **what,
         "target": name,

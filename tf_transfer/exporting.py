@@ -89,13 +89,11 @@ def _export(session: Session, phase: str, what: dict) -> dict:
     measured = recorded(session, phase, what["pictures"], Measured(use, held.inputs, held.labels, logits))
     if (precision := what["precision"]) != session.precision:
         classifier = session.trained(phase, class_names, precision)
-    # The logits are those of the precision that was trained in.
-    held_to = gate.TOLERANCE[precision if precision == session.precision else "other"]
     done = {**what, "path": "saved_model/1", "calibration": calibration, "id": uuid.uuid4().hex[:12]}
     done["image_size"] = session.image_size
     with session.run.write_folder("saved_model") as folder:
         if session.run.writes:
-            done |= _write(session, classifier, class_names, folder / "1", measured, done, held_to)
+            done |= _write(session, classifier, class_names, folder / "1", measured, done)
             done["bytes"] = size_of(folder)
             done["restart"] = session.restart_id
             (folder / DONE).write_bytes(encoded(done))
@@ -143,15 +141,23 @@ def recorded(session: Session, phase: str, pictures: str | None, other: Measured
         return Measured("test", split.inputs, split.labels, recorded[phase])
 
 
-def _write(session, classifier: Classifier, class_names, folder: Path, measured: Measured, done: dict, held_to) -> dict:
-    """Writes the SavedModel and holds it to what was measured; returns what the gate found."""
+def _write(session, classifier: Classifier, class_names, folder: Path, measured: Measured, done: dict) -> dict:
+    """Writes the SavedModel and holds it to what was measured; returns what the gate found.
+
+    Where another precision was asked for than what was measured computed in, the artefact is held to the same weights
+    in its own precision, closely, and to what was measured by the classes that it names.
+    """
     # The card is written anew when the gate has been passed: its figures are those of what is written here.
     assets = {"config.json": encoded(session.config.to_dict(), indent=1)}
     assets |= dict.fromkeys((model_card.JSON, model_card.MARKDOWN), b"")
     warm = done["calibration"]["temperature"]
     signatures = saved_model.write(classifier, class_names, folder, warm, assets)
     found = gate.answers(folder, measured.images, LATENCY, by_bytes=True)
-    parity = gate.compare(found, measured.logits, held_to, warm) | {"split": measured.split}
+    held_to, expected, original = gate.TOLERANCE[done["precision"]], measured.logits, {}
+    if done["precision"] != session.precision:
+        original = {"original": gate.compare(found, expected, gate.TOLERANCE["other"], warm)}
+        expected = Predictor(classifier.logits, session.strategy, 32)(measured.images)
+    parity = gate.compare(found, expected, held_to, warm) | {"split": measured.split} | original
     by_bytes, bound = found.facts["bytes"], held_to.probability
     if not (by_bytes["rows_independent"] and by_bytes["max_probability_difference"] <= bound):
         raise UserError(

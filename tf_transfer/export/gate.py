@@ -33,7 +33,8 @@ class Tolerance:
     agreement: float = 1.0
 
 
-# By the arithmetic of the artefact; `other` where the one computes in float32 and the other in bfloat16.
+# By the arithmetic of the artefact; `other` where the one computes in float32 and the other in bfloat16,
+# which moved a probability of a MobileNet by 0.34, and the class of 3 % of the pictures.
 # Another library's kernels, or normalisations that are not folded, sum in another order: MobileNets of which bfloat16,
 # whose numbers are 65,000 times as coarse, moves a probability by 0.34 differ by 1.1e-5. Weights rounded to float16,
 # 8,000 times as coarse as float32, move it by 0.031 there.
@@ -41,7 +42,7 @@ TOLERANCE = {
     "float32": Tolerance(1e-5),
     "kernels": Tolerance(1e-4),
     "bfloat16": Tolerance(2e-2),
-    "other": Tolerance(5e-2),
+    "other": Tolerance(None, 0.9),
     "float16": Tolerance(0.1, 0.99),
     # Its steps are some hundredths of what a layer gives: MobileNets named the same class on 92 to 96 % of real
     # pictures, and were right as often. Below this it is another model.

@@ -48,17 +48,16 @@ class Service:
         name: as clients call it.
         version: as clients call it.
         limits: what they may ask for.
-        wait: see `Batcher`.
 
     Attributes:
         stopping: set when no new request is to be taken.
         metrics: what has been counted.
     """
 
-    def __init__(self, model: ServedModel, name: str, version: int, limits: Limits, wait: float = 0.0):
+    def __init__(self, model: ServedModel, name: str, version: int, limits: Limits):
         self._model, self._name, self._version, self._limits = model, name, version, limits
         self.stopping, self.metrics = False, Metrics()
-        self._batcher = Batcher(model.call, limits, self.metrics.call, wait)
+        self._batcher = Batcher(model.call, limits, self.metrics.call)
         self._decoders = ThreadPoolExecutor(_DECODERS, "decode")
         # One thread: of a body there are many times as many bytes while it is parsed.
         self._parser = ThreadPoolExecutor(1, "parse")

@@ -166,7 +166,7 @@ def _service(service, requests, expected) -> dict:
     if errors:
         print(*errors[:5], sep="\n", file=sys.stderr)
     missing = len(expected) - len(answers)
-    bad = wrong(answers, expected) if not missing else missing
+    bad = missing or wrong(answers, expected)
     return {"wrong": bad, "errors": len(errors), "memory": held, "peak": service.memory("VmHWM")}
 
 
@@ -181,15 +181,13 @@ def render(record: Mapping) -> list[str]:
     return [
         "## Hostile files",
         "",
-        f"{found['count']:,} strings of bytes, drawn at random or made from JPEG, PNG, GIF, BMP and WebP files by flipping "
-        "bits, cutting short, drawing sizes in headers anew, joining and splicing; "
+        f"{found['count']:,} strings of bytes, drawn at random or made from JPEG, PNG, GIF, BMP and WebP files by "
+        "flipping bits, cutting short, drawing sizes in headers anew, joining and splicing; "
         f"{found['good']:,} good pictures stand among them, in requests of {_ROWS} rows. {found['decodable']:,} of the "
         f"{found['rows']:,} rows can be decoded. Every answer is held against the row decoded and asked by itself: "
         f"probabilities within {_CLOSE:g} where it can be decoded, a status and an empty answer where not.",
         "",
-        *runner.table(
-            ("", "requests that failed", "rows answered wrongly", "MB held after 10, 50 and 100 %"), rows
-        ),
+        *runner.table(("", "requests that failed", "rows answered wrongly", "MB held after 10, 50 and 100 %"), rows),
         "",
         f"At most, the service held {found['service']['peak']:,.0f} MB: a file of a few bytes may claim "
         "100 million pixels, and is decoded to see whether it has them.",

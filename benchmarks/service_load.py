@@ -95,9 +95,9 @@ def render(record: Mapping) -> list[str]:
     lines = [
         "## Load",
         "",
-        "JPEG files of 128 x 128 pixels, one a request, to `mobilenet(alpha=0.25)` at 96 px. The clients ask again as soon "
-        "as they are answered, from a process of their own on the same two cores, over sockets of the loopback; the three "
-        f"services took turns. 64 clients asked each for {minutes} s. Latency in milliseconds.",
+        "JPEG files of 128 x 128 pixels, one a request, to `mobilenet(alpha=0.25)` at 96 px. The clients ask again as "
+        "soon as they are answered, from a process of their own on the same processor, over sockets of the loopback. "
+        f"The services took turns. 64 clients asked each for {minutes} s. Latency in milliseconds.",
         "",
     ]
     rows = []
@@ -109,8 +109,8 @@ def render(record: Mapping) -> list[str]:
     lines += runner.table(("clients", "", "requests", "errors", "wrong", "per s", "50 %", "90 %", "99 %", "max"), rows)
     lines += [
         "",
-        "Nothing waits for company: what has queued while the model was busy is its next call. A wait costs a client that "
-        "is alone the time it takes, and brings calls that are larger, not more answers.",
+        "Nothing waits for company: what has queued while the model was busy is its next call. A wait costs a client "
+        "that is alone the time it takes.",
         "",
         "## Beside the bare SavedModel",
         "",

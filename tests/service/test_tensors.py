@@ -12,7 +12,7 @@ from tf_transfer.service.tensors import Signature, Tensor
 
 def tensor(name, dtype, *shape):
     dtype = np.dtype(dtype)
-    return Tensor(name, "S" if dtype == object else dtype.kind, dtype, shape)
+    return Tensor(name, "S" if dtype.kind == "O" else dtype.kind, dtype, shape)
 
 
 def signature(*inputs):
@@ -94,7 +94,7 @@ def test_a_single_input_needs_no_name(document, wanted, expected):
         ({"instances": [1, {"x": 1}]}, X, "got an object in some"),
         ({"instances": [1]}, THREE, "a list of objects with the keys 'sensor', 'signal', 'tag'"),
         ({"inputs": {"tag": ["a"]}}, THREE, "with the keys 'sensor', 'signal', 'tag', got 'tag'"),
-        ({"instances": ["1"]}, X, '\'x\': expecting numbers .float32., got "1"'),
+        ({"instances": ["1"]}, X, "'x': expecting numbers .float32., got \"1\""),
         ({"instances": [True]}, X, "got true"),
         ({"instances": [None]}, X, "got null"),
         ({"instances": [1e39]}, X, "is no float32"),
@@ -141,6 +141,14 @@ def test_one_output_goes_without_its_name_and_several_are_objects():
     rows = [{"y": 3.5, "z": [1, 2]}, {"y": 4.0, "z": [3, 4]}]
     assert json.loads(tensors.render({"y": y, "z": z}, True)) == {"predictions": rows}
     assert json.loads(tensors.render({"y": y, "z": z}, False)) == {"outputs": {"y": [3.5, 4.0], "z": [[1, 2], [3, 4]]}}
+
+
+@pytest.mark.parametrize("other", [np.float32(1), np.zeros(3, np.float32)])
+def test_outputs_without_a_row_each_have_no_row_format(other):
+    outputs = {"y": np.zeros(2, np.float32), "z": np.asarray(other)}
+    with pytest.raises(ValueError, match=r"y of shape \[2\], z of shape"):
+        tensors.render(outputs, True)
+    assert json.loads(tensors.render(outputs, False))["outputs"]["z"] == other.tolist()
 
 
 def test_numbers_are_the_shortest_that_are_the_same_and_always_json():

@@ -66,7 +66,7 @@ class Service:
     def app(self) -> web.Application:
         """Returns the routes."""
         app = web.Application(middlewares=[_answered])
-        app.router.add_route("*", "/v1/{tail:.*}", self._rest, expect_handler=self._expect)
+        app.router.add_route("*", r"/{v1:[vV]1}/{tail:[\s\S]*}", self._rest, expect_handler=self._expect)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/metrics", self._metrics)
@@ -200,8 +200,7 @@ class Service:
             outputs = await self._batcher.submit(signature, inputs)
         try:
             return tensors.render(outputs, row)
-        # Outputs that have no rows, or not the same number.
-        except (TypeError, ValueError) as e:
+        except ValueError as e:
             raise RequestError(400, f"the outputs have no row format, use 'inputs': {one_line(e)}") from None
 
     async def _files(self, contents: np.ndarray) -> Arrays:

@@ -200,7 +200,13 @@ def _numbers(found: np.ndarray, tensor: Tensor, what: str) -> np.ndarray:
 
 
 def render(outputs: Mapping[str, np.ndarray], row: bool) -> bytes:
-    """Writes outputs as the answer to a request in row or in column format; a single one goes without its name."""
+    """Writes outputs as the answer to a request in row or in column format; a single one goes without its name.
+
+    Raises:
+        ValueError: rows are asked for, and the outputs do not have one each.
+    """
+    if row and (not all(v.ndim for v in outputs.values()) or len({len(v) for v in outputs.values()}) != 1):
+        raise ValueError(", ".join(f"{name} of shape {list(v.shape)}" for name, v in outputs.items()))
     plain = {name: _plain(name, value) for name, value in outputs.items()}
     if len(plain) == 1:
         (answer,) = plain.values()

@@ -14,9 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
+
+pytest.importorskip("aiohttp", reason="the service needs it: pip install 'tf_transfer[serve]'")
 from service_client import b64, serving
 
 from benchmarks import service_hostile
+from tf_transfer.service import app
 from tf_transfer.service.limits import Limits
 
 
@@ -142,6 +145,27 @@ def test_many_at_a_time_each_get_their_own_answer(served, model, samples):
         re.findall(r'batch_rows_(sum|count)\{signature="serving_default"\} (\d+)', served.get("/metrics").text())
     )
     assert int(calls["sum"]) > 1.2 * int(calls["count"])
+
+
+def test_large_requests_and_answers_go_through_another_process(served, loaded):
+    pictures = np.random.default_rng(0).integers(0, 256, (100, 48, 48, 3), np.uint8)
+    rows = {"instances": pictures.tolist()}
+    assert len(json.dumps(rows)) > app._LARGE
+    expected = loaded.call("serving_default", {"images": pictures})
+    found = served.post(rows).json()["predictions"]
+    assert np.allclose([row["probabilities"] for row in found], expected["probabilities"], atol=1e-6)
+    answer = served.post(json.dumps(rows).replace("[[[[", "[[[[256, ", 1).encode())
+    assert (answer.status, "lists of one level" in answer.json()["error"]) == (400, True)
+    # It may end at any time, for want of memory say.
+    served.service._aside._process.kill()
+    answers = [served.post(rows) for _ in range(2)]
+    assert answers[1].status == 200
+    if answers[0].status != 200:
+        assert (answers[0].status, answers[0].headers["Retry-After"]) == (503, "5")
+    features = loaded.call("features", {"images": pictures})["features"]
+    large = {"signature_name": "features", "inputs": np.repeat(pictures[:, :1, :1], 10, 0).tolist()}
+    assert features.shape[1] * 1000 > app._MANY
+    assert len(served.post(large).json()["outputs"]) == 1000
 
 
 def test_hostile_files_harm_nobody(served, loaded, samples):

@@ -20,11 +20,11 @@ from aiohttp import web
 
 from tf_transfer.errors import one_line
 from tf_transfer.service import tensors
+from tf_transfer.service.aside import Aside
 from tf_transfer.service.batching import Arrays, Batcher
 from tf_transfer.service.limits import Held, Limits, Rate, RequestError
 from tf_transfer.service.metrics import Metrics
 from tf_transfer.service.model import FILES, PICTURES, ServedModel
-from tf_transfer.service.tensors import Signature
 
 _LOG = logging.getLogger(__name__)
 # As the server has them, in `model_servers/http_rest_api_util.cc`.
@@ -35,8 +35,9 @@ _TOLD = re.compile(_MODEL + r"(?P<metadata>/metadata)?)")
 _LABEL = "stable"
 # Files decoded at a time: each may take 1.5 GB, see `data.limits.MAX_PIXELS`.
 _DECODERS = min(4, os.cpu_count() or 1)
-# What is parsed in the event loop itself: to ask another thread takes longer.
-_SMALL = 1 << 16
+# Bytes of a request, and numbers and strings of an answer, beyond which another process reads and writes them: some
+# tens of milliseconds.
+_LARGE, _MANY = 1 << 19, 20_000
 _HEADERS = {"Server": "tf_transfer", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
@@ -59,8 +60,7 @@ class Service:
         self.stopping, self.metrics = False, Metrics()
         self._batcher = Batcher(model.call, limits, self.metrics.call)
         self._decoders = ThreadPoolExecutor(_DECODERS, "decode")
-        # One thread: of a body there are many times as many bytes while it is parsed.
-        self._parser = ThreadPoolExecutor(1, "parse")
+        self._aside = Aside()
         self._rate, self._held, self._under_way = Rate(limits.rate), Held(limits), 0
 
     def app(self) -> web.Application:
@@ -77,8 +77,8 @@ class Service:
 
     async def _close(self, app: web.Application) -> None:
         self._batcher.close()
-        for pool in (self._decoders, self._parser):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._aside.close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
 
     async def _health(self, request: web.Request) -> web.Response:
         return _json({"status": "alive"})
@@ -121,8 +121,7 @@ class Service:
             if (verb := found["verb"].lower()) != "predict":
                 raise RequestError(400, f"the model has no signature for {verb}; use :predict")
             async with asyncio.timeout(self._limits.seconds), self._body(request) as body:
-                parsed = await self._parsed(body)
-                signature, answer = parsed[0].name, await self._predict(*parsed)
+                signature, answer = await self._predict(body)
             status = 200
             return web.Response(body=answer, content_type="application/json")
         except RequestError as e:
@@ -175,33 +174,16 @@ class Service:
         finally:
             self._held.bytes -= size
 
-    async def _parsed(self, body: bytes) -> tuple[Signature, Arrays, bool]:
-        if len(body) <= _SMALL:
-            return self._parse(body)
-        return await asyncio.get_running_loop().run_in_executor(self._parser, self._parse, body)
-
-    def _parse(self, body: bytes) -> tuple[Signature, Arrays, bool]:
-        document = tensors.parse(body)
-        name = tensors.signature_name(document)
-        signature = self._model.signatures.get(name)
-        if signature is None:
-            known = ", ".join(sorted(self._model.signatures))
-            raise RequestError(400, f'Serving signature name: "{one_line(name, 60)}" not found; there are {known}')
-        inputs, row = tensors.arrays(document, signature)
-        rows = max((len(v) for v in inputs.values() if v.ndim), default=1)
-        if rows > self._limits.rows:
-            raise RequestError(400, f"{rows} rows in a request; {self._limits.rows} are allowed")
-        return signature, inputs, row
-
-    async def _predict(self, signature: Signature, inputs: Arrays, row: bool) -> bytes:
-        if signature.name == FILES and self._model.decodes and len(inputs["contents"]):
+    async def _predict(self, body: bytes) -> tuple[str, bytes]:
+        """Returns the name of the signature that a body asks for, and its answer."""
+        wanted = (body, self._model.signatures, self._limits.rows)
+        name, inputs, row = await self._aside.call("read", *wanted) if len(body) > _LARGE else tensors.read(*wanted)
+        if name == FILES and self._model.decodes and len(inputs["contents"]):
             outputs = await self._files(inputs["contents"])
         else:
-            outputs = await self._batcher.submit(signature, inputs)
-        try:
-            return tensors.render(outputs, row)
-        except ValueError as e:
-            raise RequestError(400, f"the outputs have no row format, use 'inputs': {one_line(e)}") from None
+            outputs = await self._batcher.submit(self._model.signatures[name], inputs)
+        many = sum(value.size for value in outputs.values()) > _MANY
+        return name, await self._aside.call("render", outputs, row) if many else tensors.render(outputs, row)
 
     async def _files(self, contents: np.ndarray) -> Arrays:
         """Answers files as `serve_bytes` does.

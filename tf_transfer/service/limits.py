@@ -21,8 +21,12 @@ class RequestError(Exception):
     """
 
     def __init__(self, status: int, message: str, retry_after: float | None = None):
-        super().__init__(message)
-        self.status, self.retry_after = status, retry_after
+        # All of them, so that one can go from a process to another.
+        super().__init__(status, message, retry_after)
+        self.status, self.message, self.retry_after = status, message, retry_after
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,32 @@ class Signature:
     batched: bool
 
 
+def read(body: bytes, signatures: Mapping[str, Signature], most: int) -> tuple[str, dict[str, np.ndarray], bool]:
+    """Reads the body of a predict request.
+
+    Args:
+        body: JSON.
+        signatures: of the model, by name.
+        most: rows that a request may have.
+
+    Returns:
+        The name of the signature, its inputs, and whether they came row by row.
+
+    Raises:
+        RequestError: it is not what the model takes.
+    """
+    document = parse(body)
+    name = signature_name(document)
+    if name not in signatures:
+        known = ", ".join(sorted(signatures))
+        raise RequestError(400, f'Serving signature name: "{one_line(name, 60)}" not found; there are {known}')
+    inputs, row = arrays(document, signatures[name])
+    rows = max((len(v) for v in inputs.values() if v.ndim), default=1)
+    if rows > most:
+        raise RequestError(400, f"{rows} rows in a request; {most} are allowed")
+    return name, inputs, row
+
+
 def parse(body: bytes) -> dict[str, Any]:
     """Reads the body of a request.
 
@@ -203,10 +229,11 @@ def render(outputs: Mapping[str, np.ndarray], row: bool) -> bytes:
     """Writes outputs as the answer to a request in row or in column format; a single one goes without its name.
 
     Raises:
-        ValueError: rows are asked for, and the outputs do not have one each.
+        RequestError: rows are asked for, and the outputs do not have one each.
     """
     if row and (not all(v.ndim for v in outputs.values()) or len({len(v) for v in outputs.values()}) != 1):
-        raise ValueError(", ".join(f"{name} of shape {list(v.shape)}" for name, v in outputs.items()))
+        told = ", ".join(f"{name} {list(v.shape)}" for name, v in outputs.items())
+        raise RequestError(400, f"the outputs have no row format, use 'inputs': {told}")
     plain = {name: _plain(name, value) for name, value in outputs.items()}
     if len(plain) == 1:
         (answer,) = plain.values()

@@ -107,6 +107,23 @@ def test_it_says_where_it_is_and_stops_when_all_are_answered(run):
         assert out == "serve  stopped; 1 requests were answered\n"
 
 
+def test_a_request_that_is_still_being_sent_is_answered(run):
+    with process(run) as (running, line):
+        host, port = line.split()[1].removeprefix("http://").rstrip("/").split(":")
+        body = json.dumps({"instances": [[[[0]]]]}).encode()
+        with socket.create_connection((host, int(port))) as client:
+            head = f"POST /v1/models/run:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            client.sendall(head.encode() + body[:5])
+            time.sleep(0.3)
+            running.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((host, int(port)))
+            client.sendall(body[5:])
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 OK")
+        assert running.wait(30) == 0
+
+
 def test_the_same_signal_again_leaves_at_once(run):
     with process(run) as (running, line):
         host, port = line.split()[1].removeprefix("http://").rstrip("/").split(":")

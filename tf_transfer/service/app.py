@@ -62,6 +62,12 @@ class Service:
         self._decoders = ThreadPoolExecutor(_DECODERS, "decode")
         self._aside = Aside()
         self._rate, self._held, self._under_way = Rate(limits.rate), Held(limits), 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def drained(self) -> None:
+        """Returns when all predictions that are under way have been answered."""
+        await self._idle.wait()
 
     def app(self) -> web.Application:
         """Returns the routes."""
@@ -77,7 +83,7 @@ class Service:
 
     async def _close(self, app: web.Application) -> None:
         self._batcher.close()
-        self._aside.close()
+        await self._aside.close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -114,6 +120,7 @@ class Service:
     async def _post(self, request: web.Request, found: re.Match) -> web.Response:
         begun, signature, status = time.perf_counter(), "", 500
         self._under_way += 1
+        self._idle.clear()
         try:
             self._open()
             self._rate.take(request.remote or "")
@@ -132,6 +139,8 @@ class Service:
             raise RequestError(504, f"not answered within {self._limits.seconds:g} s") from None
         finally:
             self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
             self.metrics.request(signature, status, time.perf_counter() - begun)
 
     def _open(self) -> None:

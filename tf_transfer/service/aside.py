@@ -1,6 +1,6 @@
 """A process beside the service for JSON that is large: while Python reads or writes it, a process does nothing else.
 
-The service starts it, `python -m tf_transfer.service.aside`, with the first such request. It ends when the service does.
+The service starts it, `python -m tf_transfer.service.aside`, with the first such request; it ends with the service.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ class Aside:
             try:
                 done = await self._exchange(pickle.dumps((name, arguments), pickle.HIGHEST_PROTOCOL))
             except (OSError, asyncio.IncompleteReadError):
-                self.close()
+                self._end()
                 raise RequestError(503, "there is no memory for a request as large as this one; try again", 5) from None
             except BaseException:
                 # Given up: whatever it is at, nobody waits for.
-                self.close()
+                self._end()
                 raise
         if isinstance(done, RequestError):
             raise done
@@ -61,12 +61,18 @@ class Aside:
         (length,) = _LENGTH.unpack(await self._process.stdout.readexactly(_LENGTH.size))
         return pickle.loads(await self._process.stdout.readexactly(length))
 
-    def close(self) -> None:
-        """Ends the process, if there is one."""
-        if self._process and self._process.returncode is None:
+    async def close(self) -> None:
+        """Ends the process, if there is one, and waits for its end."""
+        if ended := self._end():
+            await ended.wait()
+
+    def _end(self) -> asyncio.subprocess.Process | None:
+        ended, self._process = self._process, None
+        if ended:
+            ended.stdin.close()
             with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-        self._process = None
+                ended.kill()
+        return ended
 
 
 def work(source: BinaryIO, sink: BinaryIO) -> None:

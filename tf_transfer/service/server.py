@@ -172,10 +172,13 @@ async def serve(service, prepared: Prepared, started: Callable[[], None], debug:
     )
     await runner.setup()
     with _signals(lambda: _stop(service, stop)):
-        await web.SockSite(runner, prepared.socket, backlog=1024).start()
+        site = web.SockSite(runner, prepared.socket, backlog=1024)
+        await site.start()
         started()
         await stop.wait()
-        # Closes the socket and idle connections, and waits for the requests under way.
+        await site.stop()
+        # Before the runner is stopped, which reads no body to its end any more.
+        await service.drained()
         await runner.cleanup()
 
 

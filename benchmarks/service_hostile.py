@@ -152,7 +152,7 @@ def _signature(bare: Bare, requests, expected) -> dict:
     for answer in answers:
         answer["class_names"] = [name.decode() for name in answer["class_names"]]
         answer |= {name: answer[name].decode() for name in ("label", "status")}
-    return {"wrong": wrong(answers, expected), "errors": 0, "memory": held}
+    return {"wrong": int(wrong(answers, expected)), "errors": 0, "memory": held}
 
 
 def _service(service, requests, expected) -> dict:
@@ -167,7 +167,7 @@ def _service(service, requests, expected) -> dict:
         print(*errors[:5], sep="\n", file=sys.stderr)
     missing = len(expected) - len(answers)
     bad = missing or wrong(answers, expected)
-    return {"wrong": bad, "errors": len(errors), "memory": held, "peak": service.memory("VmHWM")}
+    return {"wrong": int(bad), "errors": len(errors), "memory": held, "peak": service.memory("VmHWM")}
 
 
 def render(record: Mapping) -> list[str]:

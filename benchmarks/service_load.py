@@ -38,12 +38,10 @@ def measure(args: argparse.Namespace) -> dict:
         }
         for service in services.values():
             ask(service.url, [[f] for f in files[:64]], 8)
-        load = {
-            str(clients): _load(services, files, expected, clients, 1 if args.quick else seconds)
-            for clients, seconds in _TURNS.items()
-        }
+        turns = {clients: 1 if args.quick else seconds for clients, seconds in _TURNS.items()}
+        load = {str(n): _load(services, files, expected, n, seconds) for n, seconds in turns.items()}
         cost = _cost(bare, services["batches"], files, 3 if args.quick else 30)
-    return {"load": load, "cost": cost, "rounds": _ROUNDS, "turns": {str(k): v for k, v in _TURNS.items()}}
+    return {"load": load, "cost": cost, "rounds": _ROUNDS, "turns": {str(n): seconds for n, seconds in turns.items()}}
 
 
 def _load(services: Mapping, files, expected, clients: int, seconds: float) -> dict:
@@ -56,7 +54,7 @@ def _load(services: Mapping, files, expected, clients: int, seconds: float) -> d
             case["errors"] += len(found["errors"])
             case["elapsed"] += found["elapsed"]
             case["wrong"] += sum(
-                answer is not None and np.abs(np.array(answer[0]["probabilities"]) - own).max() > _CLOSE
+                answer is not None and not np.allclose(answer[0]["probabilities"], own, rtol=0, atol=_CLOSE)
                 for answer, own in zip(found["answers"], expected, strict=True)
             )
     return {
@@ -109,8 +107,8 @@ def render(record: Mapping) -> list[str]:
     lines += runner.table(("clients", "", "requests", "errors", "wrong", "per s", "50 %", "90 %", "99 %", "max"), rows)
     lines += [
         "",
-        "Nothing waits for company: what has queued while the model was busy is its next call. A wait costs a client "
-        "that is alone the time it takes.",
+        "Nothing waits for company: what has queued while the model was busy is its next call. A wait before "
+        "each call, which the service does not have, makes calls larger under full load, and a client that is alone waits.",
         "",
         "## Beside the bare SavedModel",
         "",

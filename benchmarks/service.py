@@ -86,7 +86,7 @@ port, answer what is under way and exit with 0; the same signal again leaves at 
 | rows of a request | 1024 | 400 |
 | rows that wait for the model | 4096 | 503 with `Retry-After` |
 | requests a second of one address | `--rate_limit`, off | 429 with `Retry-After` |
-| time for a request | 30 s | 504 |
+| time for a request | 30 s | 408 where its body has not come, else 504 |
 | pixels of a picture file | 100 million | its row has a `status` |
 | JSON that is malformed, ragged, nested too deeply, or has other types and values than the signature | | 400 and a line that says what was expected |
 

@@ -288,8 +288,28 @@ def test_rows_and_time_are_limited(small, samples):
     slow.putheader("Content-Length", "100")
     slow.endheaders(b"{")
     answer = slow.getresponse()
-    assert answer.status == 504
+    assert (answer.status, json.load(answer)) == (408, {"error": "not here within 2 s"})
     slow.close()
+
+
+def test_what_takes_too_long_is_told_and_what_nobody_waits_for_is_dropped(small, monkeypatch, loaded):
+    hold, calls = threading.Event(), []
+    call = loaded.call
+    monkeypatch.setattr(small.service._batcher, "_call", lambda *args: (calls.append(1), hold.wait(10), call(*args))[2])
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(small.post, {"instances": [[[[1]]]]})
+        while not calls:
+            time.sleep(0.01)
+        gone = connection(small)
+        gone.request("POST", "/v1/models/run:predict", b'{"instances": [[[[1]]]]}')
+        while not small.service._batcher.queued:
+            time.sleep(0.01)
+        gone.close()
+        assert (first.result().status, first.result().json()) == (504, {"error": "not answered within 2 s"})
+    hold.set()
+    assert small.post({"instances": [[[[1]]]]}).status == 200
+    assert len(calls) == 2
+    assert 'signature="",code="499"} 1' in small.get("/metrics").text()
 
 
 def test_a_full_queue_is_told_and_empties(small, samples, monkeypatch, loaded):

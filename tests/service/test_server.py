@@ -121,13 +121,12 @@ def test_it_says_where_it_is_and_stops_when_all_are_answered(run):
 
 
 def test_the_same_signal_again_leaves_at_once(run):
-    with process(run) as (running, line):
-        with socket.create_connection(address(line.split()[1])) as client:
-            # Never sends the body: it is waited for, up to the limit of a request.
-            client.sendall(b"POST /v1/models/run:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-            time.sleep(0.3)
-            running.send_signal(signal.SIGINT)
-            time.sleep(0.3)
-            assert running.poll() is None
-            running.send_signal(signal.SIGINT)
-            assert running.wait(10) == 130
+    with process(run) as (running, line), socket.create_connection(address(line.split()[1])) as client:
+        # Never sends the body: it is waited for, up to the limit of a request.
+        client.sendall(b"POST /v1/models/run:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        time.sleep(0.3)
+        running.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        assert running.wait(10) == 130

@@ -135,8 +135,14 @@ class Service:
             status = e.status
             raise
         except TimeoutError:
-            status = 504
-            raise RequestError(504, f"not answered within {self._limits.seconds:g} s") from None
+            # Too slow was the client, where its body has not come yet.
+            status = 504 if request.content.is_eof() else 408
+            what = "answered" if status == 504 else "here"
+            raise RequestError(status, f"not {what} within {self._limits.seconds:g} s") from None
+        except asyncio.CancelledError:
+            # The client has gone.
+            status = 499
+            raise
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -172,8 +178,6 @@ class Service:
                     self._held.add(len(part), size + len(part))
                     size += len(part)
                     parts.append(part)
-            except TimeoutError:
-                raise RequestError(408, "the request came too slowly") from None
             except (web.HTTPException, RequestError):
                 raise
             except Exception as e:  # What aiohttp has against a body: lengths, chunks, compression.

@@ -189,8 +189,7 @@ def render(record: Mapping) -> list[str]:
         "",
         *runner.table(("", "requests that failed", "rows answered wrongly", "MB held after 10, 50 and 100 %"), rows),
         "",
-        f"At most, the service held {found['service']['peak']:,.0f} MB: a file of a few bytes may claim "
-        "100 million pixels, and is decoded to see whether it has them.",
+        f"At most, the service held {found['service']['peak']:,.0f} MB.",
     ]
 
 

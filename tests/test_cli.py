@@ -49,6 +49,7 @@ def test_help_is_quick_grouped_and_short(tmp_path):
         "Run",
         "Assess",
         "Predict",
+        "Serve",
         "Compare",
     ]
     listed = re.findall(r"^  --(\w+) ", text, re.MULTILINE)
@@ -62,7 +63,7 @@ def test_help_is_quick_grouped_and_short(tmp_path):
 def test_every_phase_of_the_command_line_has_its_function():
     from tf_transfer import phases
 
-    assert {*phases.PHASES.names(), "predict", "compare"} == set(cli.PHASES)
+    assert {*phases.PHASES.names(), "predict", "serve", "compare"} == set(cli.PHASES)
     assert set(cli.ALL) <= set(cli.PHASES)
     assert list(config.TRAINING_PHASES) == [p for p in cli.PHASES if p in config.TRAINING_PHASES]
 
@@ -100,6 +101,9 @@ def test_every_phase_of_the_command_line_has_its_function():
             ["--phase=predict", "--images=in", "--predictions=a.txt"],
             "expected a name that ends in .csv, .jsonl, .parquet",
         ),
+        (["--phase=serve,predict", "--images=x"], "--phase=serve serves an exported model until it is stopped"),
+        (["--phase=serve", "--saved_model=none"], "--saved_model='none': no saved_model.pb there"),
+        (["--phase=serve", "--saved_model=.", "--port=x"], "--port: expected a whole number, got 'x'"),
         (["--phase=head\x1b[31m\nx"], r"Unknown --phase 'head.\[31m x'"),
     ],
 )

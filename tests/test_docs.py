@@ -5,10 +5,15 @@ import json
 import pytest
 import tools
 
-from benchmarks import performance, reliability, results_page
+from benchmarks import performance, reliability, results_page, service
 from tf_transfer import evaluation
 
-PAGES = {"results": results_page.render, "performance": performance.render, "reliability": reliability.render}
+PAGES = {
+    "results": results_page.render,
+    "performance": performance.render,
+    "reliability": reliability.render,
+    "serving": service.render,
+}
 
 
 @pytest.mark.parametrize("name", PAGES)

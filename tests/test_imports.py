@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "tf_transfer"
 # From the top down; a module imports from lower layers, and from its own layer as long as nothing goes round.
 LAYERS = (
     {"cli"},
-    {"api", "predicting", "comparing"},
+    {"api", "predicting", "comparing", "service"},
     {"phases", "dry_run"},
     {"assess"},
     {"fitting", "scoring", "artefact_scoring", "exporting", "artefacts"},

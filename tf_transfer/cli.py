@@ -28,6 +28,7 @@ PHASES = {
     "compare": "put --runs side by side",
     "export": "write the SavedModel and check it against the model",
     "predict": "label --images with an exported model",
+    "serve": "answer HTTP requests with an exported model, in TensorFlow Serving's REST shape, and a page to try it on",
     "report": "write report.html",
 }
 ALL = ("head", "full", "evaluate", "export", "report")
@@ -41,14 +42,21 @@ _COMMAND_FLAGS = {
     ),
     "dry_run": (False, "print the configuration, parameters, time and memory expected, and stop"),
     "debug": (False, "show the traceback of an error"),
-    "saved_model": (None, "predict, evaluate: an exported model (default: this run's)"),
+    "saved_model": (None, "predict, serve, evaluate: an exported model (default: this run's)"),
     "images": (None, "predict: a file, a folder, a glob or a .csv list of paths; several, separated by commas"),
     "top": (None, "predict: name the so many likeliest classes"),
     "watch": (None, "predict: go on with what comes into the folder, until stopped, or idle for so many seconds"),
     "runs": (None, "compare: run directories, separated by commas"),
     "predictions": (None, "predict: the .csv, .jsonl or .parquet file to write (default: in the run directory)"),
+    "port": (None, "serve: the port [8501]"),
+    "host": (None, "serve: the address; 0.0.0.0 lets others in, and there is no authentication [127.0.0.1]"),
+    "model_name": (None, "serve: as clients call the model (default: the name of the run directory)"),
+    "max_batch": (None, "serve: most rows of one call of the model; requests that wait are joined [32]"),
+    "max_request_mb": (None, "serve: largest request [32]"),
+    "rate_limit": (None, "serve: requests a second of one client; 0 for any number [0]"),
 }
 _PREDICT_FLAGS = ("saved_model", "images", "predictions", "top", "watch")
+_SERVE_FLAGS = ("port", "host", "model_name", "max_batch", "max_request_mb", "rate_limit")
 _GROUPS = (
     ("Command", ("phase", "restart", "dry_run", "debug")),
     ("Data", "data"),
@@ -57,6 +65,7 @@ _GROUPS = (
     ("Run", "run"),
     ("Assess", "assess"),
     ("Predict", _PREDICT_FLAGS),
+    ("Serve", _SERVE_FLAGS),
     ("Compare", ("runs",)),
 )
 
@@ -158,11 +167,11 @@ def _dispatch(argv: Sequence[str]) -> int:
     if "predict" in names:
         # A bad value is told now, not after hours of training.
         _asked(given.get("run_dir"))
-    idle = [f"--{n}" for n in _PREDICT_FLAGS if values[n].present and not (n == "saved_model" and "evaluate" in names)]
-    if "predict" not in names and idle:
-        console.note(f"{', '.join(idle)}: for --phase=predict alone, which was not asked for.")
+    _note_idle(console, names)
     if names == ["predict"]:
         return _predict(console, given)
+    if "serve" in names:
+        return _serve(console, names, given)
     if "compare" in names:
         return _compare(console, names, given)
     from tf_transfer import api
@@ -182,6 +191,15 @@ def _dispatch(argv: Sequence[str]) -> int:
             return 0
         phases.run(session, [name for name in names if name != "predict"])
     return _predict(console, {"run_dir": str(session.run.path)}) if "predict" in names and chief else 0
+
+
+def _note_idle(console: Console, names: Sequence[str]) -> None:
+    """Notes the flags of a phase that was not asked for."""
+    for phase, members in (("predict", _PREDICT_FLAGS), ("serve", _SERVE_FLAGS)):
+        taken = {"saved_model"} if {"serve", "evaluate"} & set(names) else set()
+        idle = [f"--{n}" for n in members if n not in taken and flags.FLAGS[n].present]
+        if idle and phase not in names:
+            console.note(f"{', '.join(idle)}: for --phase={phase} alone, which was not asked for.")
 
 
 def _phases(text: str | None) -> list[str]:
@@ -223,6 +241,22 @@ def _predict(console: Console, given: dict) -> int:
     if not (saved_model or run_dir):
         run_dir = config.from_values(given).run_dir
     return 2 if predicting.predict(saved_model or run_dir, _asked(run_dir), console) else 0
+
+
+def _serve(console: Console, names: Sequence[str], given: dict) -> int:
+    from tf_transfer.service import server
+
+    if len(names) > 1:
+        raise UserError("--phase=serve serves an exported model until it is stopped; give it alone.")
+    values = flags.FLAGS
+    place = values.saved_model or given.get("run_dir") or config.from_values(given).run_dir
+    prepared = server.prepare(place, {name: values[name].value for name in _SERVE_FLAGS})
+    if not values.debug:
+        # What the libraries that decode pictures have against bad ones is the clients' business.
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with _quiet_start():
+        from tf_transfer.service import app  # noqa: F401
+    return server.run(prepared, console, values.debug)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Dynamic batches: what has queued while the model was busy goes into its next call.
 
 Nothing waits for company: a request that comes alone is answered alone and at once, and the busier the model is, the
-larger its calls become. A wait of some milliseconds before each call, as other servers have it, makes calls larger under
-full load and answers no more; a request that comes alone takes twice as long. docs/serving.md has both measured.
+larger its calls become. A wait of some milliseconds before each call, as other servers have it, makes calls larger
+under full load and answers no more; a request that comes alone takes twice as long. docs/serving.md has both measured.
 """
 
 import asyncio

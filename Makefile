@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format results performance reliability clean
+.PHONY: help quickstart test lint format results performance reliability serving clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ performance: $(VENV)/.installed ## make docs/performance.md anew
 
 reliability: $(VENV)/.installed ## make docs/reliability.md anew
 	$(PY) -m benchmarks.reliability $(ARGS)
+
+serving: $(VENV)/.installed-dev ## make docs/serving.md anew
+	$(PY) -m benchmarks.service $(ARGS)
 
 clean: ## remove .venv, caches and builds; runs stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

@@ -1,15 +1,15 @@
 """Makes docs/serving.md: how an export is served, and the service under load and under hostile files.
 
-python -m benchmarks.service [--only=service_load,service_hostile] [--quick]
+python -m benchmarks.service [--only=parity,predicting,service_load,service_hostile] [--quick]
 """
 
 import subprocess
 import sys
 from collections.abc import Mapping
 
-from benchmarks import runner, service_hostile, service_load
+from benchmarks import parity, predicting, runner, service_hostile, service_load
 
-BENCHMARKS = runner.by_name(service_load, service_hostile)
+BENCHMARKS = runner.by_name(parity, predicting, service_load, service_hostile)
 
 _HEAD = """# Serving an export
 

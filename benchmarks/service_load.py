@@ -107,9 +107,8 @@ def render(record: Mapping) -> list[str]:
     lines += runner.table(("clients", "", "requests", "errors", "wrong", "per s", "50 %", "90 %", "99 %", "max"), rows)
     lines += [
         "",
-        "Nothing waits for company: what has queued while the model was busy is its next call. A wait before each "
-        "call, which the service does not have, makes calls larger under full load; a client that is alone pays for "
-        "it.",
+        "Nothing waits for company: what has queued while the model was busy is its next call. A wait before "
+        "each call, which the service does not have, makes calls larger under full load; a client alone pays for it.",
         "",
         "## Beside the bare SavedModel",
         "",

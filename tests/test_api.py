@@ -39,8 +39,8 @@ def test_fine_tune_returns_the_metrics_and_prints_nothing_when_quiet(tmp_path, c
         assert measured["accuracy"]["value"] == pytest.approx(right)
         assert measured["accuracy"]["low"] <= right <= measured["accuracy"]["high"]
     assert (result.saved_model, result.report) == (result.run_dir / "saved_model/1", result.run_dir / "report.html")
-    answer = tf_transfer.serving.load(result.saved_model).predict(np.zeros((2, 8, 8, 3), np.uint8))
-    assert answer["probabilities"].shape == (2, 10)
+    answers = tf_transfer.serving.load(result.saved_model).predict(np.zeros((2, 8, 8, 3), np.uint8))
+    assert [len(a.probabilities) for a in answers] == [10, 10]
 
 
 def test_what_was_not_made_is_none(tmp_path):
@@ -124,7 +124,7 @@ def test_every_other_option_is_held_fast():
         "precision": "float32",
     }
     free = {"run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset"}
-    free |= {"feature_store", "feature_store_gb", "export_precision", "xla"}
+    free |= {"feature_store", "feature_store_gb", "export_precision", "export_targets", "xla"}
     free |= {"checkpoint_every", "on_nan", "worker_timeout", "assess_budget", "shifted", "backbones"}
     untrained = {name for name, (stage, _) in config.option_fields().items() if stage != "training"}
     assert set(others) == untrained - free

@@ -267,15 +267,16 @@ def test_hostile_class_names(tmp_path, capsys):
     assert max(map(len, printed.splitlines())) < 400
     from tf_transfer import predicting, serving
     from tf_transfer.console import Console
+    from tf_transfer.predicting.finding import find_images
 
     written = [name.replace("\n", "\\n").replace("\x1b", "\\x1b") for name in sorted(HOSTILE)]
-    answers = list(serving.load(result.saved_model).predict_files(serving.find_images("in")))
+    answers = list(serving.load(result.saved_model).predict_files(find_images("in")))
     assert list(answers[0].probabilities) == written
     assert {c["name"] for c in result.metrics["full"]["per_class"]} == set(written)
     page = result.report.read_text("utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    predicting.predict(result.run_dir, "in", "out.jsonl", Console())
+    predicting.predict(result.run_dir, predicting.Asked.parse("in", "out.jsonl", None, None), Console())
     assert "\x1b" not in capsys.readouterr().out
     samples = [p.name for p in Path("here/run/samples").iterdir()]
     assert len(samples) == len(HOSTILE)
@@ -289,10 +290,13 @@ def test_hostile_class_names(tmp_path, capsys):
         (["--saved_model={run}", "--images=*.gif"], r"--images='\*\.gif': no picture found"),
         (
             ["--saved_model={run}", "--images=1.png", "--predictions=out.txt"],
-            "expected a name that ends in .csv or .jsonl",
+            "expected a name that ends in .csv, .jsonl, .parquet",
         ),
         (["--saved_model={run}", "--images=1.png", "--predictions=1.png/out.csv"], "cannot be written: (Not|File)"),
-        (["--saved_model={run}", "--images=1.png", "--predictions=folder.csv"], "cannot be written: Is a directory"),
+        (
+            ["--saved_model={run}", "--images=1.png", "--predictions=folder.csv"],
+            "is a folder; expected a file to write",
+        ),
     ],
 )
 def test_predict_refuses(tmp_path, trained, arguments, message):
@@ -303,5 +307,6 @@ def test_predict_refuses(tmp_path, trained, arguments, message):
     Path("folder.csv").mkdir()
     values = {"predictions": "out.csv"} | dict(a.removeprefix("--").format(run=trained).split("=") for a in arguments)
     with pytest.raises(UserError, match=message):
-        predicting.predict(values["saved_model"], values["images"], values["predictions"], Console())
+        asked = predicting.Asked.parse(values["images"], values["predictions"], None, None)
+        predicting.predict(values["saved_model"], asked, Console())
     assert {p.name for p in tmp_path.iterdir()} == {"1.png", "folder.csv"}

@@ -50,7 +50,7 @@ def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[s
         network = networks[trial.backbone]
         own = dataclasses.replace(data, train=range(max(1, int(size[trial.labels]))))
         epochs = network.session.plan("full", own, network.classifier, loaded=False).epochs
-        return plan.training_seconds(network.start, network.seconds, scale * epochs * size[trial.labels])
+        return plan.training_seconds(network.start, plan.PASSES * network.seconds, scale * epochs * size[trial.labels])
 
     seed = session.config.run.seed
     there = max(0.0, left - plan.RESERVED * budget)

@@ -122,7 +122,7 @@ def _seconds(study: Study, trials: Trials, trial: Trial, scale: float) -> float:
     if trials.there(trial, scale):
         return 0.0
     pool = study.pools[trial.backbone]
-    return plan.training_seconds(pool.start, pool.seconds, scale * trials.epochs(trial) * trials.size(trial)[0])
+    return plan.training_seconds(pool.start, pool.step, scale * trials.epochs(trial) * trials.size(trial)[0])
 
 
 def _add(study: Study, ran: Ran) -> None:

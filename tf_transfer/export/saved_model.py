@@ -37,6 +37,7 @@ class _Served(tf.Module):
             return self._answer(logits(_coloured(images)))
 
         def serve_bytes(contents):
+            """Answers files; where one is bad, its row is empty and its status says why."""
             images, status = rows.decode(contents, size)
             answer = self._answer(logits(images))
             empty = {name: tf.zeros_like(value) for name, value in answer.items()} | {"label": tf.fill([1], "")}

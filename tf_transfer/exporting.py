@@ -79,12 +79,13 @@ def _export(session: Session, phase: str, what: dict) -> dict:
     use, held, class_names = session.sample(_MOST)
     classifier = session.trained(phase, class_names)
     logits = Predictor(classifier.logits, session.strategy, 32)(held.inputs, session.progress("export validation"))
-    if use == "validation" and len(held) >= _FEWEST:
+    if use == "validation" and len(held) >= _FEWEST and (logits.argmax(1) != held.labels).any():
         calibration = _calibration(logits, held.labels)
     else:
         calibration = {"temperature": 1.0, "n": 0}
         session.console.note(
-            f"fewer than {_FEWEST} validation pictures: the exported probabilities are not calibrated (temperature 1)."
+            f"fewer than {_FEWEST} validation pictures, or all of them right, by which any sharper temperature looks "
+            "better: the exported probabilities are not calibrated (temperature 1)."
         )
     measured = recorded(session, phase, what["pictures"], Measured(use, held.inputs, held.labels, logits))
     if (precision := what["precision"]) != session.precision:

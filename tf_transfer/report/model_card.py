@@ -173,7 +173,7 @@ def _estimate(name: str, estimate: Mapping | None) -> str:
 
 def _calibration(found: Mapping) -> list[str]:
     if not found["n"]:
-        return ["Probabilities are not calibrated: there were too few validation pictures."]
+        return ["Probabilities are not calibrated: there were too few validation pictures, or all were right."]
     return [
         f"Probabilities are softmax(logits / {found['temperature']:.3f}); the temperature (95 % interval "
         f"{decimal_range(found)}) was fitted on {count(found['n'])} validation pictures."

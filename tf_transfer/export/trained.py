@@ -82,6 +82,7 @@ class Inference(tf.Module):
         kernel, bias = classifier.head.get_weights()
 
         def answer(images):
+            """Answers pictures of the network's own size."""
             for fold in classifier.folds:
                 fold.active = True
             pixels = backbones.preprocess(tf.cast(images, tf.float32), classifier.mode)

@@ -248,7 +248,7 @@ def test_the_solved_head_is_what_the_network_then_computes(tmp_path):
     end = run_dir.RunDir(result.run_dir).records("phase_end")[-1]
     config, run = api.open_run({"run_dir": str(result.run_dir)}, [], write=False)
     session = Session(config, frozenset(), run, Console(io.StringIO()))
-    held = session.training_data().validation
+    held = session.datasets.training().validation
     measured = tasks.measure(session.trained("head").logits(held.inputs).numpy(), held.labels)
     assert measured["accuracy"] == end["validation_accuracy"]
     assert measured["loss"] == pytest.approx(end["validation_loss"], rel=1e-4)

@@ -19,9 +19,11 @@ LAYERS = (
     {"fitting", "scoring", "artefact_scoring", "exporting", "artefacts"},
     {"heads", "resume"},
     {"session"},
+    {"datasets"},
     {"data", "models", "features", "training", "evaluation", "report", "export", "serving", "corruptions"},
     {
         "config",
+        "usage",
         "defaults",
         "errors",
         "registry",

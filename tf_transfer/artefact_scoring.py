@@ -34,8 +34,8 @@ def evaluate(session: Session) -> dict:
     path = given if given.is_file() and given.suffix in runners.RUNNERS else locate(given)
     about = gate.probe(path)
     recorded = session.run.config() is not None
-    split = session.test_data()[0] if recorded else session.test_pictures()
-    names = tuple(session.open(session.config.data.dataset).class_names)
+    split = session.datasets.test()[0] if recorded else session.datasets.test_pictures()
+    names = tuple(session.datasets.open(session.config.data.dataset).class_names)
     columns = _columns(session, path, about["class_names"], names)
     images = split.inputs
     if about["size"] and tuple(about["size"]) != images.shape[1:3]:

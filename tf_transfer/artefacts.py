@@ -92,14 +92,14 @@ def _make(session: Session, phase: str, names: list[str], what: dict) -> list[st
 def _measured(session: Session, phase: str, pictures: str | None) -> Measured:
     if pictures is not None:
         return recorded(session, phase, pictures)
-    use, held, names = session.sample(_SAMPLE)
+    use, held, names = session.datasets.sample(_SAMPLE)
     classifier = session.trained(phase, names)
     return Measured(use, held.inputs, held.labels, Predictor(classifier.logits, session.strategy, 32)(held.inputs))
 
 
 def _training_pictures(session: Session) -> np.ndarray:
     """Decodes some training pictures, evenly spaced over the split, for the classes are in a row."""
-    source, plan = session.planned(session.config.data.dataset, few_shot=True)
+    source, plan = session.datasets.planned(session.config.data.dataset, few_shot=True)
     places = np.linspace(0, len(plan.train) - 1, min(_CALIBRATION, len(plan.train))).round().astype(int)
     stored = source.load("train", plan.train[places], session.image_size).inputs
     return gate.resized(stored, session.image_size)

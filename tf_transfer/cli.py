@@ -5,73 +5,19 @@ import os
 import shlex
 import sys
 import tempfile
-import textwrap
 import traceback
 from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from tf_transfer import cluster, config, interrupts
+from tf_transfer import cluster, config, interrupts, usage
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import LostWorkerError, UserError, one_line
 from tf_transfer.registry import unknown_name
 
-# In the order of the story; phases.py holds the functions and a test that the two agree.
-PHASES = {
-    "source": "train a source model from random weights on --source_dataset",
-    "head": "train a new head on the frozen pretrained backbone",
-    "full": "unfreeze and go on from what head left",
-    "scratch": "the control: the same network from random weights",
-    "lr_find": "propose a learning rate for the next phase, with its curve",
-    "evaluate": "score every trained model on the test split",
-    "assess": "tell how well the network adapts, with controls, label budget, shift, and a verdict",
-    "compare": "put --runs side by side",
-    "export": "write the SavedModel and check it against the model",
-    "predict": "label --images with an exported model",
-    "serve": "answer HTTP requests with an exported model, in TensorFlow Serving's REST shape, and a page to try it on",
-    "report": "write report.html",
-}
-ALL = ("head", "full", "evaluate", "export", "report")
-
-# Flags that are no part of a run's configuration, by group of the help.
-_COMMAND_FLAGS = {
-    "phase": (None, "what to do: one of the phases, a comma-separated list, or all"),
-    "restart": (
-        False,
-        "train or evaluate again what this run directory already holds; options that are not given stay as they were",
-    ),
-    "dry_run": (False, "print the configuration, parameters, time and memory expected, and stop"),
-    "debug": (False, "show the traceback of an error"),
-    "saved_model": (None, "predict, serve, evaluate: an exported model (default: this run's)"),
-    "images": (None, "predict: a file, a folder, a glob or a .csv list of paths; several, separated by commas"),
-    "top": (None, "predict: name the so many likeliest classes"),
-    "watch": (None, "predict: go on with what comes into the folder, until stopped, or idle for so many seconds"),
-    "runs": (None, "compare: run directories, separated by commas"),
-    "predictions": (None, "predict: the .csv, .jsonl or .parquet file to write (default: in the run directory)"),
-    "port": (None, "serve: the port [8501]"),
-    "host": (None, "serve: the address; 0.0.0.0 lets others in, and there is no authentication [127.0.0.1]"),
-    "model_name": (None, "serve: as clients call the model (default: the name of the run directory)"),
-    "max_batch": (None, "serve: most rows of one call of the model; requests that wait are joined [32]"),
-    "max_request_mb": (None, "serve: largest request [32]"),
-    "rate_limit": (None, "serve: requests a second of one client; 0 for any number [0]"),
-}
-_PREDICT_FLAGS = ("saved_model", "images", "predictions", "top", "watch")
-_SERVE_FLAGS = ("port", "host", "model_name", "max_batch", "max_request_mb", "rate_limit")
-_GROUPS = (
-    ("Command", ("phase", "restart", "dry_run", "debug")),
-    ("Data", "data"),
-    ("Model", "model"),
-    ("Training (a value, or one a phase: --epochs=head:5,full:8)", "training"),
-    ("Run", "run"),
-    ("Assess", "assess"),
-    ("Predict", _PREDICT_FLAGS),
-    ("Serve", _SERVE_FLAGS),
-    ("Compare", ("runs",)),
-)
-
 
 def _define() -> None:
-    for name, (default, text) in _COMMAND_FLAGS.items():
+    for name, (default, text) in usage.COMMAND_FLAGS.items():
         define = flags.DEFINE_bool if isinstance(default, bool) else flags.DEFINE_string
         define(name, default, text)
     for name, (_, field) in config.option_fields().items():
@@ -109,37 +55,9 @@ def main(argv: Sequence[str]) -> None:
         _fail(f"{type(e).__name__}: {one_line(e, 300)} (an internal error: --debug shows where)", 1)
 
 
-def help_text() -> str:
-    """Returns the text of `--help`: phases, then flags grouped by stage."""
-    lines = [__doc__.split("\n")[0], "", "usage: python run.py --phase=PHASE[,PHASE...] [flags]", "", "Phases"]
-    lines += [f"  {name:<10}{text}" for name, text in PHASES.items()]
-    lines += [f"  {'all':<10}{','.join(ALL)}"]
-    lines[0] = "Fine-tune a pretrained image model on your domain and measure how well it adapted."
-    options = config.option_fields()
-    for title, members in _GROUPS:
-        names = [n for n, (stage, _) in options.items() if stage == members] if isinstance(members, str) else members
-        lines += ["", title]
-        for name in names:
-            lines += _flag_help(name, options)
-    lines += ["", "  --flagfile=FILE reads flags from a file, such as flags/quickstart.flags; flags after it win.", ""]
-    return "\n".join(lines)
-
-
-def _flag_help(name: str, options: dict) -> list[str]:
-    text, default = (
-        (options[name][1].metadata["help"], options[name][1].default)
-        if name in options
-        else (_COMMAND_FLAGS[name][1], None)
-    )
-    choices = options[name][1].metadata["choices"] if name in options else None
-    text += f"; one of {', '.join(choices)}" if choices else ""
-    text += f" [{default}]" if default not in (None, "") else ""
-    return textwrap.wrap(text, 110, initial_indent=f"  --{name:<21}", subsequent_indent=" " * 25)
-
-
 def _parse(argv: Sequence[str]) -> list[str]:
     if any(a in ("-h", "-help", "--help", "--helpshort", "--helpfull") for a in argv[1:]):
-        print(help_text())
+        print(usage.help_text())
         sys.exit(0)
     try:
         rest = flags.FLAGS(list(argv))
@@ -195,7 +113,7 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 def _note_idle(console: Console, names: Sequence[str]) -> None:
     """Notes the flags of a phase that was not asked for."""
-    for phase, members in (("predict", _PREDICT_FLAGS), ("serve", _SERVE_FLAGS)):
+    for phase, members in (("predict", usage.PREDICT_FLAGS), ("serve", usage.SERVE_FLAGS)):
         taken = {"saved_model"} if {"serve", "evaluate"} & set(names) else set()
         idle = [f"--{n}" for n in members if n not in taken and flags.FLAGS[n].present]
         if idle and phase not in names:
@@ -203,14 +121,14 @@ def _note_idle(console: Console, names: Sequence[str]) -> None:
 
 
 def _phases(text: str | None) -> list[str]:
-    known = [*PHASES, "all"]
+    known = [*usage.PHASES, "all"]
     if not (text or "").strip(" ,"):
         raise UserError(f"--phase: say what to do, one or a list of {', '.join(known)}; --help tells more.")
     names = []
     for name in filter(None, map(str.strip, text.split(","))):
         if name not in known:
             raise unknown_name("--phase", name, known)
-        names += ALL if name == "all" else [name]
+        names += usage.ALL if name == "all" else [name]
     return names
 
 
@@ -250,7 +168,7 @@ def _serve(console: Console, names: Sequence[str], given: dict) -> int:
         raise UserError("--phase=serve serves an exported model until it is stopped; give it alone.")
     values = flags.FLAGS
     place = values.saved_model or given.get("run_dir") or config.from_values(given).run_dir
-    prepared = server.prepare(place, {name: values[name].value for name in _SERVE_FLAGS})
+    prepared = server.prepare(place, {name: values[name].value for name in usage.SERVE_FLAGS})
     if not values.debug:
         # What the libraries that decode pictures have against bad ones is the clients' business.
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -123,7 +123,7 @@ def _sizes(session: Session, of_source: bool) -> _Sizes:
     data = session.config.data
     dataset = data.source_dataset if of_source and data.source_dataset else data.dataset
     try:
-        source, plan = session.planned(dataset, few_shot=not of_source)
+        source, plan = session.datasets.planned(dataset, few_shot=not of_source)
         _, held = validating(source, plan)
         counts = np.bincount(source.labels("train")[plan.train], minlength=len(source.class_names))
         return _Sizes(tuple(counts.tolist()), len(held), tuple(source.class_names), tuple(source.splits), True)

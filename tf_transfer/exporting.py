@@ -76,7 +76,7 @@ def evaluated(session: Session, phase: str) -> str | None:
 def _export(session: Session, phase: str, what: dict) -> dict:
     """Writes the SavedModel of a phase; returns what there is to record of it."""
     session.note_restart()
-    use, held, class_names = session.sample(_MOST)
+    use, held, class_names = session.datasets.sample(_MOST)
     classifier = session.trained(phase, class_names)
     logits = Predictor(classifier.logits, session.strategy, 32)(held.inputs, session.progress("export validation"))
     if use == "validation" and len(held) >= _FEWEST and (logits.argmax(1) != held.labels).any():
@@ -132,7 +132,7 @@ def recorded(session: Session, phase: str, pictures: str | None, other: Measured
             "--phase=evaluate,export holds it to the test split."
         )
         return Measured(other.split, other.images[:_SAMPLE], other.labels[:_SAMPLE], other.logits[:_SAMPLE])
-    split = session.test_pictures()
+    split = session.datasets.test_pictures()
     if split.fingerprint != pictures:
         raise UserError(
             f"--dataset={one_line(session.config.data.dataset)!r}: the test pictures have changed since "

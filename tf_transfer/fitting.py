@@ -70,7 +70,7 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     session.note_restart()
     if resume.step is None:
         session.run.rewind(phase)
-        session.record_data(data)
+        session.datasets.record(data)
         session.run.record(
             "start", phase=phase, command=session.command, **runtime.facts(session.strategy, session.precision)
         )

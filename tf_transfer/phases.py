@@ -35,7 +35,7 @@ def source(session: Session) -> None:
             "--phase=source trains a source model: say on what with --source_dataset, such as rendered_digits."
         )
     if not _already_done(session, "source"):
-        data = session.training_data(dataset)
+        data = session.datasets.training(dataset)
         classifier = session.pretrained(len(data.class_names), source="random")
         fitting.train(session, "source", classifier, data)
 
@@ -44,7 +44,7 @@ def source(session: Session) -> None:
 def head(session: Session) -> None:
     """Trains a new head on the frozen pretrained backbone."""
     if not _already_done(session, "head"):
-        data = session.training_data()
+        data = session.datasets.training()
         fitting.train(session, "head", session.pretrained(len(data.class_names)), data)
 
 
@@ -54,7 +54,7 @@ def full(session: Session) -> None:
     if not session.run.done("head"):
         raise UserError(f"--phase=full {_no_head(session)}")
     if not _already_done(session, "full"):
-        data = session.training_data()
+        data = session.datasets.training()
         classifier = session.trained("head", data.class_names)
         session.check_unchanged(data, "head")
         fitting.train(session, "full", classifier, data)
@@ -65,7 +65,7 @@ def full(session: Session) -> None:
 def scratch(session: Session) -> None:
     """The control: the same network from random weights on the same labels."""
     if not _already_done(session, "scratch"):
-        data = session.training_data()
+        data = session.datasets.training()
         fitting.train(session, "scratch", session.pretrained(len(data.class_names), source="random"), data)
 
 
@@ -73,7 +73,7 @@ def scratch(session: Session) -> None:
 def lr_find(session: Session) -> None:
     """Proposes a learning rate for the next phase: full where a head is there, else the head."""
     phase = "full" if session.run.done("head") else "head"
-    data = session.training_data()
+    data = session.datasets.training()
     names = data.class_names
     classifier = session.trained("head", names) if phase == "full" else session.pretrained(len(names))
     plan = session.plan(phase, data, classifier)
@@ -151,7 +151,7 @@ def run(session: Session, names: Sequence[str]) -> None:
         targets.parse(session.config.run.export_targets)
     if names[:1] == ["source"] and names[1:]:
         # A wrong target is told now, not when the source model has been trained.
-        session.open(session.config.data.dataset)
+        session.datasets.open(session.config.data.dataset)
     # Workers come together before anything is computed.
     hosts = runtime.several_hosts(session.strategy) if cluster.is_one(session.config.run.strategy) else False
     session.phases = names

@@ -38,7 +38,7 @@ def evaluate(session: Session) -> None:
 
 def _evaluate(session: Session, models: list[str]) -> None:
     session.note_restart()
-    split, class_names, duplicates, unreadable = session.test_data()
+    split, class_names, duplicates, unreadable = session.datasets.test()
     records = warnings(session, duplicates, unreadable)
     logits = {}
     if (source := _source_logits(session, split, class_names)) is not None:

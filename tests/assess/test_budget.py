@@ -54,9 +54,8 @@ def pretend(clock, each=0.001, **more):
     config = types.SimpleNamespace(
         model=types.SimpleNamespace(backbone="net"), data=types.SimpleNamespace(source_dataset="source")
     )
-    return types.SimpleNamespace(
-        clock=clock, seed=0, pools={None: pool}, session=types.SimpleNamespace(config=config, image_size=8), **more
-    )
+    session = types.SimpleNamespace(config=config, image_size=8, datasets=types.SimpleNamespace())
+    return types.SimpleNamespace(clock=clock, seed=0, pools={None: pool}, session=session, **more)
 
 
 def test_a_slow_forecast_is_left_out_and_the_others_are_made(time, minute):
@@ -96,7 +95,7 @@ class Source:
 )
 def test_as_many_pictures_of_the_source_as_there_is_time_for(time, minute, each, once, expected):
     found = pretend(minute)
-    found.session.open = lambda name: Source(time, each, once)
+    found.session.datasets.open = lambda name: Source(time, each, once)
     pictures = domain.sample(found, "distance to the source", "train", 1000)
     assert (None if pictures is None else len(pictures)) == expected
     assert bool(minute.left_out) == (expected != 1000)
@@ -106,7 +105,7 @@ def test_as_many_pictures_of_the_source_as_there_is_time_for(time, minute, each,
 
 def test_a_source_without_the_split_is_said(time, minute):
     found = pretend(minute)
-    found.session.open = lambda name: Source(time, 0.0)
+    found.session.datasets.open = lambda name: Source(time, 0.0)
     assert domain.sample(found, "x", "test", 10) is None and left_out(minute) == ["x"]
 
 

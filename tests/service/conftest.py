@@ -12,6 +12,11 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def samples(run):
+    return [f.read_bytes() for f in sorted((run / "samples").glob("*.png"))]
+
+
+@pytest.fixture(scope="session")
 def loaded(run):
     """The model of the service, loaded once."""
     from tf_transfer.service.model import ServedModel

@@ -90,7 +90,7 @@ def _assess(session: Session, asked: dict) -> dict:
             "--weights=random: nothing was pretrained, and what is called transfer here compares trainings from random "
             "weights; give --weights=imagenet, a file, or a run directory."
         )
-    data = session.training_data()
+    data = session.datasets.training()
     # Before anything is kept: a wrong set must not stay among the options.
     shifted = shift.load(session, shift.parse(options.shifted), data.class_names)
     found = study.begin(session, timer, candidates(session.config))
@@ -142,10 +142,10 @@ def _warn_of_seen(session: Session, shifted: Mapping[str, Split], data: Training
 
 
 def _test(session: Session, timer: Clock):
-    if "test" not in session.open(session.config.data.dataset).splits:
+    if "test" not in session.datasets.open(session.config.data.dataset).splits:
         timer.leave_out("the test split", "the data set has none: validation, which chose epochs and L2, tells instead")
         return None
-    split, _, duplicates, unreadable = session.test_data()
+    split, _, duplicates, unreadable = session.datasets.test()
     for record in scoring.warnings(session, duplicates, unreadable):
         session.run.record(phase="assess", **record)
     return split

@@ -109,7 +109,7 @@ def sample(study: Study, what: str, split: str, most: int, passes: int = 1) -> S
         None, and a note, where that is too few, or where the source has no such split.
     """
     session = study.session
-    source = session.open(session.config.data.source_dataset)
+    source = session.datasets.open(session.config.data.source_dataset)
     if split not in source.splits:
         study.clock.leave_out(what, f"the source has no {split} split")
         return None

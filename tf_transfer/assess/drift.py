@@ -108,7 +108,7 @@ def _retention(study: Study, tuned: Classifier) -> dict | None:
         study.clock.leave_out("what was forgotten of the source", "its head or its pictures are not known")
         return None
     names = json.loads(Path(folder / "done.json").read_text())["class_names"]
-    source = session.open(dataset)
+    source = session.datasets.open(dataset)
     if tuple(source.class_names) != tuple(names):
         study.clock.leave_out("what was forgotten of the source", "--source_dataset has other classes than its head")
         return None

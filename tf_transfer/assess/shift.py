@@ -52,7 +52,7 @@ def load(session: Session, specs: Mapping[str, str], class_names: tuple[str, ...
     found = {}
     for name, spec in specs.items():
         try:
-            source = session.open(spec)
+            source = session.datasets.open(spec)
         except UserError as e:
             raise UserError(f"--shifted={one_line(name)}: {e}") from e
         if tuple(source.class_names) != class_names:

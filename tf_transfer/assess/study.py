@@ -113,8 +113,8 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
         UserError: a candidate that cannot be built; pictures that cannot be split, or of which none is left to measure
             on; a trained phase of other pictures.
     """
-    data = session.training_data()
-    if data.validation is None and "test" not in session.open(session.config.data.dataset).splits:
+    data = session.datasets.training()
+    if data.validation is None and "test" not in session.datasets.open(session.config.data.dataset).splits:
         raise UserError(
             f"--dataset={one_line(session.config.data.dataset)!r} has neither test nor validation pictures to measure "
             "on: give more labels, or a data set with a test split."
@@ -123,7 +123,7 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
         if session.run.done(phase):
             session.check_classes(phase, data.class_names)
             session.check_unchanged(data, phase)
-    session.record_data(data)
+    session.datasets.record(data)
     networks = _networks(session, clock, data, candidates)
     data = _affordable(session, clock, data, sum(n.seconds for n in networks.values()))
     pools: dict[str | None, Pool] = {}

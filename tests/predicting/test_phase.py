@@ -1,9 +1,8 @@
-"""Predicting files: which are meant, how answers are written, and that none is lost, doubled or cut."""
+"""Predicting files: none is lost, doubled or cut, whatever happens between."""
 
 import contextlib
 import csv
 import functools
-import importlib.util
 import io
 import json
 import os
@@ -13,21 +12,18 @@ import subprocess
 import sys
 import threading
 import time
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tools
 from PIL import Image
-from pyarrow import parquet
 
 from tf_transfer import interrupts, predicting
 from tf_transfer.console import Console
 from tf_transfer.errors import UserError
-from tf_transfer.predicting import finding, forms, phase
-from tf_transfer.predicting.part import Part
-from tf_transfer.serving import Prediction, Predictor
+from tf_transfer.predicting import forms, phase
+from tf_transfer.serving import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -74,159 +70,6 @@ def read(file):
 
 def names(folder):
     return sorted(p.name for p in folder.iterdir())
-
-
-# --- which files
-
-
-def test_find_images(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("a/1.JPG", "a/b/2.png", "a/3.txt", "4.jpeg", "odd[1].bmp", "x,y/5.gif"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = finding.find_images
-    assert found("a") == ["a/1.JPG", "a/b/2.png"]
-    assert found("a/3.txt") == ["a/3.txt"]
-    assert found("**/*") == ["4.jpeg", "a/1.JPG", "a/b/2.png", "odd[1].bmp", "x,y/5.gif"]
-    assert found("odd[1].bmp") == ["odd[1].bmp"]
-    assert found("4.jpeg, a/b,odd*") == ["4.jpeg", "a/b/2.png", "odd[1].bmp"]
-    # A comma in a name is no separator where the name is there.
-    assert found("x,y") == ["x,y/5.gif"] and found("x,y/*") == ["x,y/5.gif"]
-    for text, nothing in (("b", "b"), ("a/*.gif", "a/*.gif"), ("a/b/*.txt", "a/b/*.txt"), ("a,nix", "nix"), (",", ",")):
-        with pytest.raises(UserError, match=re.escape(f"--images={nothing!r}: no picture found")):
-            found(text)
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        ("label,Path\nx,a/1.png\ny,/b.png\n", ["lists/a/1.png", "/b.png"]),
-        ("\ufefffile;\n", None),
-        ('\ufefffile,n\n"a,b.png",1\n\n../c.png,2\n', ["lists/a,b.png", "lists/../c.png"]),
-        ("a.png\n\nb.png\na.png\n", ["lists/a.png", "lists/b.png", "lists/a.png"]),
-        ("a.png,1\nb.png,2\n", r"expected a column path or file, or one path a line; the first line has 'a.png, 1'"),
-        ("n,path\n1,a.png\n2\n", r"no path in row 3"),
-        ("path\n", "no picture found"),
-        ("", "no picture found"),
-    ],
-)
-def test_a_list_of_files(tmp_path, monkeypatch, content, expected):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "lists").mkdir()
-    (tmp_path / "lists/l.csv").write_text(content, "utf-8")
-    if expected is None:
-        expected = ["lists/file;"]
-    if isinstance(expected, list):
-        assert finding.find_images("lists/l.csv") == expected
-    else:
-        with pytest.raises(UserError, match=rf"^--images='lists/l.csv'(:|) {expected}"):
-            finding.find_images("lists/l.csv")
-
-
-def test_arrivals_are_told_once_when_they_have_stopped_growing(tmp_path):
-    (tmp_path / "old.png").write_bytes(b"1")
-    (tmp_path / "known.png").write_bytes(b"1")
-    arrivals = finding.Arrivals(str(tmp_path), {str(tmp_path / "known.png")})
-    assert arrivals.look() == [] and arrivals.waiting
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep/new.jpg").write_bytes(b"1")
-    (tmp_path / "note.txt").write_bytes(b"1")
-    assert arrivals.look() == [str(tmp_path / "old.png")]
-    (tmp_path / "deep/new.jpg").write_bytes(b"12")
-    assert arrivals.look() == [] and arrivals.waiting
-    assert arrivals.look() == [str(tmp_path / "deep/new.jpg")]
-    assert arrivals.look() == [] and not arrivals.waiting
-    with pytest.raises(UserError, match="--watch looks into a folder; there is none of this name"):
-        finding.Arrivals(str(tmp_path / "old.png"))
-
-
-# --- the forms
-
-MADE = [
-    Prediction('a,"b".png', "x\ny", 0.75, {"x\ny": 0.75, "ü": 0.25}),
-    Prediction("caf\udce9.png", "ü", 0.625, {"ü": 0.625, "x\ny": 0.375}),
-    Prediction("c.png", "", 0.0, {}, "damaged"),
-]
-
-
-def written(write, made, top=None):
-    stream = io.BytesIO()
-    write(made, stream, top)
-    return stream.getvalue()
-
-
-def test_csv():
-    rows = list(csv.reader(io.StringIO(written(forms.write_csv, MADE).decode(), newline="")))
-    assert rows == [
-        ["file", "label", "probability", "error"],
-        ['a,"b".png', "x\ny", "0.750000", ""],
-        ["caf\\udce9.png", "ü", "0.625000", ""],
-        ["c.png", "", "0.000000", "damaged"],
-    ]
-    rows = list(csv.reader(io.StringIO(written(forms.write_csv, MADE, 2).decode(), newline="")))
-    assert rows[0] == ["file", "label_1", "probability_1", "label_2", "probability_2", "error"]
-    assert rows[2] == ["caf\\udce9.png", "ü", "0.625000", "x\ny", "0.375000", ""]
-    assert rows[3] == ["c.png", "", "0.000000", "", "0.000000", "damaged"]
-
-
-def test_jsonl():
-    lines = written(forms.write_jsonl, MADE).decode().splitlines()
-    assert [json.loads(line) for line in lines] == [p.__dict__ for p in MADE]
-    lines = [json.loads(line) for line in written(forms.write_jsonl, MADE, 2).splitlines()]
-    assert lines[1]["top"] == [{"label": "ü", "probability": 0.625}, {"label": "x\ny", "probability": 0.375}]
-    assert lines[2] == {"file": "c.png", "label": "", "probability": 0.0, "error": "damaged", "top": []}
-
-
-@pytest.mark.parametrize("top", [None, 2])
-def test_parquet_is_the_table_of_the_csv(top):
-    table = parquet.read_table(io.BytesIO(written(forms.write_parquet, MADE, top)))
-    rows = list(csv.reader(io.StringIO(written(forms.write_csv, MADE, top).decode(), newline="")))
-    assert table.column_names == rows[0]
-    told = [[f"{v:.6f}" if isinstance(v, float) else v for v in row.values()] for row in table.to_pylist()]
-    assert told == rows[1:]
-    assert parquet.read_table(io.BytesIO(written(forms.write_parquet, [], top))).column_names == rows[0]
-
-
-@pytest.mark.parametrize("ending", forms.FORMS)
-def test_no_form_holds_all_predictions(tmp_path, ending):
-    made = (Prediction(f"{i:060d}.png", "x", 0.5, {"x": 0.5}) for i in range(60_000))
-    with (tmp_path / "out").open("wb") as stream:
-        forms.FORMS[ending](MADE[:1], io.BytesIO(), None)
-        tracemalloc.start()
-        forms.FORMS[ending](made, stream, None)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert (tmp_path / "out").stat().st_size > 300_000 and peak < 15e6
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        ({"images": None}, "--phase=predict: say which pictures with --images="),
-        ({"output": "a.txt"}, "--predictions='a.txt': expected a name that ends in .csv, .jsonl, .parquet"),
-        ({"output": "d.csv"}, "--predictions='d.csv' is a folder"),
-        ({"top": "0"}, "--top=0: expected a whole number from 1 up"),
-        ({"top": "1.5"}, "--top=1.5: expected"),
-        ({"watch": "soon"}, "--watch=soon: expected seconds above 0, or no value"),
-        ({"watch": "nan"}, "--watch=nan: expected"),
-        ({"watch": "-1"}, "--watch=-1: expected"),
-    ],
-)
-def test_bad_values(tmp_path, monkeypatch, given, told):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "d.csv").mkdir()
-    with pytest.raises(UserError, match=re.escape(told)):
-        predicting.Asked.parse(**({"images": "in", "output": "out.csv", "top": None, "watch": None} | given))
-
-
-def test_parquet_without_its_package(monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pyarrow" else find(name))
-    with pytest.raises(UserError, match=r"Parquet needs pyarrow; pip install pyarrow, or name a \.csv"):
-        predicting.Asked.parse("in", "out.parquet", None, None)
-
-
-# --- the phase
 
 
 def test_answers_are_those_of_the_predictor_and_bad_files_are_named(run, many):
@@ -371,18 +214,6 @@ def test_files_that_come_or_are_named_twice_between_two_commands(run, many, monk
     assert sorted(row["file"] for row in rows) == sorted(
         ["in/a.png", "in/b00.png", "in/b00.png"] + [f"in/b{i:02d}.png" for i in range(40)]
     )
-
-
-def test_two_commands_do_not_write_one_output(tmp_path):
-    with Part(tmp_path / "o.csv", {}, False) as first:
-        with pytest.raises(UserError, match=r"--predictions='[^']*o.csv' is being written by another process"):
-            Part(tmp_path / "o.csv", {}, False)
-        first.append(MADE)
-        assert list(first) == [Prediction(p.file, p.label, p.probability, {}, p.error) for p in MADE]
-    with Part(tmp_path / "o.csv", {}, False) as second:
-        assert second.count == 3
-        second.close(finished=True)
-    assert names(tmp_path) == []
 
 
 def test_an_output_that_cannot_be_written(run, many, tmp_path):

@@ -1,0 +1,25 @@
+"""The part of an output that is kept while it grows."""
+
+import pytest
+
+from tf_transfer.errors import UserError
+from tf_transfer.predicting.part import Part
+from tf_transfer.serving import Prediction
+
+MADE = [
+    Prediction('a,"b".png', "x\ny", 0.75, {"x\ny": 0.75, "ü": 0.25}),
+    Prediction("caf\udce9.png", "ü", 0.625, {"ü": 0.625, "x\ny": 0.375}),
+    Prediction("c.png", "", 0.0, {}, "damaged"),
+]
+
+
+def test_two_commands_do_not_write_one_output(tmp_path):
+    with Part(tmp_path / "o.csv", {}, False) as first:
+        with pytest.raises(UserError, match=r"--predictions='[^']*o.csv' is being written by another process"):
+            Part(tmp_path / "o.csv", {}, False)
+        first.append(MADE)
+        assert list(first) == [Prediction(p.file, p.label, p.probability, {}, p.error) for p in MADE]
+    with Part(tmp_path / "o.csv", {}, False) as second:
+        assert second.count == 3
+        second.close(finished=True)
+    assert not list(tmp_path.iterdir())

@@ -38,7 +38,7 @@ def cifar10(shared: Path, work: Path) -> dict:
     """CIFAR-10 at 64 px, the three networks with real weights."""
     return _run(
         work / "cifar10", "--phase=assess", f"--data_dir={shared / 'tfds'}", "--dataset=cifar10",
-        "--backbone=mobilenet(alpha=0.25)", "--image_size=64", _CANDIDATES, "--assess_budget=15",
+        "--backbone=mobilenet(alpha=0.25)", "--image_size=64", _CANDIDATES, "--assess_budget=25",
     )  # fmt: skip
 
 

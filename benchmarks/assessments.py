@@ -35,17 +35,18 @@ def usps(shared: Path, work: Path) -> dict:
     )  # fmt: skip
 
 
-def cifar10(shared: Path, work: Path, *more: str) -> dict:
-    """CIFAR-10 at 64 px, the three networks with real weights."""
+def cifar10(shared: Path, work: Path, minutes: int = 25, labels: int | None = None) -> dict:
+    """CIFAR-10 at 64 px, the three networks with real weights; on so many labels a class, or on all."""
+    few = [f"--examples_per_class={labels}"] if labels else []
     return _run(
-        work / f"cifar10{len(more)}", "--phase=assess", f"--data_dir={shared / 'tfds'}", "--dataset=cifar10",
-        "--backbone=mobilenet(alpha=0.25)", "--image_size=64", _CANDIDATES, "--assess_budget=25", *more,
+        work / f"cifar10-{labels}", "--phase=assess", f"--data_dir={shared / 'tfds'}", "--dataset=cifar10", *few,
+        "--backbone=mobilenet(alpha=0.25)", "--image_size=64", _CANDIDATES, f"--assess_budget={minutes}",
     )  # fmt: skip
 
 
 def cifar10_1000(shared: Path, work: Path) -> dict:
     """With fewer labels, on which there is the time to train all three networks."""
-    return cifar10(shared, work, "--examples_per_class=1000", "--assess_budget=18")
+    return cifar10(shared, work, minutes=18, labels=1000)
 
 
 def flowers(shared: Path, work: Path) -> dict:

@@ -106,7 +106,8 @@ def render(name: str, record: Mapping) -> list[str]:
         "",
         "Milliseconds are medians of a process of its own, with 10 and 90 % quantiles. How many times as fast as the "
         f"SavedModel it is was measured in turns with it, {_ROUNDS} rounds: median and quartiles. Accuracy has its "
-        "95 % Wilson interval; the last two columns compare with the recorded predictions of the trained model.",
+        "95 % Wilson interval; the last two columns compare with the recorded predictions of the trained model."
+        + (" **An artefact that did not pass has no row.**" if record["exit_code"] else ""),
     ]
 
 

@@ -5,6 +5,7 @@ python -m benchmarks.service_hostile [--quick] [--json=FILE]
 
 import argparse
 import io
+import operator
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -161,7 +162,7 @@ def _service(service, requests, expected) -> dict:
     for part in np.split(np.arange(len(requests)), [len(requests) // 10, len(requests) // 2]):
         seen = ask(service.url, [requests[i] for i in part], 8)
         errors += seen["errors"]
-        answers += [row for rows in seen["answers"] for row in rows or ()]
+        answers += [row for _, rows in sorted(seen["answers"], key=operator.itemgetter(0)) for row in rows]
         held.append(service.memory())
     if errors:
         print(*errors[:5], sep="\n", file=sys.stderr)

@@ -60,10 +60,6 @@ class Process:
         """Returns the megabytes that the process holds, or with `VmHWM` has held at most."""
         return memory(self._process.pid, what)
 
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
 
 def memory(pid: int, what: str = "VmRSS") -> float:
     """Returns the megabytes that a process holds."""
@@ -100,7 +96,7 @@ def ask(url: str, rows: Sequence[Sequence[bytes]], clients: int, seconds: float 
         seconds: how long; None: each request once.
 
     Returns:
-        `latencies` in seconds, `errors`, `elapsed`, and `answers` by request: the predictions, of each the last.
+        `latencies` in seconds, `errors`, `elapsed`, and `answers`: of each its request's place and its predictions.
     """
     plan = {"url": url, "clients": clients, "seconds": seconds}
     plan["rows"] = [[base64.b64encode(content).decode() for content in files] for files in rows]
@@ -119,7 +115,7 @@ async def _clients(plan: dict) -> dict:
         json.dumps({"signature_name": "serve_bytes", "instances": [{"b64": content} for content in files]}).encode()
         for files in plan["rows"]
     ]
-    found = {"latencies": [], "errors": [], "answers": [None] * len(bodies)}
+    found = {"latencies": [], "errors": [], "answers": []}
     begun = time.perf_counter()
     numbers = iter(range(10**9 if plan["seconds"] else len(bodies)))
 
@@ -137,13 +133,13 @@ async def _clients(plan: dict) -> dict:
                 found["errors"].append(f"{type(e).__name__}: {e}")
                 continue
             found["latencies"].append(time.perf_counter() - asked)
-            found["answers"][number % len(bodies)] = text
+            found["answers"].append((number % len(bodies), text))
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(client(session) for _ in range(plan["clients"])))
     found["elapsed"] = time.perf_counter() - begun
     # Parsed when the time is over: what is measured is the service.
-    found["answers"] = [text and json.loads(text)["predictions"] for text in found["answers"]]
+    found["answers"] = [(at, json.loads(text)["predictions"]) for at, text in found["answers"]]
     return found
 
 

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tools
+from PIL import Image
 
+from tf_transfer.data import pixels
+from tf_transfer.data.sources import open_source
+from tf_transfer.evaluation import metrics
 from tf_transfer.run_dir import RunDir
 
 
@@ -75,3 +79,25 @@ def test_what_does_not_fit_is_told(run, tmp_path):
     tools.assert_refused(
         tools.run_py(*flags, cwd=tmp_path), "knows other classes than .*what differs: 0, 1, 2, .*circle"
     )
+
+
+def test_pictures_are_brought_to_the_size_of_the_artefact_alone(tmp_path):
+    """By way of the 224 pixels of the default network they would not be those that the artefact gets of files."""
+    random = np.random.default_rng(1)
+    for i in range(60):
+        (tmp_path / f"noise/{i % 3}").mkdir(parents=True, exist_ok=True)
+        # Of several sizes: those of one are kept as they are.
+        noise = random.integers(0, 256, (40 + i % 7, 70, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"noise/{i % 3}/{i}.png")
+    flags = tools.flags(phase="evaluate", dataset=tmp_path / "noise", saved_model=foreign(tmp_path / "m", 3))
+    done = tools.run_py(*flags, cwd=tmp_path)
+    assert done.returncode == 0, done
+    kernel = np.random.default_rng(0).normal(size=(192, 3)).astype(np.float32)
+
+    def nll(split):
+        images = split.inputs.astype(np.float32)
+        images = pixels.resize(images, 8).numpy().reshape(len(images), -1)
+        return metrics.nll(images @ kernel / 1000, split.labels)
+
+    small, large = (nll(open_source(str(tmp_path / "noise")).load("test", None, size)) for size in (8, 224))
+    assert f"nll {small:.3f}" in done.stdout and f"{small:.3f}" != f"{large:.3f}"

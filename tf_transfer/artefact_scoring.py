@@ -1,16 +1,17 @@
 """Scores an exported artefact, ours or not, on the test split of a data set by the same metrics as any model."""
 
+import os
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from tf_transfer.data import pixels
+from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import mcnemar_exact, score
 from tf_transfer.export import gate, runners
 from tf_transfer.report import tables
 from tf_transfer.serving import locate
+from tf_transfer.serving.model import card_of
 from tf_transfer.session import Session
 
 
@@ -30,17 +31,15 @@ def evaluate(session: Session) -> dict:
     Raises:
         UserError: no artefact, one that answers no classes, or other classes than those of the data set.
     """
-    given = Path(session.artefact).expanduser()
-    path = given if given.is_file() and given.suffix in runners.RUNNERS else locate(given)
+    given = Path(os.path.expanduser(session.artefact))
+    path = given if os.path.isfile(given) and given.suffix in runners.RUNNERS else locate(given)
     about = gate.probe(path)
+    side = _side(about["size"])
     recorded = session.run.config() is not None
     split = session.datasets.test()[0] if recorded else session.datasets.test_pictures()
     names = tuple(session.datasets.open(session.config.data.dataset).class_names)
     columns = _columns(session, path, about["class_names"], names)
-    images = split.inputs
-    if about["size"] and tuple(about["size"]) != images.shape[1:3]:
-        images = _resized(images, about["size"])
-    found = gate.answers(path, images)
+    found = gate.answers(path, _seen(session, path, split, side).inputs, size=side)
     if not {"logits", "probabilities"} & set(found.arrays):
         raise UserError(f"--saved_model={one_line(path)!r} answers features and no classes: nothing can be scored.")
     if found.logits.shape[1] != len(names):
@@ -71,12 +70,21 @@ def _columns(session: Session, path: Path, theirs: list[str], names: tuple[str, 
     return [theirs.index(name) for name in names]
 
 
-def _resized(images: np.ndarray, size: list[int]) -> np.ndarray:
-    height, width = size
-    if height != width:
-        raise UserError(f"the artefact takes pictures of {height} x {width}; expected a square, or any size.")
-    chunks = [tf.cast(pixels.resize(images[i : i + 256], height), tf.uint8) for i in range(0, len(images), 256)]
-    return np.concatenate(chunks)
+def _side(size: list[int] | None) -> int | None:
+    """Returns the side of the pictures that an artefact takes; None where it takes any.
+
+    Raises:
+        UserError: it takes no squares.
+    """
+    if size and size[0] != size[1]:
+        raise UserError(f"the artefact takes pictures of {size[0]} x {size[1]}; expected a square, or any size.")
+    return size[0] if size else None
+
+
+def _seen(session: Session, path: Path, split: Split, side: int | None) -> Split:
+    """Returns the pictures as the artefact sees files: those of another size have lost, or blurred, some of it."""
+    size = side or card_of(path).get("model", {}).get("image_size") or session.image_size
+    return split if size == session.image_size else session.datasets.test_pictures(size)
 
 
 def _comparisons(session: Session, pictures: str, logits: np.ndarray, labels: np.ndarray) -> list[dict]:

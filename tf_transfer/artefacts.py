@@ -8,7 +8,7 @@ import numpy as np
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation.statistics import wilson_interval
 from tf_transfer.export import gate, saved_model, targets, trained
-from tf_transfer.exporting import LATENCY, Measured, evaluated, recorded, size_of
+from tf_transfer.exporting import LATENCY, SAMPLE, Measured, evaluated, recorded, size_of
 from tf_transfer.models import weights
 from tf_transfer.records import encoded
 from tf_transfer.report import model_card, tables
@@ -19,8 +19,6 @@ from tf_transfer.training.tasks import Predictor
 FOLDER = "artefacts"
 # Training pictures by which activations are quantised, at most.
 _CALIBRATION = 300
-# Pictures that the artefacts are held to where the test split has not been evaluated.
-_SAMPLE = 256
 
 
 def export(session: Session, phase: str) -> None:
@@ -92,7 +90,7 @@ def _make(session: Session, phase: str, names: list[str], what: dict) -> list[st
 def _measured(session: Session, phase: str, pictures: str | None) -> Measured:
     if pictures is not None:
         return recorded(session, phase, pictures)
-    use, held, names = session.datasets.sample(_SAMPLE)
+    use, held, names = session.datasets.sample(SAMPLE)
     classifier = session.trained(phase, names)
     return Measured(use, held.inputs, held.labels, Predictor(classifier.logits, session.strategy, 32)(held.inputs))
 

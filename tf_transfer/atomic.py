@@ -24,7 +24,7 @@ def write_file(target: Path, content: bytes) -> None:
         except OSError:
             os.unlink(file.name)
             raise
-    _sync_entries(target.parent)
+    sync_entries(target.parent)
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         if target.exists():
             os.replace(target, old)
         os.replace(new, target)
-        _sync_entries(target.parent)
+        sync_entries(target.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -85,10 +85,11 @@ def _sync(folder: Path) -> None:
         for name in files:
             with open(os.path.join(place, name), "rb") as file:
                 os.fsync(file.fileno())
-        _sync_entries(place)
+        sync_entries(place)
 
 
-def _sync_entries(folder: str | Path) -> None:
+def sync_entries(folder: str | Path) -> None:
+    """Waits until the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -110,14 +110,17 @@ class DataSets:
             self._test = self._read_test()
         return self._test
 
-    def test_pictures(self) -> splits.Split:
+    def test_pictures(self, size: int | None = None) -> splits.Split:
         """Returns the test split for a comparison with what is recorded of it, which decides nothing.
 
         No reading is counted: neither a model nor an option is chosen by it.
+
+        Args:
+            size: side in pixels that pictures are brought to, where it is another one.
         """
-        if self._test is not None:
+        if self._test is not None and size is None:
             return self._test[0]
-        return self.open(self.config.data.dataset).load("test", None, self.image_size)
+        return self.open(self.config.data.dataset).load("test", None, size or self.image_size)
 
     def _read_test(self) -> tuple[splits.Split, tuple[str, ...], list[str], list[str]]:
         source = self.open(self.config.data.dataset)

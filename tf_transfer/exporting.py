@@ -20,8 +20,8 @@ from tf_transfer.training.tasks import Predictor
 
 # Validation pictures that a temperature is fitted on: at most, and at least.
 _MOST, _FEWEST = 5000, 20
-# Training pictures that the artefact is held to where there are no others.
-_SAMPLE = 256
+# Pictures that artefacts are held to where the test split has not been evaluated.
+SAMPLE = 256
 # Sizes of a batch whose latency is measured.
 LATENCY = (1, 32)
 
@@ -128,10 +128,10 @@ def recorded(session: Session, phase: str, pictures: str | None, other: Measured
     """
     if pictures is None:
         session.console.note(
-            f"not evaluated yet: the export is held to {min(len(other.labels), _SAMPLE)} {other.split} pictures; "
+            f"not evaluated yet: the export is held to {min(len(other.labels), SAMPLE)} {other.split} pictures; "
             "--phase=evaluate,export holds it to the test split."
         )
-        return Measured(other.split, other.images[:_SAMPLE], other.labels[:_SAMPLE], other.logits[:_SAMPLE])
+        return Measured(other.split, other.images[:SAMPLE], other.labels[:SAMPLE], other.logits[:SAMPLE])
     split = session.datasets.test_pictures()
     if split.fingerprint != pictures:
         raise UserError(

@@ -1,12 +1,17 @@
 """The gate: what an artefact says in a process of its own, against what was measured."""
 
+import os
 import re
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.special import softmax
 
+from tf_transfer import interrupts
 from tf_transfer.errors import UserError
 from tf_transfer.export import gate, runners, saved_model
 
@@ -41,6 +46,18 @@ def test_what_cannot_be_run_is_told_in_a_line(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"junk")
     with pytest.raises(UserError, match=r"cannot be run in a process of its own: [^\n]+$"):
         gate.answers(tmp_path, np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_a_signal_ends_it_at_once(tmp_path, monkeypatch):
+    """Also while the other process reads nothing of what it is fed."""
+    (tmp_path / "slow.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(runners, "__file__", str(tmp_path / "slow.py"))
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    begun = time.monotonic()
+    with pytest.raises(interrupts.Stopped), interrupts.handled():
+        timer.start()
+        gate.answers(tmp_path, np.zeros((40, 224, 224, 3), np.uint8))
+    assert time.monotonic() - begun < 10
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -95,6 +112,20 @@ def test_other_peoples_models(tmp_path, pictures):
     text = foreign(tmp_path / "c", lambda x: tf.strings.length(x), tf.TensorSpec((None,), tf.string))
     with pytest.raises(UserError, match=r"expected pictures \[N, H, W, 3\]"):
         gate.probe(text)
+
+
+@pytest.mark.parametrize("count", [33, 65])
+def test_probabilities_in_steps_are_probabilities_in_every_batch(tmp_path, pictures, count):
+    """As 8 bits hold them; some add up to 1, others nearly, and the last batch is a single one."""
+
+    def rounded(pixel_values):
+        return tf.round(tf.nn.softmax(tf.reduce_mean(pixel_values, (1, 2)) / 9) * 256) / 256
+
+    images = pictures(count, 8, 8, 3)
+    path = foreign(tmp_path / "a", rounded, tf.TensorSpec((None, 8, 8, 3), tf.float32, "pixel_values"))
+    values = rounded(images.astype(np.float32)).numpy()
+    assert {0.0} < set(np.abs(values.sum(1) - 1))
+    assert np.array_equal(gate.answers(path, images).arrays["probabilities"], values)
 
 
 def test_ambiguous_outputs_are_refused():

@@ -216,6 +216,40 @@ def test_files_that_come_or_are_named_twice_between_two_commands(run, many, monk
     )
 
 
+def test_pictures_that_change_or_go_between_two_commands(run, many, monkeypatch, tmp_path):
+    """Are asked for again, or are no longer there; the others stay answered."""
+    (tmp_path / "in").mkdir()
+    for i in range(40):
+        (tmp_path / f"in/{i:02d}.png").write_bytes((many / "1.png").read_bytes())
+    stream, asked = Predictor.stream, []
+
+    def broken(self, files):
+        for p in list(stream(self, files))[:limit]:
+            asked.append(p.file)
+            yield p
+        if limit:
+            raise interrupts.Stopped(signal.SIGINT)
+
+    monkeypatch.setattr(Predictor, "stream", broken)
+    limit = 32
+    with pytest.raises(interrupts.Stopped):
+        ask(run, tmp_path)
+    (tmp_path / "in/03.png").write_bytes(b"junk")
+    (tmp_path / "in/05.png").unlink()
+    # Another one that is killed at once changes nothing of it.
+    limit = 1
+    with pytest.raises(interrupts.Stopped):
+        ask(run, tmp_path)
+    limit, asked[:] = None, []
+    bad, said = ask(run, tmp_path)
+    assert "note  2 pictures have changed since they were answered, or are gone: dropped." in said
+    assert "going on: 30 of 39 are answered already" in said
+    assert asked == ["in/03.png", *(f"in/{i}.png" for i in range(32, 40))]
+    rows = {row["file"]: row for row in read(tmp_path / "out.csv")}
+    assert sorted(rows) == [f"in/{i:02d}.png" for i in range(40) if i != 5]
+    assert bad == 1 and rows["in/03.png"]["error"]
+
+
 def test_an_output_that_cannot_be_written(run, many, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"--predictions='[^']*o.csv' cannot be written: (File exists|Not a directory)"):

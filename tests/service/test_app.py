@@ -153,6 +153,11 @@ def test_large_requests_and_answers_go_through_another_process(served, loaded):
     assert answers[1].status == 200
     if answers[0].status != 200:
         assert (answers[0].status, answers[0].headers["Retry-After"]) == (503, "5")
+    # Few bytes, and as many lists and numbers.
+    few = {"instances": pictures[:10].tolist()}
+    assert len(json.dumps(few)) < app._LARGE
+    served.service._aside._process.kill()
+    assert served.post(few).status in (200, 503)
     features = loaded.call("features", {"images": pictures})["features"]
     large = {"signature_name": "features", "inputs": np.repeat(pictures[:, :1, :1], 10, 0).tolist()}
     assert features.shape[1] * 1000 > app._MANY

@@ -97,7 +97,10 @@ def test_a_full_queue_is_told_and_empties(small, samples, monkeypatch, loaded):
         asked = [pool.submit(small.predictions, [b64(s) for s in samples[:4]], "serve_bytes") for _ in range(3)]
         while small.service._batcher.queued < 8:
             time.sleep(0.01)
-        answer = small.post({"signature_name": "serve_bytes", "instances": [b64(samples[0])]})
+        with monkeypatch.context() as patch:
+            # Refused before any work is done.
+            patch.setattr(loaded, "decode", None)
+            answer = small.post({"signature_name": "serve_bytes", "instances": [b64(samples[0])]})
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
         assert "8 rows are waiting already" in answer.json()["error"]
         # Nothing else waits for the model.

@@ -40,7 +40,14 @@ def test_slow_rates_and_many_addresses():
 
 @pytest.mark.parametrize(
     ("address", "client"),
-    [("10.0.0.1", "10.0.0.1"), ("2001:db8::1:2", "2001:db8::/64"), ("fe80::1%eth0", "fe80::/64"), ("", ""), ("x", "x")],
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8::1:2", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("x", "x"),
+    ],
 )
 def test_what_a_client_is_known_by(address, client):
     assert whom(address) == client

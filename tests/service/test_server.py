@@ -14,6 +14,7 @@ import urllib.request
 import pytest
 import tools
 
+from tf_transfer import serving
 from tf_transfer.errors import UserError
 from tf_transfer.service import server
 
@@ -50,10 +51,12 @@ def test_the_model_is_found_and_named(tmp_path):
         "plain": ("plain", "plain"),
     }
     for place, (name, model) in found.items():
-        folder = server.find(str(tmp_path / place))
+        folder = serving.locate(tmp_path / place)
         assert (folder.name, server.default_name(folder)) == (name, model)
     with pytest.raises(UserError, match=r"no saved_model.pb there; run --phase=export first"):
-        server.find(str(tmp_path / "runs"))
+        serving.locate(tmp_path / "runs")
+    with pytest.raises(UserError, match=r"no saved_model\.pb there"):
+        serving.locate("x" * 3000)
 
 
 def test_a_port_that_is_taken(run):

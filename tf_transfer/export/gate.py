@@ -98,8 +98,15 @@ def answers(
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, stderr=told) as process:
             feeder = threading.Thread(target=_feed, args=(process.stdin, images, size))
             feeder.start()
-            process.wait()
-            feeder.join()
+            try:
+                process.wait()
+            except BaseException:
+                # A signal: whatever it is at, nobody waits for.
+                process.kill()
+                raise
+            finally:
+                # Before its stream is closed under it.
+                feeder.join()
         if process.returncode:
             told.seek(0)
             lines = told.read().decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]

@@ -27,7 +27,8 @@ def decode(contents: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     images = tf.zeros((tf.size(contents), size, size, 3), tf.uint8)
     status = tf.fill([tf.size(contents)], NO_PICTURE)
     for form in pixels.FORMATS:
-        rows = tf.where(form.matches(head))
+        # The first that matches, as in `pixels.decode`: the bytes of one may stand in the comment of another.
+        rows = tf.where(form.matches(head) & (status == NO_PICTURE))
         images, status = tf.cond(
             tf.size(rows) > 0,
             lambda form=form, rows=rows, state=(images, status): _decode(form, contents, rows, size, *state),

@@ -34,9 +34,13 @@ class Runner:
     size: tuple[int, int] | None = None
     class_names: tuple[str, ...] = ()
 
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Maps uint8 `[N, H, W, 3]` to arrays by whatever names the artefact gives them."""
+        raise TypeError(f"{type(self).__name__} answers nothing.")
+
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Maps uint8 `[N, H, W, 3]` to float32 `[N, C]` arrays by the names of `OUTPUTS`, one at least."""
-        raise TypeError(f"{type(self).__name__} answers nothing.")
+        return named(self.outputs(images))
 
 
 class SavedModel(Runner):
@@ -59,10 +63,10 @@ class SavedModel(Runner):
         self.size = (height, width) if height and width else None
         self.class_names = names_in(Path(path, "assets"))
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """See `Runner`; other models' one float `[N, C]` output is taken for what its values look like."""
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Runner`."""
         found = self._call(**{self._name: self._tf.cast(images, self._spec.dtype)})
-        return named({k: v.numpy() for k, v in found.items() if v.dtype.is_floating})
+        return {k: v.numpy() for k, v in found.items() if v.dtype.is_floating}
 
 
 class KerasFile(Runner):
@@ -77,9 +81,9 @@ class KerasFile(Runner):
         self.size = (height, width) if height and width else None
         self.class_names = names_in(path.parent)
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`."""
-        return named({"output": np.asarray(self._model.predict_on_batch(images))})
+        return {"output": np.asarray(self._model.predict_on_batch(images))}
 
 
 class WeightsFile(Runner):
@@ -101,7 +105,7 @@ class WeightsFile(Runner):
         self.size = self._network.input_shape[1:3]
         self.class_names = names_in(path.parent)
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`."""
         features = np.asarray(self._network.predict_on_batch(self._preprocessed(images.astype(np.float32))))
         return {"logits": np.asarray(self._head.predict_on_batch(features)), "features": features}
@@ -135,7 +139,7 @@ class LiteRt(Runner):
         self._name = signatures[0]["outputs"][0] if len(signatures) == 1 else "output"
         self._shape: tuple[int, ...] = ()
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`; integers that come in or out are scaled as the file says."""
         if images.shape != self._shape:
             self._shape = images.shape
@@ -143,7 +147,7 @@ class LiteRt(Runner):
             self._interpreter.allocate_tensors()
         self._interpreter.set_tensor(self._input["index"], _quantised(images, self._input))
         self._interpreter.invoke()
-        return named({self._name: _dequantised(self._interpreter.get_tensor(self._output["index"]), self._output)})
+        return {self._name: _dequantised(self._interpreter.get_tensor(self._output["index"]), self._output)}
 
 
 def _quantised(images: np.ndarray, told: dict) -> np.ndarray:
@@ -173,10 +177,10 @@ class Onnx(Runner):
         self.size = tuple(sides) if all(isinstance(side, int) for side in sides) else None
         self.class_names = names_in(path.parent)
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`."""
         found = self._session.run(None, {self._input.name: images.astype(self._type, copy=False)})
-        return named(dict(zip(self._outputs, found, strict=True)))
+        return dict(zip(self._outputs, found, strict=True))
 
 
 RUNNERS: dict[str, type[Runner]] = {".keras": KerasFile, ".h5": WeightsFile, ".tflite": LiteRt, ".onnx": Onnx}
@@ -209,7 +213,9 @@ def named(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if len(flat) != 1:
         raise ValueError(f"expected one output [N, C], got {', '.join(sorted(outputs)) or 'none'}")
     (values,) = flat.values()
-    sums_to_one = (values >= 0).all() and np.allclose(values.sum(1), 1, atol=1e-3)
+    # In steps of 1/256, each may be half a step off.
+    off = max(1e-3, values.shape[1] / 512)
+    sums_to_one = (values >= 0).all() and (values <= 1).all() and np.allclose(values.sum(1), 1, rtol=0, atol=off)
     return {"probabilities" if sums_to_one else "logits": values}
 
 
@@ -258,13 +264,14 @@ def main(artefact: str, output: str, options: str) -> None:
     batches, first = [], None
     for images in frames(sys.stdin.buffer, asked["shape"], asked["batch"]):
         first = images[:8] if first is None else first
-        batches.append(runner(images))
+        batches.append({name: values for name, values in runner.outputs(images).items() if values.ndim == 2})
     facts: dict = {"class_names": list(runner.class_names), "size": runner.size}
     if asked.get("bytes") and first is not None:
         facts["bytes"] = by_bytes(runner, first)
     if asked.get("latency"):
         facts["latency"] = latency(runner, asked["shape"], asked["latency"])
-    arrays = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]} if batches else {}
+    # What the values look like is asked of all of them.
+    arrays = named({name: np.concatenate([b[name] for b in batches]) for name in batches[0]}) if batches else {}
     np.savez(output, facts=json.dumps(facts), **arrays)
 
 

@@ -94,10 +94,10 @@ class Arrivals:
 
     def look(self) -> list[str]:
         """Returns the files, sorted, that are as they were at the last look, and that no look has returned yet."""
-        states = {file: _state(file) for file in _in_folder(self._folder) if file not in self._known}
-        settled = sorted(file for file, state in states.items() if state and self._waiting.get(file) == state)
+        states = {file: state(file) for file in _in_folder(self._folder) if file not in self._known}
+        settled = sorted(file for file, now in states.items() if now and self._waiting.get(file) == now)
         self._known.update(settled)
-        self._waiting = {file: state for file, state in states.items() if state and file not in self._known}
+        self._waiting = {file: now for file, now in states.items() if now and file not in self._known}
         return settled
 
     @property
@@ -106,9 +106,10 @@ class Arrivals:
         return bool(self._waiting)
 
 
-def _state(file: str) -> tuple[int, int] | None:
+def state(file: str) -> tuple[int, int] | None:
+    """Returns the bytes of a file and when it was last changed, in nanoseconds; None where it cannot be told."""
     try:
-        state = os.stat(file)
-    except OSError:
+        found = os.stat(file)
+    except (OSError, ValueError):
         return None
-    return state.st_size, state.st_mtime_ns
+    return found.st_size, found.st_mtime_ns

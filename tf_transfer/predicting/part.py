@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tf_transfer.errors import UserError, one_line
@@ -29,7 +29,7 @@ class Part:
         full: keep the probabilities of a prediction, not only its answer.
 
     Attributes:
-        count: answers in it.
+        count: answers in it, without those that were dropped.
         differs: the keys of `work` in which an earlier command's was another: its answers are dropped.
 
     Raises:
@@ -38,7 +38,7 @@ class Part:
 
     def __init__(self, output: Path, work: Mapping, full: bool):
         self._path, self._full = output.with_name(f".{output.name}.part"), full
-        self.count, self.differs = 0, ()
+        self.count, self.differs, self._dropped = 0, (), frozenset()
         self._file = -1
         with self._writing():
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -49,9 +49,17 @@ class Part:
                 self._write(json.dumps({"work": work}))
         self._synced = time.monotonic()
 
-    def append(self, batch: Sequence[Prediction]) -> None:
-        """Adds the answers of one batch; waits for the disk every few seconds."""
-        rows = [[p.file, p.label, p.probability, p.probabilities if self._full else {}, p.error] for p in batch]
+    def append(self, batch: Sequence[Prediction], states: Sequence[tuple[int, int] | None]) -> None:
+        """Adds the answers of one batch; waits for the disk every few seconds.
+
+        Args:
+            batch: the answers.
+            states: of their files as they were read, see `finding.state`.
+        """
+        rows = [
+            [p.file, p.label, p.probability, p.probabilities if self._full else {}, p.error, state]
+            for p, state in zip(batch, states, strict=True)
+        ]
         with self._writing():
             self._write(json.dumps(rows))
             self.count += len(batch)
@@ -59,15 +67,29 @@ class Part:
                 os.fsync(self._file)
                 self._synced = time.monotonic()
 
+    def states(self) -> Iterator[tuple[str, tuple[int, int] | None]]:
+        """Yields the file of each answer that was ever added, and its state when it was read."""
+        for name, *_, state in self._rows():
+            yield name, tuple(state) if state else None
+
+    def drop(self, places: Collection[int]) -> None:
+        """Forgets answers by their places among `states`, as long as this part is open."""
+        self._dropped = frozenset(places)
+        self.count -= len(self._dropped)
+
     def __iter__(self) -> Iterator[Prediction]:
-        """Yields all answers, from the disk; what an interrupted `append` has left is none."""
+        """Yields all answers that were not dropped, from the disk; what an interrupted `append` has left is none."""
+        for place, (*row, _) in enumerate(self._rows()):
+            if place not in self._dropped:
+                yield Prediction(*row)
+
+    def _rows(self) -> Iterator[list]:
         with self._path.open("rb") as stream:
             at = len(stream.readline())
             while at < self._size:
                 line = stream.readline()
                 at += len(line)
-                for row in json.loads(line):
-                    yield Prediction(*row)
+                yield from json.loads(line)
 
     def close(self, finished: bool = False) -> None:
         """Lets go of the file; takes it away where its answers are in the output."""

@@ -15,7 +15,7 @@ from tf_transfer import atomic
 from tf_transfer.console import Console
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.predicting import forms
-from tf_transfer.predicting.finding import Arrivals, find_images
+from tf_transfer.predicting.finding import Arrivals, find_images, state
 from tf_transfer.predicting.part import Part
 from tf_transfer.serving import Prediction, Predictor
 
@@ -75,7 +75,8 @@ def _seconds(watch: str | None) -> float | None:
 def predict(saved_model: str, asked: Asked, console: Console) -> int:
     """Predicts files with an exported model, tells of the first and of the bad ones, and writes all.
 
-    Killed at any instant, it goes on at the same call; the output takes its place when it is complete.
+    Killed at any instant, it goes on at the same call, and asks again for pictures that were changed meanwhile (but not
+    where it watches); the output takes its place when it is complete.
 
     Args:
         saved_model: see `serving.load`.
@@ -96,10 +97,11 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
         write = forms.FORMS[asked.output.suffix.lower()]
         full = top is not None or write is forms.write_jsonl
         with Part(asked.output, _work(asked, top, predictor), full) as part:
+            rest = _unanswered(files, part, console) if asked.watch is None else []
             _tell_start(asked, part, len(files), console)
             ended = True
             if asked.watch is None:
-                _all(files, predictor, part, console)
+                _all(rest, predictor, part, console)
             else:
                 ended = _watch(asked, predictor, part, console)
             summary = _Summary()
@@ -114,8 +116,8 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
 
 def _work(asked: Asked, top: int | None, predictor: Predictor) -> dict:
     """Returns what determines the answers; relative paths begin at the working folder."""
-    state = [predictor.path / "saved_model.pb", *sorted(predictor.path.glob("variables/*"))]
-    model = [atomic.digest(file)[:32] for file in state]
+    content = [predictor.path / "saved_model.pb", *sorted(predictor.path.glob("variables/*"))]
+    model = [atomic.digest(file)[:32] for file in content]
     return {"--saved_model": model, "--images": asked.images, "--top": top, "working folder": os.getcwd()}
 
 
@@ -130,21 +132,48 @@ def _tell_start(asked: Asked, part: Part, count: int, console: Console) -> None:
         console.line(f"predict  going on: {part.count:,}{of} are answered already")
 
 
-def _all(files: list[str], predictor: Predictor, part: Part, console: Console) -> None:
-    """Answers the files that the part has no answer of."""
-    answered = collections.Counter(p.file for p in part)
+def _unanswered(files: list[str], part: Part, console: Console) -> list[str]:
+    """Returns the files that the part has no answer of; drops the answers of what has changed or gone since."""
+    wanted, stale = collections.Counter(files), set()
+    for place, (file, then) in enumerate(part.states()):
+        if wanted[file] > 0 and state(file) == then:
+            wanted[file] -= 1
+        else:
+            stale.add(place)
+    part.drop(stale)
+    if stale:
+        console.note(f"{len(stale):,} pictures have changed since they were answered, or are gone: dropped.")
     rest = []
     for file in files:
-        if answered[file] > 0:
-            answered[file] -= 1
-        else:
+        if wanted[file] > 0:
+            wanted[file] -= 1
             rest.append(file)
-    show, total = console.bar("predict"), part.count + len(rest)
-    if rest:
+    return rest
+
+
+def _all(files: list[str], predictor: Predictor, part: Part, console: Console) -> None:
+    """Answers files under a progress bar."""
+    show, total = console.bar("predict"), part.count + len(files)
+    if files:
         show(part.count, total)
-    for batch in _batches(predictor.stream(rest), predictor.batch_size):
-        part.append(batch)
+    for _ in _answered(files, predictor, part):
         show(part.count, total)
+
+
+def _answered(files: list[str], predictor: Predictor, part: Part) -> Iterator[None]:
+    """Answers files, batch by batch, into the part."""
+    states: collections.deque = collections.deque()
+
+    def noted() -> Iterator[str]:
+        for file in files:
+            # Before it is read: what is written into it from then on is another picture.
+            states.append(state(file))
+            yield file
+
+    predictions = predictor.stream(noted())
+    while batch := list(itertools.islice(predictions, predictor.batch_size)):
+        part.append(batch, [states.popleft() for _ in batch])
+        yield
 
 
 def _watch(asked: Asked, predictor: Predictor, part: Part, console: Console) -> bool:
@@ -158,8 +187,8 @@ def _watch(asked: Asked, predictor: Predictor, part: Part, console: Console) -> 
     try:
         while arrivals.waiting or time.monotonic() - last < asked.watch:
             if files := arrivals.look():
-                for batch in _batches(predictor.stream(files), predictor.batch_size):
-                    part.append(batch)
+                for _ in _answered(files, predictor, part):
+                    pass
                 console.line(f"predict  {part.count:,} answered, the last {one_line(files[-1], 100)}")
             if files or arrivals.waiting:
                 last = time.monotonic()
@@ -167,11 +196,6 @@ def _watch(asked: Asked, predictor: Predictor, part: Part, console: Console) -> 
     except KeyboardInterrupt:
         return False
     return True
-
-
-def _batches(predictions: Iterator[Prediction], size: int) -> Iterator[list[Prediction]]:
-    while batch := list(itertools.islice(predictions, size)):
-        yield batch
 
 
 class _Summary:
@@ -206,7 +230,10 @@ class _Summary:
 
 
 def _write(output: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Writes a file that takes the place of `output` at the end."""
+    """Writes a file that takes the place of `output` at the end.
+
+    Always under the same name: what a kill leaves of it the next command writes over.
+    """
     new = output.with_name(f".{output.name}.new")
     try:
         with new.open("wb") as stream:
@@ -214,6 +241,8 @@ def _write(output: Path, write: Callable[[BinaryIO], None]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(new, output)
+        # Before the part, which has the same answers, is taken away.
+        atomic.sync_entries(output.parent)
     except OSError as e:
         raise UserError(f"--predictions={one_line(output)!r} cannot be written: {e.strerror or one_line(e)}.") from e
     finally:

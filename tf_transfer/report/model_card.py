@@ -111,12 +111,12 @@ def _version(name: str) -> str | None:
 def markdown(card: Mapping) -> str:
     """Returns the card as Markdown; names of classes and files cannot leave their place in it."""
     model, data = card["model"], card["data"]
-    classes = [f"`{_plain(name)}`" for name in model["classes"][:100]]
+    classes = [_code(name) for name in model["classes"][:100]]
     more = f" and {len(model['classes']) - 100:,} more" if len(model["classes"]) > 100 else ""
     lines = [
         f"# {_plain(model['backbone'])} on {_plain(data['dataset'])}",
         "",
-        f"{_plain(model['what'] or model['name'])}; began from `{_plain(model['weights'])}`, computes in "
+        f"{_plain(model['what'] or model['name'])}; began from {_code(model['weights'])}, computes in "
         f"{model['precision']} on {model['image_size']} px.",
         "",
         "## Classes",
@@ -125,7 +125,7 @@ def markdown(card: Mapping) -> str:
         "",
         "## Data",
         "",
-        f"`{_plain(data['dataset'])}`: "
+        f"{_code(data['dataset'])}: "
         + ", ".join(f"{count(n)} in {_plain(split)}" for split, n in data["splits"].items())
         + ".",
     ]
@@ -205,3 +205,8 @@ def _artefact(export: Mapping) -> list[str]:
 def _plain(text: object) -> str:
     """One line that is neither HTML nor a column of a table."""
     return one_line(text, 120).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("`", "'")
+
+
+def _code(text: object) -> str:
+    """One line between backticks, where nothing else has a meaning."""
+    return "`" + one_line(text, 120).replace("`", "'") + "`"

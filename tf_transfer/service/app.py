@@ -35,8 +35,8 @@ _TOLD = re.compile(_MODEL + r"(?P<metadata>/metadata)?)")
 _LABEL = "stable"
 # Files decoded at a time: each may take 1.5 GB, see `data.limits.MAX_PIXELS`.
 _DECODERS = min(4, os.cpu_count() or 1)
-# Bytes of a request, and numbers and strings of an answer, beyond which another process reads and writes them: some
-# tens of milliseconds.
+# Bytes of a request, and lists, numbers and strings of a request or an answer, beyond which another process reads and
+# writes them: some tens of milliseconds.
 _LARGE, _MANY = 1 << 19, 20_000
 _HEADERS = {"Server": "tf_transfer", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
@@ -190,7 +190,8 @@ class Service:
     async def _predict(self, body: bytes) -> tuple[str, bytes]:
         """Returns the name of the signature that a body asks for, and its answer."""
         wanted = (body, self._model.signatures, self._limits.rows)
-        name, inputs, row = await self._aside.call("read", *wanted) if len(body) > _LARGE else tensors.read(*wanted)
+        large = len(body) > _LARGE or body.count(b",") + body.count(b"[") > _MANY
+        name, inputs, row = await self._aside.call("read", *wanted) if large else tensors.read(*wanted)
         if name == FILES and self._model.decodes and len(inputs["contents"]):
             outputs = await self._files(inputs["contents"])
         else:
@@ -204,6 +205,8 @@ class Service:
         To start the pipeline inside it takes tens of milliseconds a call. Good files go through `decode`, in threads,
         and with whatever else waits through `serving_default`; only what is to be said of the bad ones it is asked.
         """
+        # Asked before the work is done.
+        self._batcher.check(len(contents))
         loop = asyncio.get_running_loop()
         decoded = await asyncio.gather(
             *(loop.run_in_executor(self._decoders, self._model.decode, content) for content in contents)
@@ -212,6 +215,8 @@ class Service:
         asked = []
         if good.any():
             pictures = np.stack([picture for picture in decoded if picture is not None])
+            # While they wait, they are held once.
+            del decoded
             asked.append(self._batcher.submit(self._model.signatures[PICTURES], {"images": pictures}))
         if not good.all():
             asked.append(self._batcher.submit(self._model.signatures[FILES], {"contents": contents[~good]}))
@@ -236,7 +241,7 @@ class Service:
 
 @web.middleware
 async def _answered(request: web.Request, handler) -> web.StreamResponse:
-    """Makes every error a JSON object."""
+    """Makes every error of a request that can be read as HTTP a JSON object; aiohttp answers the others itself."""
     try:
         response = await handler(request)
     except RequestError as e:

@@ -81,8 +81,7 @@ class Batcher:
         if not signature.batched or len(set(rows)) != 1 or rows[0] < 1:
             return await self._alone(lane, inputs)
         count = rows[0]
-        if self.queued + count > self._limits.queued:
-            raise RequestError(503, f"{self.queued} rows are waiting already; try again", 1)
+        self.check(count)
         step = self._limits.max_batch
         parts = [self._put(lane, {k: v[i : i + step] for k, v in inputs.items()}) for i in range(0, count, step)]
         try:
@@ -92,6 +91,15 @@ class Batcher:
             for part in parts:
                 part.cancel()
         return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
+
+    def check(self, rows: int) -> None:
+        """Looks whether so many rows more can wait.
+
+        Raises:
+            RequestError: too many do.
+        """
+        if self.queued + rows > self._limits.queued:
+            raise RequestError(503, f"{self.queued} rows are waiting already; try again", 1)
 
     def close(self) -> None:
         """Lets go of the threads; nothing may be under way."""

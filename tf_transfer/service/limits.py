@@ -92,7 +92,9 @@ def whom(address: str) -> str:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    return address if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))
+    # As a socket for both sees a client of the older protocol.
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    return str(parsed) if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 class Held:

@@ -18,6 +18,7 @@ from tf_transfer import interrupts
 from tf_transfer.console import Console
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.service.limits import Limits
+from tf_transfer.serving import locate
 
 LOOPBACK = "127.0.0.1"
 # Seconds for which a body that is not wanted is read and dropped, so that its sender sees the answer.
@@ -32,7 +33,7 @@ class Prepared:
         folder: the numbered folder of the SavedModel.
         name: of the model.
         version: of the model.
-        socket: bound, and not listening yet.
+        socket: bound and listening: who comes before the model is loaded waits.
         limits: for clients.
     """
 
@@ -64,31 +65,12 @@ def prepare(saved_model: str, options: Mapping[str, str | None]) -> Prepared:
         rate=_number(options, "rate_limit", float, limits.rate, 0, 1e6),
     )
     port = _number(options, "port", int, 8501, 0, 65535)
-    folder = find(saved_model)
+    folder = locate(saved_model).resolve()
     name = options.get("model_name") or default_name(folder)
     if not re.fullmatch(r"[^/:\s]{1,200}", name) or not name.isprintable():
         raise UserError(f"--model_name={one_line(name)!r}: expected a name without '/', ':' and spaces.")
     version = int(folder.name) if folder.name.isdecimal() else 1
     return Prepared(folder, name, version, _bound(options.get("host") or LOOPBACK, port), limits)
-
-
-def find(saved_model: str) -> Path:
-    """Returns the folder of a SavedModel; of several numbered ones the highest, as TensorFlow Serving takes it.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = Path(saved_model).expanduser()
-    for place in (path, path / "saved_model"):
-        if (place / "saved_model.pb").is_file():
-            return place.resolve()
-        with contextlib.suppress(OSError):
-            versions = [p for p in place.iterdir() if p.name.isdecimal() and (p / "saved_model.pb").is_file()]
-            if versions:
-                return max(versions, key=lambda p: int(p.name)).resolve()
-    raise UserError(
-        f"--saved_model={one_line(path)!r}: no saved_model.pb there; run --phase=export first, then give its folder."
-    )
 
 
 def default_name(folder: Path) -> str:

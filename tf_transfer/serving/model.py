@@ -2,6 +2,7 @@
 
 import collections
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.serving.pictures import PictureError
 
-# What `export.rows` says of such a file, and a test holds the two together. A failure of TensorFlow names the
+# What `export.rows` says of such a file, and a test holds the two together (but for a moving WebP, which `rows` does
+# not tell apart). A failure of TensorFlow names the
 # operation, which tells a user nothing; the other reasons are taken from the failure, where the model says them itself.
 DAMAGED = "damaged, or cut short"
 
@@ -39,7 +41,7 @@ class Model:
             raise UserError(
                 f"--saved_model={one_line(path)!r} is no SavedModel that this package exported: {one_line(e)}"
             ) from e
-        self.card = _card(self.path)
+        self.card = card_of(self.path)
 
     def _load(self) -> None:
         tf = self._tf
@@ -141,19 +143,27 @@ def _reason(error: Exception) -> PictureError:
 def locate(path: str | Path) -> Path:
     """Returns the SavedModel that a path means: the folder itself, or that in a folder of versions or a run directory.
 
+    Of several versions the highest, as TensorFlow Serving takes it.
+
     Raises:
         UserError: there is none.
     """
-    path = Path(path).expanduser()
-    for place in (path, path / "1", path / "saved_model" / "1"):
-        if (place / "saved_model.pb").is_file():
+    path = Path(os.path.expanduser(path))
+    for place in (path, path / "saved_model"):
+        # Asked by `os.path`, which has no objection to a name that is none.
+        if os.path.isfile(place / "saved_model.pb"):
             return place
+        if os.path.isdir(place):
+            numbers = [n for n in os.listdir(place) if n.isdecimal() and os.path.isfile(place / n / "saved_model.pb")]
+            if numbers:
+                return place / max(numbers, key=int)
     raise UserError(
         f"--saved_model={one_line(path)!r}: no saved_model.pb there; run --phase=export first, then give its folder."
     )
 
 
-def _card(path: Path) -> dict:
+def card_of(path: Path) -> dict:
+    """Returns the model card in a SavedModel; empty where there is none."""
     try:
         card = json.loads((path / "assets" / "model_card.json").read_bytes())
     except (OSError, ValueError):

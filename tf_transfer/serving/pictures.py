@@ -91,7 +91,10 @@ def _is_array(item: object) -> bool:
 
 
 def _in_colours(image):
-    """Makes colours of a Pillow image's palette, transparency or ink, as is done with a file of it."""
+    """Makes colours of a Pillow image's palette, transparency or ink, as is done with a file of it, but of a GIF.
+
+    Transparent pixels of that kind of file become black, as `data.pixels.decode` says.
+    """
     mode = getattr(image, "mode", "RGB")
     # Modes I and F have more than 8 bits.
     if mode[0] in "IF":

@@ -166,7 +166,7 @@ def test_answers_of_other_work_are_kept_until_they_are_dropped(run, many, monkey
     def interrupt():
         with monkeypatch.context() as patch, pytest.raises(interrupts.Stopped):
             patch.setattr(Predictor, "stream", broken)
-            patch.setattr(loaded(run), "batch_size", 4)
+            patch.setattr(loaded(run, None), "batch_size", 4)
             ask(run, tmp_path, images=str(few), output="o.csv")
 
     part = tmp_path / ".o.csv.part"

@@ -32,6 +32,9 @@ The first two answer the same requests, so that a client need not know which it 
 docker run --rm -p 8501:8501 -e MODEL_NAME=flowers -v "$PWD/runs/flowers/saved_model:/models/flowers" tensorflow/serving
 ```
 
+A second export takes the place of the first, under the same number: a server that looks for higher numbers is told of it by a copy,
+`cp -r runs/flowers/saved_model/1 /models/flowers/7`.
+
 ## The service
 
 ```
@@ -71,8 +74,8 @@ with urllib.request.urlopen("http://localhost:8501/v1/models/flowers:predict", b
 | `GET /metrics` | requests, latency quantiles and sizes of batches, as Prometheus reads them |
 
 `"signature_name"` is `serving_default` (uint8 pictures `[H, W, 3]` or grey `[H, W, 1]`, those of one request of one size), `serve_bytes`
-(JPEG, PNG, GIF, BMP and WebP files in base64; rows are independent, `status` says `ok` or why a file has no answer) or `features` (the pooled
-embedding). Any other SavedModel is served, too, by its own signatures.
+(JPEG, PNG, GIF, BMP and WebP files in base64; rows are independent, `status` says `ok` or why a file has no answer, whose label is empty and
+whose numbers are 0) or `features` (the pooled embedding). What is no base64 is no file: the request is refused as a whole, as any malformed one. Any other SavedModel is served, too, by its own signatures.
 
 Requests that come while the model is busy are joined into its next call, up to `--max_batch` rows. SIGTERM and SIGINT close the
 port, answer what is under way and exit with 0; the same signal again leaves at once, with 143 or 130.
@@ -90,11 +93,13 @@ port, answer what is under way and exit with 0; the same signal again leaves at 
 | pixels of a picture file | 100 million | its row has a `status` |
 | JSON that is malformed, ragged, nested too deeply, or has other types and values than the signature | | 400 and a line that says what was expected |
 
-Errors are `{"error": "..."}`, as of TensorFlow Serving. Two things differ from it, so that every answer is JSON: a number that is not finite is
+Errors are `{"error": "..."}`, as of TensorFlow Serving; what cannot be read as HTTP gets a line of text. Two things differ from it, so that
+every answer to a request is JSON: a number that is not finite is
 `null`, and bytes that are no UTF-8 are escaped. `:classify` and `:regress` are answered with 400: the signatures are for `:predict`.
 
 ## Not promised
 
+- That TensorFlow Serving itself was tried: requests and folders are kept to by its documentation, and tested by a client written for it.
 - Authentication, TLS, or fairness between clients that share an address: behind a proxy, all of them have the proxy's.
 - To be safe on the open internet: a connection that sends nothing is kept. Put a proxy in front.
 - Speed for pictures as lists of numbers: to read the JSON of 32 MB takes seconds, in a process of its own, one request at a time. Files in

@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_told(run, tmp_path):
     tools.assert_refused(
         evaluate(foreign(tmp_path / "few", 7), tmp_path), "answers 7 classes, but --dataset='digits' has 10"
     )
-    tools.assert_refused(evaluate(tmp_path / "nowhere", tmp_path), "no saved_model.pb there")
+    tools.assert_refused(evaluate(tmp_path / "nowhere", tmp_path), "there is no such folder")
     (tmp_path / "saved_model.pb").write_bytes(b"junk")
     tools.assert_refused(evaluate(tmp_path, tmp_path), "cannot be run in a process of its own")
     shapes = tools.draw_shapes(tmp_path / "shapes", 4, size=16)

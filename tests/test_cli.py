@@ -102,7 +102,7 @@ def test_every_phase_of_the_command_line_has_its_function():
             "expected a name that ends in .csv, .jsonl, .parquet",
         ),
         (["--phase=serve,predict", "--images=x"], "--phase=serve serves an exported model until it is stopped"),
-        (["--phase=serve", "--saved_model=none"], "--saved_model='none': no saved_model.pb there"),
+        (["--phase=serve", "--saved_model=none"], "expected at 'none': there is no such folder"),
         (["--phase=serve", "--saved_model=.", "--port=x"], "--port: expected a whole number, got 'x'"),
         (["--phase=head\x1b[31m\nx"], r"Unknown --phase 'head.\[31m x'"),
     ],

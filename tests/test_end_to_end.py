@@ -14,6 +14,7 @@ from PIL import Image
 from tf_transfer import api, run_dir, serving
 from tf_transfer.console import Console
 from tf_transfer.export import gate
+from tf_transfer.report.formats import percent
 from tf_transfer.session import Session
 from tf_transfer.training import tasks
 
@@ -265,6 +266,10 @@ def test_an_export_in_another_precision(tmp_path, trained, exported):
     # The other precision is what sets it apart from what was measured.
     original = record["parity"]["original"]
     assert original["argmax_agreement"] >= 0.9 and 0 < original["max_probability_difference"] < 5e-2
+    # The figures of the card are those of what was exported.
+    card = (result.run_dir / "saved_model/1/assets/model_card.md").read_text()
+    assert f"probabilities differ by {original['max_probability_difference']:.1g} at most" in card
+    assert f"right on {percent(record['accuracy']['value'])}" in card
 
 
 def test_the_same_command_again_is_done_already(tmp_path, capsys):

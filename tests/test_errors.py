@@ -286,7 +286,7 @@ def test_hostile_class_names(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--saved_model=none", "--images=1.png"], "--saved_model='none': no saved_model.pb there; run --phase=export"),
+        (["--saved_model=none", "--images=1.png"], "expected at 'none': there is no such folder; run --phase=export"),
         (["--saved_model={run}", "--images=*.gif"], r"--images='\*\.gif': no picture found"),
         (
             ["--saved_model={run}", "--images=1.png", "--predictions=out.txt"],

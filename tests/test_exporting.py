@@ -38,10 +38,11 @@ def test_the_card_says_what_the_records_say(run):
     (full,) = [r for r in records.records("evaluation") if r["model"] == "full"]
     assert card["metrics"]["full"]["accuracy"] == full["metrics"]["accuracy"]
     assert card["model"]["classes"] == list("0123456789") and card["model"]["image_size"] == 32
-    assert card["data"]["splits"] == {"train": 30, "validation": 10}
+    assert card["data"]["splits"] == {"train": 30, "validation": 10, "test": 797}
     assert card["export"]["parity"] == records.records("export")[-1]["parity"]
+    assert card["export"]["accuracy"]["value"] == full["metrics"]["accuracy"]["value"]
     assert set(card["phases"]) == {"head", "full"} and card["license"]["model"] is None
-    assert card["versions"]["tensorflow"] and card["digests"]["weights"] and "--phase=all" in card["command"]
+    assert card["versions"]["tensorflow"] and card["digests"]["weights"] and "--phase=all" in card["commands"][0]
     text = (folder / "model_card.md").read_text()
     value = full["metrics"]["accuracy"]["value"]
     assert f"{100 * value:.1f}\N{NO-BREAK SPACE}%" in text and "to be filled in" in text

@@ -8,7 +8,7 @@ import numpy as np
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import mcnemar_exact, score
-from tf_transfer.export import gate, runners
+from tf_transfer.export import gate, runners, targets
 from tf_transfer.report import tables
 from tf_transfer.serving import locate
 from tf_transfer.serving.model import card_of
@@ -22,8 +22,8 @@ def evaluate(session: Session) -> dict:
     were evaluated on the same pictures.
 
     Args:
-        session: the command; `session.artefact` is a SavedModel, a run directory, or a `.keras`, `.tflite` or `.onnx`
-            file.
+        session: the command; `session.artefact` is a SavedModel, a run directory, a folder of `--export_targets`, or
+            the `.keras`, `.h5`, `.tflite` or `.onnx` file in it.
 
     Returns:
         The record.
@@ -31,8 +31,7 @@ def evaluate(session: Session) -> dict:
     Raises:
         UserError: no artefact, one that answers no classes, or other classes than those of the data set.
     """
-    given = Path(os.path.expanduser(session.artefact))
-    path = given if os.path.isfile(given) and given.suffix in runners.RUNNERS else locate(given)
+    path = _found(Path(os.path.expanduser(session.artefact)))
     about = gate.probe(path)
     side = _side(about["size"])
     recorded = session.run.config() is not None
@@ -50,16 +49,30 @@ def evaluate(session: Session) -> dict:
     logits = found.logits[:, columns]
     record = {"artefact": one_line(path), "split": "test", "metrics": score(logits, split.labels, names)}
     record["comparisons"] = _comparisons(session, split.fingerprint, logits, split.labels)
+    if not recorded and "run_dir" in session.given:
+        session.console.note(f"no run in {one_line(session.run.path)}: the figures are shown, and not recorded.")
     if recorded:
         session.run.record("artefact_evaluation", phase="evaluate", **record)
     _tell(session, record)
     return record
 
 
+def _found(given: Path) -> Path:
+    """Returns the file of an artefact, also of the folder that `--export_targets` made of it, or a SavedModel."""
+    if os.path.isfile(given) and given.suffix in runners.RUNNERS:
+        return given
+    files = {targets.TARGET.factory(name).file for name in targets.TARGET.names()}
+    there = [given / file for file in files if os.path.isfile(given / file)]
+    return there[0] if len(there) == 1 else locate(given)
+
+
 def _columns(session: Session, path: Path, theirs: list[str], names: tuple[str, ...]) -> list[int]:
     """Returns which output of the artefact is which class of the data set."""
     if not theirs:
-        session.console.note("the artefact does not name its classes: they are taken in the order of the data set's.")
+        session.console.note(
+            "the artefact does not name its classes, which are taken in the order of the data set's, and is given "
+            "pixels from 0 to 255."
+        )
         return list(range(len(names)))
     if set(theirs) != set(names):
         differ = one_line(", ".join(sorted(set(theirs) ^ set(names))), 200)

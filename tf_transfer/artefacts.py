@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation.statistics import wilson_interval
 from tf_transfer.export import gate, saved_model, targets, trained
-from tf_transfer.exporting import LATENCY, SAMPLE, Measured, evaluated, recorded, size_of
+from tf_transfer.exporting import LATENCY, SAMPLE, Measured, accuracy, evaluated, recorded, size_of
 from tf_transfer.models import weights
 from tf_transfer.records import encoded
 from tf_transfer.report import model_card, tables
@@ -125,10 +124,10 @@ def _write(session: Session, name: str, model, folder: Path, held: Measured, ref
         "precision": target.arithmetic,
         "image_size": session.image_size,
         "bytes": size,
-        "accuracy": _accuracy(said.logits, held),
+        "accuracy": accuracy(said.logits, held),
         "parity": parity | {"split": held.split},
         "original": {k: original[k] for k in ("argmax_agreement", "max_probability_difference")}
-        | {"accuracy": _accuracy(held.logits, held), "precision": session.precision},
+        | {"accuracy": accuracy(held.logits, held), "precision": session.precision},
         "latency": said.facts["latency"],
         "id": uuid.uuid4().hex[:12],
         "restart": session.restart_id,
@@ -138,12 +137,6 @@ def _write(session: Session, name: str, model, folder: Path, held: Measured, ref
     card["artefact"]["accuracy"] = done["accuracy"]
     (folder / model_card.JSON).write_bytes(encoded(card, indent=1))
     (folder / DONE).write_bytes(encoded(done, indent=1))
-
-
-def _accuracy(logits: np.ndarray, held: Measured) -> dict:
-    right = logits.argmax(1) == held.labels
-    low, high = wilson_interval(right.sum(), len(right))
-    return {"value": float(right.mean()), "low": low, "high": high, "n": len(right), "split": held.split}
 
 
 def _note(session: Session, name: str) -> None:

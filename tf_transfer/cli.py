@@ -148,7 +148,7 @@ def _asked(run_dir: str | None):
 
     values = flags.FLAGS
     output = values.predictions or os.path.join(run_dir or "", "predictions.csv")
-    return predicting.Asked.parse(values.images, output, values.top, values.watch)
+    return predicting.Asked.parse(values.images, output, values.top, values.watch, values.restart)
 
 
 def _predict(console: Console, given: dict) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import bootstrap_interval
 from tf_transfer.evaluation.calibration import temperature
+from tf_transfer.evaluation.statistics import wilson_interval
 from tf_transfer.export import gate, saved_model
 from tf_transfer.models import weights
 from tf_transfer.models.classifier import Classifier
@@ -164,7 +165,15 @@ def _write(session, classifier: Classifier, class_names, folder: Path, measured:
         raise UserError(
             f"The exported model answers picture files otherwise than pictures ({by_bytes}); nothing was exported."
         )
-    return {"signatures": signatures, "parity": parity, "bytes_parity": by_bytes, "latency": found.facts["latency"]}
+    facts = {"parity": parity, "bytes_parity": by_bytes, "accuracy": accuracy(found.logits, measured)}
+    return {"signatures": signatures, **facts, "latency": found.facts["latency"]}
+
+
+def accuracy(logits: np.ndarray, held: Measured) -> dict:
+    """Returns the share that is right with its Wilson interval, `n` and `split`."""
+    right = logits.argmax(1) == held.labels
+    low, high = wilson_interval(right.sum(), len(right))
+    return {"value": float(right.mean()), "low": low, "high": high, "n": len(right), "split": held.split}
 
 
 def _write_card(session: Session, done: dict, folder: Path) -> None:
@@ -187,8 +196,16 @@ def _tell(session: Session, done: dict) -> None:
     if not session.run.writes:
         return
     path, parity = session.run.path / done["path"], done["parity"]
+    other = parity.get("original")
+    what = f"the same weights in {done['precision']}" if other else "what was measured"
     session.console.line(
         f"export  {one_line(path)} ({done['bytes'] / 1e6:.1f} MB, the {done['model']} model): in a process of its "
-        f"own it equals what was measured on {parity['n']:,} {parity['split']} pictures, probabilities within "
+        f"own it equals {what} on {parity['n']:,} {parity['split']} pictures, probabilities within "
         f"{parity['max_probability_difference']:.1g}; temperature {done['calibration']['temperature']:.2f}"
     )
+    if other:
+        session.console.line(
+            f"export  what was measured was computed in {session.precision}: it names the same class on "
+            f"{other['argmax_agreement']:.2%}, probabilities within {other['max_probability_difference']:.1g}; right "
+            f"on {done['accuracy']['value']:.1%}"
+        )

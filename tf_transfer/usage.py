@@ -26,14 +26,18 @@ COMMAND_FLAGS = {
     "phase": (None, "what to do: one of the phases, a comma-separated list, or all"),
     "restart": (
         False,
-        "train or evaluate again what this run directory already holds; options that are not given stay as they were",
+        "train or evaluate again what this run directory already holds; options that are not given stay as they were; "
+        "predict: drop the answers of a command that did not finish",
     ),
     "dry_run": (False, "print the configuration, parameters, time and memory expected, and stop"),
     "debug": (False, "show the traceback of an error"),
     "saved_model": (None, "predict, serve, evaluate: an exported model (default: this run's)"),
     "images": (None, "predict: a file, a folder, a glob or a .csv list of paths; several, separated by commas"),
     "top": (None, "predict: name the so many likeliest classes"),
-    "watch": (None, "predict: go on with what comes into the folder, until stopped, or idle for so many seconds"),
+    "watch": (
+        None,
+        "predict: go on with what comes into the folder or changes, until stopped, or idle for so many seconds",
+    ),
     "runs": (None, "compare: run directories, separated by commas"),
     "predictions": (None, "predict: the .csv, .jsonl or .parquet file to write (default: in the run directory)"),
     "port": (None, "serve: the port [8501]"),

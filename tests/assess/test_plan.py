@@ -71,3 +71,8 @@ def test_networks_are_trained_on_as_many_labels_as_there_is_time_for():
 def test_what_is_there_already_needs_no_time_for_its_control():
     left, chosen, _ = plan.fit([5, None], 0, [], 1.0, lambda t, s: 0.0 if t == Trial("full") else 9.0)
     assert left == [5, None] and chosen.trials == (Trial("full"),)
+
+
+def test_what_follows_keeps_what_it_can_use_and_no_more_than_a_share():
+    assert plan.reserved(1500, 100, 20, networks=3, sets=1) == 100 + 20 + 4 * 25
+    assert plan.reserved(300, 100, 20, networks=3, sets=1) == 0.4 * 300

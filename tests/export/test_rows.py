@@ -48,12 +48,20 @@ def claiming(form, side):
     return bytes(content)
 
 
+def moving():
+    stream = io.BytesIO()
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
 BAD = {
     b"": "no JPEG, PNG, GIF, BMP or WebP picture",
     b"junk": "no JPEG, PNG, GIF, BMP or WebP picture",
     encoded("TIFF"): "no JPEG, PNG, GIF, BMP or WebP picture",
     **{encoded(form)[:-100]: "damaged, or cut short" for form in FORMS},
     b"\xff\xd8\xff": "damaged, or cut short",
+    moving(): "a moving WebP",
     **{claiming(form, 20_000): "more than 100 million pixels" for form in FORMS if form != "WEBP"},
 }
 

@@ -34,20 +34,21 @@ def test_csv():
         ["file", "label", "probability", "error"],
         ['a,"b".png', "x\ny", "0.750000", ""],
         ["caf\\udce9.png", "ü", "0.625000", ""],
-        ["c.png", "", "0.000000", "damaged"],
+        ["c.png", "", "", "damaged"],
     ]
     rows = list(csv.reader(io.StringIO(written(forms.write_csv, MADE, 2).decode(), newline="")))
     assert rows[0] == ["file", "label_1", "probability_1", "label_2", "probability_2", "error"]
     assert rows[2] == ["caf\\udce9.png", "ü", "0.625000", "x\ny", "0.375000", ""]
-    assert rows[3] == ["c.png", "", "0.000000", "", "0.000000", "damaged"]
+    assert rows[3] == ["c.png", "", "", "", "", "damaged"]
 
 
 def test_jsonl():
     lines = written(forms.write_jsonl, MADE).decode().splitlines()
-    assert [json.loads(line) for line in lines] == [p.__dict__ for p in MADE]
+    expected = [p.__dict__ for p in MADE]
+    assert [json.loads(line) for line in lines] == [*expected[:2], expected[2] | {"probability": None}]
     lines = [json.loads(line) for line in written(forms.write_jsonl, MADE, 2).splitlines()]
     assert lines[1]["top"] == [{"label": "ü", "probability": 0.625}, {"label": "x\ny", "probability": 0.375}]
-    assert lines[2] == {"file": "c.png", "label": "", "probability": 0.0, "error": "damaged", "top": []}
+    assert lines[2] == {"file": "c.png", "label": "", "probability": None, "error": "damaged", "top": []}
 
 
 @pytest.mark.parametrize("top", [None, 2])
@@ -55,9 +56,17 @@ def test_parquet_is_the_table_of_the_csv(top):
     table = parquet.read_table(io.BytesIO(written(forms.write_parquet, MADE, top)))
     rows = list(csv.reader(io.StringIO(written(forms.write_csv, MADE, top).decode(), newline="")))
     assert table.column_names == rows[0]
-    told = [[f"{v:.6f}" if isinstance(v, float) else v for v in row.values()] for row in table.to_pylist()]
+    shown = {float: "{:.6f}".format, str: str, type(None): lambda nothing: ""}
+    told = [[shown[type(v)](v) for v in row.values()] for row in table.to_pylist()]
     assert told == rows[1:]
     assert parquet.read_table(io.BytesIO(written(forms.write_parquet, [], top))).column_names == rows[0]
+
+
+@pytest.mark.parametrize("ending", forms.FORMS)
+def test_what_was_predicted_before_is_written_over(tmp_path, ending):
+    for content in (written(forms.FORMS[ending], MADE), b""):
+        (tmp_path / f"o{ending}").write_bytes(content)
+        forms.check(tmp_path / f"o{ending}")
 
 
 @pytest.mark.parametrize("ending", forms.FORMS)
@@ -78,6 +87,8 @@ def test_no_form_holds_all_predictions(tmp_path, ending):
         ({"images": None}, "--phase=predict: say which pictures with --images="),
         ({"output": "a.txt"}, "--predictions='a.txt': expected a name that ends in .csv, .jsonl, .parquet"),
         ({"output": "d.csv"}, "--predictions='d.csv' is a folder"),
+        ({"output": "mine.csv"}, "--predictions='mine.csv' is there already, and holds no predictions: remove it"),
+        ({"output": "list.csv", "images": "a.png, list.csv"}, "--predictions='list.csv' is what --images names"),
         ({"top": "0"}, "--top=0: expected a whole number from 1 up"),
         ({"top": "1.5"}, "--top=1.5: expected"),
         ({"watch": "soon"}, "--watch=soon: expected seconds above 0, or no value"),
@@ -88,6 +99,8 @@ def test_no_form_holds_all_predictions(tmp_path, ending):
 def test_bad_values(tmp_path, monkeypatch, given, told):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "d.csv").mkdir()
+    (tmp_path / "mine.csv").write_text("name,price\n")
+    (tmp_path / "list.csv").write_text("file,label\n")
     with pytest.raises(UserError, match=re.escape(told)):
         predicting.Asked.parse(**({"images": "in", "output": "out.csv", "top": None, "watch": None} | given))
 

@@ -54,13 +54,13 @@ def loaded(run, top=None):
     return Predictor(run, top=top)
 
 
-def ask(run, folder, *, images="in", output="out.csv", top=None, watch=None):
+def ask(run, folder, *, images="in", output="out.csv", top=None, watch=None, restart=False):
     """Predicts; returns how many were bad, and what was said."""
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(phase, "Predictor", lambda path, top=None: contextlib.nullcontext(loaded(path, top)))
-        bad = predicting.predict(run, predicting.Asked.parse(images, output, top, watch), Console(said))
+        bad = predicting.predict(run, predicting.Asked.parse(images, output, top, watch, restart), Console(said))
     return bad, said.getvalue()
 
 
@@ -106,7 +106,8 @@ def undisturbed(run, many):
 def test_interrupted_it_goes_on(run, many, undisturbed, monkeypatch, ending):
     top, expected = undisturbed[ending]
     output = many / f"broken{ending}"
-    output.write_text("what was there before")
+    before = forms.STARTS[ending] + b"what was there before"
+    output.write_bytes(before)
     predict, asked = Predictor.stream, []
 
     def stream(self, files):
@@ -120,7 +121,7 @@ def test_interrupted_it_goes_on(run, many, undisturbed, monkeypatch, ending):
     for stop in (500, 400):  # noqa: B007
         with pytest.raises(interrupts.Stopped):
             ask(run, many, output=output.name, top=top)
-        assert output.read_text() == "what was there before"
+        assert output.read_bytes() == before
         # As if the power had failed in the midst of a line.
         with (many / f".broken{ending}.part").open("ab") as part:
             part.write(b'[["in/0999.png", "3", 0.5, {"')
@@ -154,7 +155,7 @@ def test_killed_in_the_midst_it_goes_on(run, many, undisturbed):
     assert not part.exists()
 
 
-def test_other_work_begins_anew_and_says_so(run, many, monkeypatch, tmp_path):
+def test_answers_of_other_work_are_kept_until_they_are_dropped(run, many, monkeypatch, tmp_path):
     few = many / "in/000*.png"
     stream = Predictor.stream
 
@@ -162,28 +163,34 @@ def test_other_work_begins_anew_and_says_so(run, many, monkeypatch, tmp_path):
         yield from list(stream(self, files))
         raise interrupts.Stopped(signal.SIGINT)
 
-    def interrupt(**options):
+    def interrupt():
         with monkeypatch.context() as patch, pytest.raises(interrupts.Stopped):
             patch.setattr(Predictor, "stream", broken)
-            ask(run, tmp_path, **{"images": str(few), "output": "o.csv"} | options)
+            patch.setattr(loaded(run, None), "batch_size", 4)
+            ask(run, tmp_path, images=str(few), output="o.csv")
 
+    part = tmp_path / ".o.csv.part"
     interrupt()
+    kept = part.read_bytes()
     for options, key in (({"top": "2"}, "--top"), ({"images": str(many / "in/0*.png")}, "--images")):
-        _, said = ask(run, tmp_path, **{"images": str(few), "output": "o.csv"} | options)
-        assert f"note  o.csv: an earlier command that did not finish had another {key}; its answers are dropped" in said
-        assert "going on" not in said
+        asked = {"images": str(few), "output": "o.csv"} | options
+        told = rf"^--predictions='o.csv': 8 pictures are answered for an .* had another {key}\. Give that one again"
+        with pytest.raises(UserError, match=told):
+            ask(run, tmp_path, **asked)
+        assert part.read_bytes() == kept
+        _, said = ask(run, tmp_path, **asked, restart=True)
+        assert "going on" not in said and not part.exists()
+        (tmp_path / "o.csv").unlink()
         interrupt()
-    other = tmp_path / "other"
-    (tmp_path / ".o.csv.part").write_bytes(
-        (tmp_path / ".o.csv.part")
-        .read_bytes()
-        .replace(b'{"work": {"--saved_model": ["', b'{"work": {"--saved_model": ["0')
-    )
-    assert "had another --saved_model; its answers" in ask(run, tmp_path, images=str(few), output="o.csv")[1]
-    # What is no such file at all is written over.
-    (tmp_path / ".o.csv.part").write_bytes(b"\0\xff junk\n")
-    assert "note" not in ask(run, tmp_path, images=str(few), output="o.csv")[1]
-    assert len((tmp_path / "o.csv").read_text().splitlines()) == 11 and not other.exists()
+    model = b'{"work": {"--saved_model": ["'
+    part.write_bytes(kept.replace(model, model + b"0"))
+    with pytest.raises(UserError, match=r"had another --saved_model\. Give"):
+        ask(run, tmp_path, images=str(few), output="o.csv")
+    # Of no answers none is lost, and what is no such file at all is written over.
+    for content in (kept.replace(model, model + b"0").partition(b"\n")[0] + b"\n", b"\0\xff junk\n"):
+        part.write_bytes(content)
+        assert "going on" not in ask(run, tmp_path, images=str(few), output="o.csv")[1]
+        assert len((tmp_path / "o.csv").read_text().splitlines()) == 11
 
 
 def test_files_that_come_or_are_named_twice_between_two_commands(run, many, monkeypatch, tmp_path):
@@ -279,6 +286,41 @@ def test_watching_until_nothing_comes(run, many, tmp_path, monkeypatch):
     assert bad == 0 and sorted(Path(row["file"]).name for row in rows) == names(tmp_path / "in")
     assert len({(row["label"], row["probability"]) for row in rows}) == 1
     assert "watching in, until nothing has come for 1 s" in said and names(tmp_path) == ["in", "out.csv"]
+
+
+def test_what_changes_while_it_is_watched_is_answered_again(run, many, tmp_path, monkeypatch):
+    """A file that had stalled half way, and one that was written over; the output has them as they are now."""
+    monkeypatch.setattr(phase, "_PAUSE", 0.05)
+    (tmp_path / "in").mkdir()
+    whole = (many / "1.png").read_bytes()
+    (tmp_path / "in/stalled.png").write_bytes(whole[:-100])
+    (tmp_path / "in/over.png").write_bytes((many / "2.png").read_bytes())
+    (tmp_path / "in/gone.png").write_bytes(whole)
+    seen = []
+
+    def change():
+        while len(seen) < 3:
+            with contextlib.suppress(FileNotFoundError):
+                seen[:] = read(tmp_path / "out.csv")
+            time.sleep(0.02)
+        (tmp_path / "in/stalled.png").write_bytes(whole)
+        (tmp_path / "in/over.png").write_bytes(b"junk")
+        (tmp_path / "in/gone.png").unlink()
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    bad, said = ask(run, tmp_path, watch="1")
+    changing.join()
+    # The output was there, with all that was answered, while it went on.
+    assert {row["file"]: bool(row["error"]) for row in seen} == {
+        "in/gone.png": False, "in/over.png": False, "in/stalled.png": True
+    }  # fmt: skip
+    rows = {row["file"]: row for row in read(tmp_path / "out.csv")}
+    assert {name: bool(row["error"]) for name, row in rows.items()} == {
+        "in/gone.png": False, "in/over.png": True, "in/stalled.png": False
+    }  # fmt: skip
+    assert rows["in/stalled.png"]["label"] == rows["in/gone.png"]["label"] and bad == 1
+    assert "predict  3 answered, the last in/stalled.png" in said and "predict  4 answered" not in said
 
 
 def test_a_signal_ends_watching_with_all_that_is_answered_written(run, many, tmp_path):

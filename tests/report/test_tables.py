@@ -56,6 +56,7 @@ def test_artefacts_stand_beside_the_saved_model():
     latency = {str(b): {"low": b / 1e3, "value": 1.5 * b / 1e3, "high": 2 * b / 1e3} for b in (1, 32)}
     parity = {"argmax_agreement": 1.0, "max_probability_difference": 2e-7}
     export = {"precision": "float32", "bytes": 1_300_000, "latency": latency, "parity": parity}
+    export["accuracy"] = {"value": 0.762, "low": 0.732, "high": 0.789}
     original = {"argmax_agreement": 0.925, "max_probability_difference": 0.26}
     original["accuracy"] = {"value": 0.762, "low": 0.732, "high": 0.789}
     accuracy = {"value": 0.756, "low": 0.726, "high": 0.783}
@@ -65,4 +66,8 @@ def test_artefacts_stand_beside_the_saved_model():
     assert header.split("  ")[0] == "artefact" and "ms, batch 32" in header
     assert " ".join(saved.split()) == "saved_model float32 1.30 1.5 48.0 76.2 % (73.2 - 78.9) 100.00 % 2e-07"
     assert " ".join(int8.split()) == "litert_int8 int8 0.31 1.5 48.0 75.6 % (72.6 - 78.3) 92.50 % 0.3"
+    # In another precision it equals its own weights, and what was measured only nearly.
+    other = export | {"precision": "bfloat16", "parity": parity | {"original": original}, "accuracy": accuracy}
+    (saved, _) = tables.artefact_rows(other, [made | {"accuracy": accuracy, "original": original}])
+    assert (saved["same_class"], saved["difference"], saved["accuracy"]) == (0.925, 0.26, accuracy)
     assert tables.artefact_rows(export, []) == [] == tables.artefact_rows({}, [])

@@ -53,7 +53,7 @@ def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[s
         return plan.training_seconds(network.start, plan.PASSES * network.seconds, scale * epochs * size[trial.labels])
 
     seed = session.config.run.seed
-    there = max(0.0, left - plan.RESERVED * budget)
+    there = max(0.0, left - _reserved(session, networks[None], budget, held or sum(counts), len(networks)))
     _, chosen, missed = plan.fit(list(size), seed, candidates, there, cost)
     spent = sum(cost(t, chosen.scale) for t in chosen.trials)
     some = "" if part >= 1 else f" of {part:.0%} of the pictures"
@@ -88,6 +88,14 @@ def _timed(session: Session, classes: int) -> _Network:
 def _random(session: Session) -> np.ndarray:
     side = session.image_size
     return np.random.default_rng(0).integers(0, 256, (_FEW, side, side, 3), np.uint8)
+
+
+def _reserved(session: Session, network: _Network, budget: float, held: int, networks: int) -> float:
+    """See `plan.reserved`."""
+    corruptions = shift.most(_random(session), 3 * network.seconds)
+    predictions = pictures.predictions(network.seconds, budget, 2 * held)
+    sets = bool(session.config.data.source_dataset) + len(shift.parse(session.config.assess.shifted))
+    return plan.reserved(budget, corruptions, predictions, networks, sets)
 
 
 def _told(trials: Sequence[Trial], seed: int) -> str:

@@ -51,6 +51,17 @@ def passes(data: TrainingData) -> int:
     return _VIEWS * len(data.train) + (0 if data.validation is None else len(data.validation))
 
 
+def predictions(seconds: float, budget: float, count: int) -> float:
+    """Returns what predictions on so many pictures take, or the share of the budget that is given to them.
+
+    Args:
+        seconds: of a picture.
+        budget: in seconds.
+        count: of pictures.
+    """
+    return min(_PREDICTIONS * budget, _TIMES * seconds * count)
+
+
 def measurable(split: Split, seconds: float, budget: float, seed: int) -> Split:
     """Returns a set to measure on, or as many pictures of it as can be predicted by all models in time.
 

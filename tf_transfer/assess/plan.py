@@ -11,8 +11,9 @@ SCALES = (1.0, 0.7, 0.5, 0.35, 0.25)
 _POINTS = 5
 # Seeds of everything, where the time is there.
 _SEEDS = 3
-# Share of the budget that is kept for what is done with the networks when they are trained.
-RESERVED = 0.4
+# Share of the budget that is kept at most for what is done with the networks when they are trained; seconds of it for
+# forecasts and drift of each network, and for distances to each other set.
+_RESERVED, _EACH_NETWORK, _EACH_SET = 0.4, 25.0, 25.0
 # A step takes about so many passes of the frozen network a picture, where nobody has timed one.
 PASSES = 4.0
 # A training takes so many times as long to start as the network, and so many times as long as its steps.
@@ -144,6 +145,19 @@ def fit(
             missed += missing
     # Nothing fits anywhere: heads take all labels that there are.
     return list(points), choose(wanted(points, seed, backbones), 0.0, cost, fixed=True), []
+
+
+def reserved(budget: float, corruptions: float, predictions: float, networks: int, sets: int) -> float:
+    """Returns the seconds that are kept for what follows the trainings: what it can use, and of the budget a share.
+
+    Args:
+        budget: in seconds.
+        corruptions: seconds in which as many pictures are corrupted as ever are.
+        predictions: seconds of those on clean pictures.
+        networks: candidates, the run's own among them.
+        sets: that the target is compared with.
+    """
+    return min(_RESERVED * budget, corruptions + predictions + networks * _EACH_NETWORK + sets * _EACH_SET)
 
 
 def training_seconds(start: float, each: float, pictures: float) -> float:

@@ -107,7 +107,7 @@ def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tup
 
 def _pictures(study: Study, kinds: list[str]) -> Split | None:
     """Returns the pictures that are corrupted, as many as the time allows; None where too few."""
-    split = _large_enough(study.measured[study.split], study.session.image_size)
+    split = large_enough(study.measured[study.split], study.session.image_size)
     each = seconds(split.inputs, len(kinds) * study.pools[None].seconds)
     count = affordable(each, study.clock.left(), len(split))
     if count < min(_LEAST, len(split)):
@@ -137,12 +137,22 @@ def seconds(images: np.ndarray, predicting: float) -> float:
     return (each + predicting) * len(CORRUPTION) * len(SEVERITIES)
 
 
+def most(images: np.ndarray, predicting: float) -> float:
+    """Returns the seconds that must be left where as many pictures are to be corrupted as ever are.
+
+    Args:
+        images: see `seconds`.
+        predicting: see `seconds`.
+    """
+    return seconds(images, predicting) * _MOST / _SHARE
+
+
 def affordable(each: float, left: float, there: int) -> int:
     """Returns how many of the pictures that are there can be corrupted in half of the time that is left."""
     return int(max(0, min(_MOST, there, _SHARE * left / each)))
 
 
-def _large_enough(split: Split, size: int) -> Split:
+def large_enough(split: Split, size: int) -> Split:
     """Returns the pictures as the network sees them where they are too small to be corrupted."""
     if min(split.inputs.shape[1:3]) >= SMALLEST:
         return split

@@ -38,6 +38,7 @@ class Study:
         scale: factor on the epochs of whole networks.
         measured: sets of labelled pictures that nothing trained on, by name: `validation` and, once it is read, `test`.
         logits: by trial and set.
+        reserved: seconds that are kept for what follows the trainings.
     """
 
     session: Session
@@ -50,6 +51,7 @@ class Study:
     measured: dict[str, Split] = field(default_factory=dict)
     logits: dict[Trial, dict[str, np.ndarray]] = field(default_factory=dict)
     scorers: dict[str | None, Scorer] = field(default_factory=dict)
+    reserved: float = 0.0
 
     @property
     def seed(self) -> int:

@@ -3,13 +3,17 @@
 import time
 from collections.abc import Sequence
 
-from tf_transfer.assess import plan
+import numpy as np
+
+from tf_transfer.assess import pictures, plan, shift
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
 from tf_transfer.assess.trials import Ran, Trials
 
 # Share of the budget that must be left when the first control is begun: it may take of what is kept for the rest.
 _LAST = 0.1
+# Networks that are measured under shift: the head's, the whole, and its control.
+_MEASURED = 3
 # Seeds of heads, which take little time, and the share of the time for trainings that further heads may take.
 _HEAD_SEEDS, _HEADS = 5, 0.25
 # A head on fewer pictures takes as long as on so many.
@@ -21,6 +25,7 @@ def train(study: Study) -> None:
     trials = Trials(study.session, study.data, study.pools)
     others = [spec for spec in study.pools if spec is not None]
     begun, first = time.perf_counter(), Trial("head", study.top, study.seed)
+    study.reserved = _reserved(study)
     study.clock.say("heads")
     _add(study, study.clock.timed("heads", lambda: trials.head(first)))
     each = (time.perf_counter() - begun) / max(_FEW_PICTURES, trials.size(first)[0])
@@ -39,7 +44,7 @@ def _more_heads(study: Study, trials: Trials, others: Sequence[str], each: float
         # It was solved on more labels than the networks can be trained on in time.
         study.ran.clear()
         _add(study, trials.head(top))
-    keep = study.clock.left() - _HEADS * max(0.0, study.clock.left() - _reserve(study))
+    keep = study.clock.left() - _HEADS * max(0.0, study.clock.left() - study.reserved)
     missing: dict[str, float] = {}
     for trial in _wanted_heads(study, others):
         needed = _head_seconds(study, trials, trial, each)
@@ -68,8 +73,19 @@ def _head_seconds(study: Study, trials: Trials, trial: Trial, each: float) -> fl
     return each * max(_FEW_PICTURES, trials.size(trial)[0]) * next(width) / next(width)
 
 
-def _reserve(study: Study) -> float:
-    return plan.RESERVED * study.clock.seconds
+def _reserved(study: Study) -> float:
+    """Returns the seconds that are kept for what follows."""
+    data, pool, options = study.data, study.pools[None], study.session.config
+    some = shift.large_enough(data.train.take(np.arange(min(32, len(data.train)))), study.session.image_size)
+    held = len(data.validation) if data.validation is not None else len(data.train)
+    return plan.reserved(
+        study.clock.seconds,
+        shift.most(some.inputs, _MEASURED * pool.seconds),
+        # A test split is about as large as what validates, or somewhat larger.
+        pictures.predictions(pool.seconds, study.clock.seconds, 2 * held),
+        len(study.pools),
+        bool(options.data.source_dataset) + len(shift.parse(options.assess.shifted)),
+    )
 
 
 def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
@@ -80,7 +96,7 @@ def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
         estimated = _seconds(study, trials, trial, study.scale)
         needed = estimated * (max(1.0, taken / expected) if expected else 1.0)
         # The answer and its control may take of what is kept for the rest, but not all of it.
-        least = _reserve(study) if number >= 2 else _LAST * study.clock.seconds
+        least = study.reserved if number >= 2 else _LAST * study.clock.seconds
         if number and study.clock.left() - needed < least:
             study.clock.leave_out(str(trial), "trainings before took longer than expected")
             continue
@@ -104,7 +120,7 @@ def _choose(study: Study, trials: Trials, others: Sequence[str], heads: float) -
         others: candidates.
         heads: seconds that other heads would take.
     """
-    there = max(0.0, study.clock.left() - _reserve(study))
+    there = max(0.0, study.clock.left() - study.reserved)
     seconds = there - min(heads, _HEADS * there)
 
     def cost(trial: Trial, scale: float) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tf_transfer.data.limits import MAX_PIXELS, NO_PICTURE, TOO_LARGE
+from tf_transfer.data.limits import MAX_PIXELS, MOVING, NO_PICTURE, TOO_LARGE
 
 
 def resize(images: tf.Tensor, size: int) -> tf.Tensor:
@@ -77,24 +77,28 @@ class Format:
         at: where they stand.
         sides: a scalar file to the two sides that its header claims; fails where a JPEG's has none.
         pixels: a scalar file to uint8 `[H, W, 3]`.
+        moving: whether a scalar file has several frames that would all be decoded.
     """
 
     magic: bytes
     at: int
     sides: Callable[[tf.Tensor], tf.Tensor]
     pixels: Callable[[tf.Tensor], tf.Tensor]
+    moving: Callable[[tf.Tensor], tf.Tensor] = lambda content: tf.constant(False)
 
     def matches(self, head: tf.Tensor) -> tf.Tensor:
         """Returns bool of the shape of `head`, which `start` returned."""
         return tf.strings.substr(head, self.at, len(self.magic)) == self.magic
 
-    def too_large(self, content: tf.Tensor) -> tf.Tensor:
-        """Says whether the header of a scalar file claims more than `MAX_PIXELS`."""
-        return tf.reduce_prod(tf.cast(self.sides(content), tf.int64)) > MAX_PIXELS
+    def refused(self, content: tf.Tensor) -> tf.Tensor:
+        """Says why a scalar file is not decoded, by its header; empty where nothing is against it."""
+        too_large = tf.reduce_prod(tf.cast(self.sides(content), tf.int64)) > MAX_PIXELS
+        return tf.where(too_large, TOO_LARGE, tf.where(self.moving(content), MOVING, ""))
 
     def decode(self, content: tf.Tensor) -> tf.Tensor:
-        """Decodes a scalar file of this kind, see `decode`; one that claims too many pixels fails before."""
-        with tf.control_dependencies([tf.debugging.Assert(~self.too_large(content), [TOO_LARGE])]):
+        """Decodes a scalar file of this kind, see `decode`; one that is refused fails before."""
+        reason = self.refused(content)
+        with tf.control_dependencies([tf.debugging.Assert(reason == "", [reason])]):
             return self.pixels(tf.identity(content))
 
 
@@ -157,12 +161,14 @@ def _webp_sides(content: tf.Tensor) -> tf.Tensor:
     return tf.where(head[15] == ord("X"), extended, tf.where(head[15] == ord("L"), lossless, lossy))
 
 
-def _webp(content: tf.Tensor) -> tf.Tensor:
-    # Every frame of a moving one would be decoded; bit 1 of byte 20 says that there are several.
+def _webp_moves(content: tf.Tensor) -> tf.Tensor:
+    # Bit 1 of byte 20 of the extended form says that there are several frames.
     head = tf.cast(tf.io.decode_raw(start(content), tf.uint8), tf.int32)
-    moving = (head[15] == ord("X")) & (head[20] // 2 % 2 == 1)
-    with tf.control_dependencies([tf.debugging.Assert(~moving, ["a moving WebP"])]):
-        stored = tf.io.decode_webp(tf.identity(content))[0]
+    return (head[15] == ord("X")) & (head[20] // 2 % 2 == 1)
+
+
+def _webp(content: tf.Tensor) -> tf.Tensor:
+    stored = tf.io.decode_webp(content)[0]
     return tf.cond(tf.shape(stored)[2] == 4, lambda: _on_white(stored), lambda: stored[..., :3])
 
 
@@ -171,5 +177,5 @@ FORMATS = (
     Format(b"\x89PNG", 0, lambda c: _numbers(c, 16, tf.int32, little_endian=False), _png),
     Format(b"GIF8", 0, lambda c: _numbers(c, 6, tf.uint16), _gif),
     Format(b"BM", 0, lambda c: tf.abs(_numbers(c, 18, tf.int32)), _bmp),
-    Format(b"WEBP", 8, _webp_sides, _webp),
+    Format(b"WEBP", 8, _webp_sides, _webp, _webp_moves),
 )

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tf_transfer.data import pixels
-from tf_transfer.data.limits import NO_PICTURE, TOO_LARGE
+from tf_transfer.data.limits import NO_PICTURE
 
 OK, DAMAGED = "ok", "damaged, or cut short"
 # Files decoded at a time: each may take 1.5 GB, see `limits.MAX_PIXELS`.
@@ -54,9 +54,10 @@ def _decode(form: pixels.Format, contents, rows, size: int, images, status):
 
 
 def _explain(form: pixels.Format, contents, rows, status):
-    empty = tf.zeros((0, 1), tf.int64), tf.zeros((0,), tf.bool)
-    asked, large = _answers(lambda row, content: (row, form.too_large(content)), contents, rows, empty)
-    return _set(status, tf.boolean_mask(asked, large), TOO_LARGE)
+    empty = tf.zeros((0, 1), tf.int64), tf.zeros((0,), tf.string)
+    asked, reasons = _answers(lambda row, content: (row, form.refused(content)), contents, rows, empty)
+    refused = reasons != ""
+    return tf.tensor_scatter_nd_update(status, tf.boolean_mask(asked, refused), tf.boolean_mask(reasons, refused))
 
 
 def _answers(function, contents, rows, empty):

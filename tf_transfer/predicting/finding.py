@@ -3,8 +3,9 @@
 import csv
 import glob
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tf_transfer.errors import UserError, one_line
 
@@ -27,8 +28,10 @@ def find_images(text: str) -> list[str]:
     for part in list(filter(None, map(str.strip, text.split(",")))) or [text]:
         files = _find(part)
         if not files:
+            known = glob.has_magic(part) or os.path.lexists(os.path.expanduser(part))
+            there = "no picture found" if known else "there is no such file or folder"
             raise UserError(
-                f"--images={one_line(part)!r}: no picture found; expected a file, a folder, a glob of "
+                f"--images={one_line(part)!r}: {there}; expected a file, a folder, a glob of "
                 f"{', '.join(IMAGE_ENDINGS)} files, or a .csv list of them."
             )
         found += files
@@ -54,7 +57,10 @@ def _listed(path: Path) -> list[str]:
     """Reads a list: the column `path` or `file` of a table, or one path a line; relative ones begin at its folder."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            rows = [(number, row) for number, row in enumerate(csv.reader(stream), 1) if any(map(str.strip, row))]
+            delimiter = _delimiter(stream.readline())
+            stream.seek(0)
+            table = enumerate(csv.reader(stream, delimiter=delimiter), 1)
+            rows = [(number, row) for number, row in table if any(map(str.strip, row))]
     except (OSError, csv.Error) as e:
         raise UserError(f"--images={one_line(path)!r} cannot be read: {one_line(e)}.") from e
     head = [cell.strip().lower() for cell in rows[0][1]] if rows else []
@@ -74,36 +80,56 @@ def _listed(path: Path) -> list[str]:
     return [str(path.parent / os.path.expanduser(row[column])) for _, row in rows]
 
 
+def _delimiter(head: str) -> str:
+    """Returns what separates columns: a comma, or where a header has none a semicolon or a tabulator."""
+    others = (d for d in ";\t" if d in head and {cell.strip(' "\n\r').lower() for cell in head.split(d)} & {*_COLUMNS})
+    return "," if "," in head else next(others, ",")
+
+
+def passed_over(text: str) -> int:
+    """Returns how many files of a folder have no ending of a picture; 0 of anything else."""
+    folder = os.path.expanduser(text)
+    if not os.path.isdir(folder):
+        return 0
+    return sum(not name.lower().endswith(IMAGE_ENDINGS) for _, _, names in os.walk(folder) for name in names)
+
+
 class Arrivals:
-    """The pictures that come into a folder, each once, when its size has stopped changing.
+    """The pictures that come into a folder, when they have stopped changing; one that changes later comes again.
 
     Args:
         folder: searched whole.
-        known: files that are not to be told.
+        known: files that are not to be told as long as they are in that state, see `state`.
 
     Raises:
         UserError: there is no such folder.
     """
 
-    def __init__(self, folder: str, known: Collection[str] = ()):
+    def __init__(self, folder: str, known: Mapping[str, tuple[int, int] | None] = MappingProxyType({})):
         self._folder = os.path.expanduser(folder)
         if not os.path.isdir(self._folder):
             raise UserError(f"--images={one_line(folder)!r}: --watch looks into a folder; there is none of this name.")
-        self._known = set(known)
+        self._known = dict(known)
         self._waiting: dict[str, tuple[int, int]] = {}
 
     def look(self) -> list[str]:
-        """Returns the files, sorted, that are as they were at the last look, and that no look has returned yet."""
-        states = {file: state(file) for file in _in_folder(self._folder) if file not in self._known}
-        settled = sorted(file for file, now in states.items() if now and self._waiting.get(file) == now)
-        self._known.update(settled)
-        self._waiting = {file: now for file, now in states.items() if now and file not in self._known}
-        return settled
+        """Returns the files, sorted, that are as they were at the last look, and were not told in this state."""
+        states = {file: state(file) for file in _in_folder(self._folder)}
+        fresh = {file: now for file, now in states.items() if now and self._known.get(file) != now}
+        settled = {file: now for file, now in fresh.items() if self._waiting.get(file) == now}
+        self._known |= settled
+        self._waiting = {file: now for file, now in fresh.items() if file not in settled}
+        return sorted(settled)
 
     @property
     def waiting(self) -> bool:
         """Whether some files are still being written, or have been seen once only."""
         return bool(self._waiting)
+
+    @property
+    def told(self) -> int:
+        """Files that have been told, or were known."""
+        return len(self._known)
 
 
 def state(file: str) -> tuple[int, int] | None:

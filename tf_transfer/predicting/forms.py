@@ -25,10 +25,10 @@ def columns(top: int | None) -> list[str]:
 
 
 def _values(p: Prediction, top: int | None) -> list:
-    """Returns the row of a table."""
+    """Returns the row of a table; what has no answer has no probability, rather than one of 0."""
     if top is None:
-        return [p.file, p.label, p.probability, p.error]
-    likeliest = list(p.probabilities.items()) or [("", 0.0)] * top
+        return [p.file, p.label, None if p.error else p.probability, p.error]
+    likeliest = list(p.probabilities.items()) or [("", None)] * top
     return [p.file, *itertools.chain.from_iterable(likeliest), p.error]
 
 
@@ -46,6 +46,8 @@ def write_jsonl(predictions: Iterable[Prediction], stream: BinaryIO, top: int | 
     """Writes an object a line: all probabilities by class name, or `top`, a list of the likeliest."""
     for p in predictions:
         fields = dict(p.__dict__)
+        if p.error:
+            fields["probability"] = None
         if top is not None:
             fields["top"] = [{"label": k, "probability": v} for k, v in fields.pop("probabilities").items()]
         stream.write((json.dumps(fields, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
@@ -77,10 +79,16 @@ def _plain(value):
 
 
 FORMS = {".csv": write_csv, ".jsonl": write_jsonl, ".parquet": write_parquet}
+# How each begins.
+STARTS = {".csv": b"file,", ".jsonl": b'{"file": ', ".parquet": b"PAR1"}
 
 
 def check(path: Path) -> None:
-    """Raises a UserError where a file's ending names no form, or its form lacks a package."""
+    """Looks whether predictions can be written to a file.
+
+    Raises:
+        UserError: its ending names no form, its form lacks a package, or it is there and holds something else.
+    """
     form = path.suffix.lower()
     if form not in FORMS:
         raise UserError(f"--predictions={one_line(path)!r}: expected a name that ends in {', '.join(FORMS)}.")
@@ -88,3 +96,13 @@ def check(path: Path) -> None:
         raise UserError(
             f"--predictions={one_line(path)!r}: Parquet needs pyarrow; pip install pyarrow, or name a .csv."
         )
+    if path.is_dir():
+        raise UserError(f"--predictions={one_line(path)!r} is a folder; expected a file to write.")
+    if path.is_file():
+        with path.open("rb") as stream:
+            head = stream.read(len(STARTS[form]))
+        if head and head != STARTS[form]:
+            raise UserError(
+                f"--predictions={one_line(path)!r} is there already, and holds no predictions: remove it, or name "
+                "another file."
+            )

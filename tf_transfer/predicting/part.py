@@ -27,27 +27,33 @@ class Part:
         output: the file that the answers are for; `.NAME.part` stands beside it.
         work: what determines the answers, of JSON values.
         full: keep the probabilities of a prediction, not only its answer.
-
-    Attributes:
-        count: answers in it, without those that were dropped.
-        differs: the keys of `work` in which an earlier command's was another: its answers are dropped.
+        restart: drop whatever an earlier command left.
 
     Raises:
-        UserError: it cannot be written, or another process is writing it.
+        UserError: it cannot be written, another process is writing it, or it holds answers of other work.
     """
 
-    def __init__(self, output: Path, work: Mapping, full: bool):
+    def __init__(self, output: Path, work: Mapping, full: bool, restart: bool = False):
         self._path, self._full = output.with_name(f".{output.name}.part"), full
-        self.count, self.differs, self._dropped = 0, (), frozenset()
+        self._all, self._dropped = 0, frozenset()
         self._file = -1
-        with self._writing():
-            output.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._locked()
-            self._size = self._kept(work)
-            os.ftruncate(self._file, self._size)
-            if not self._size:
-                self._write(json.dumps({"work": work}))
+        try:
+            with self._writing():
+                output.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._locked()
+                self._size = 0 if restart else self._kept(work)
+                os.ftruncate(self._file, self._size)
+                if not self._size:
+                    self._write(json.dumps({"work": work}))
+        except BaseException:
+            self.close()
+            raise
         self._synced = time.monotonic()
+
+    @property
+    def count(self) -> int:
+        """Answers in it, without those that were dropped."""
+        return self._all - len(self._dropped)
 
     def append(self, batch: Sequence[Prediction], states: Sequence[tuple[int, int] | None]) -> None:
         """Adds the answers of one batch; waits for the disk every few seconds.
@@ -62,7 +68,7 @@ class Part:
         ]
         with self._writing():
             self._write(json.dumps(rows))
-            self.count += len(batch)
+            self._all += len(batch)
             if time.monotonic() - self._synced > _SYNC:
                 os.fsync(self._file)
                 self._synced = time.monotonic()
@@ -73,9 +79,17 @@ class Part:
             yield name, tuple(state) if state else None
 
     def drop(self, places: Collection[int]) -> None:
-        """Forgets answers by their places among `states`, as long as this part is open."""
+        """Passes over these answers alone, by their places among `states`, as long as this part is open."""
         self._dropped = frozenset(places)
-        self.count -= len(self._dropped)
+
+    def keep_last(self) -> None:
+        """Drops all answers of each file but the last: what those before it are of is no longer there."""
+        last, stale = {}, set()
+        for place, (file, _) in enumerate(self.states()):
+            if file in last:
+                stale.add(last[file])
+            last[file] = place
+        self.drop(stale)
 
     def __iter__(self) -> Iterator[Prediction]:
         """Yields all answers that were not dropped, from the disk; what an interrupted `append` has left is none."""
@@ -108,20 +122,27 @@ class Part:
         self.close()
 
     def _kept(self, work: Mapping) -> int:
-        """Returns how many bytes of the file are whole batches of the same work."""
+        """Returns how many bytes of the file are whole batches of the same work, and counts their answers."""
         with self._path.open("rb") as stream:
             head = _parsed(stream.readline())
             if not isinstance(head, dict) or not isinstance(head.get("work"), dict):
                 return 0
-            if head["work"] != work:
-                keys = {*work, *head["work"]}
-                self.differs = tuple(sorted(k for k in keys if head["work"].get(k) != work.get(k)))
-                return 0
             kept = stream.tell()
             while isinstance(rows := _parsed(stream.readline()), list):
                 kept = stream.tell()
-                self.count += len(rows)
+                self._all += len(rows)
+        if head["work"] == work:
             return kept
+        if self._all:
+            self._refuse({k for k in {*work, *head["work"]} if head["work"].get(k) != work.get(k)})
+        return 0
+
+    def _refuse(self, differ: Collection[str]) -> None:
+        raise UserError(
+            f"--predictions={one_line(self._output())!r}: {self._all:,} pictures are answered for an earlier command "
+            f"that did not finish, and had another {', '.join(sorted(differ))}. Give that one again to go on, "
+            "--restart to drop its answers, or another --predictions."
+        )
 
     def _write(self, line: str) -> None:
         content = memoryview(line.encode() + b"\n")

@@ -15,7 +15,7 @@ from tf_transfer import atomic
 from tf_transfer.console import Console
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.predicting import forms
-from tf_transfer.predicting.finding import Arrivals, find_images, state
+from tf_transfer.predicting.finding import Arrivals, find_images, passed_over, state
 from tf_transfer.predicting.part import Part
 from tf_transfer.serving import Prediction, Predictor
 
@@ -33,15 +33,19 @@ class Asked:
         output: a .csv, .jsonl or .parquet file to write.
         top: how many classes to name; None for the first, and in .jsonl for all.
         watch: go on with what comes into the folder, until nothing has for so many seconds; None: with what is there.
+        restart: drop the answers of a command that did not finish.
     """
 
     images: str
     output: Path
     top: int | None = None
     watch: float | None = None
+    restart: bool = False
 
     @classmethod
-    def parse(cls, images: str | None, output: str, top: str | None, watch: str | None) -> "Asked":
+    def parse(
+        cls, images: str | None, output: str, top: str | None, watch: str | None, restart: bool = False
+    ) -> "Asked":
         """Makes it of the flags.
 
         Raises:
@@ -51,11 +55,23 @@ class Asked:
             raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER, GLOB or LIST.csv.")
         if top is not None and not (top.isdecimal() and int(top) > 0):
             raise UserError(f"--top={one_line(top)}: expected a whole number from 1 up.")
-        made = cls(images, Path(output).expanduser(), None if top is None else int(top), _seconds(watch))
-        forms.check(made.output)
-        if made.output.is_dir():
-            raise UserError(f"--predictions={one_line(output)!r} is a folder; expected a file to write.")
+        made = cls(
+            images, Path(os.path.expanduser(output)), None if top is None else int(top), _seconds(watch), restart
+        )
+        if any(_same(made.output, part.strip()) for part in (images, *images.split(","))):
+            raise UserError(f"--predictions={one_line(output)!r} is what --images names: it would be written over.")
+        try:
+            forms.check(made.output)
+        except OSError as e:
+            raise UserError(f"--predictions={one_line(output)!r} cannot be written: {e.strerror}.") from e
         return made
+
+
+def _same(output: Path, text: str) -> bool:
+    try:
+        return os.path.samefile(output, os.path.expanduser(text))
+    except (OSError, ValueError):
+        return False
 
 
 def _seconds(watch: str | None) -> float | None:
@@ -90,22 +106,31 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
         UserError: no model, no pictures, or an output that cannot be written.
     """
     files = find_images(asked.images) if asked.watch is None else []
+    if others := passed_over(asked.images):
+        console.note(f"{others:,} other files in {one_line(asked.images)}, of no ending of a picture, are passed over.")
+    if asked.watch is None and asked.output.exists():
+        console.note(f"{one_line(asked.output)} is there already, and replaced when all are answered.")
     with Predictor(saved_model, top=asked.top) as predictor:
         if asked.top and asked.top > (count := len(predictor.class_names)):
             console.note(f"--top={asked.top}: the model knows {count} classes; all are named.")
         top = asked.top and min(asked.top, count)
         write = forms.FORMS[asked.output.suffix.lower()]
         full = top is not None or write is forms.write_jsonl
-        with Part(asked.output, _work(asked, top, predictor), full) as part:
+        with Part(asked.output, _work(asked, top, predictor), full, asked.restart) as part:
+
+            def save() -> _Summary:
+                summary = _Summary()
+                _write(asked.output, lambda stream: write(summary.of(part), stream, top))
+                return summary
+
             rest = _unanswered(files, part, console) if asked.watch is None else []
             _tell_start(asked, part, len(files), console)
             ended = True
             if asked.watch is None:
                 _all(rest, predictor, part, console)
             else:
-                ended = _watch(asked, predictor, part, console)
-            summary = _Summary()
-            _write(asked.output, lambda stream: write(summary.of(part), stream, top))
+                ended = _watch(asked, predictor, part, console, save)
+            summary = save()
             # What a signal ended is gone on with from there.
             part.close(finished=ended)
     summary.tell(asked.output, console)
@@ -122,12 +147,7 @@ def _work(asked: Asked, top: int | None, predictor: Predictor) -> dict:
 
 
 def _tell_start(asked: Asked, part: Part, count: int, console: Console) -> None:
-    if part.differs:
-        console.note(
-            f"{one_line(asked.output)}: an earlier command that did not finish had another {', '.join(part.differs)}; "
-            "its answers are dropped, all begins anew."
-        )
-    elif part.count:
+    if part.count:
         of = f" of {count:,}" if asked.watch is None else ""
         console.line(f"predict  going on: {part.count:,}{of} are answered already")
 
@@ -160,7 +180,7 @@ def _all(files: list[str], predictor: Predictor, part: Part, console: Console) -
         show(part.count, total)
 
 
-def _answered(files: list[str], predictor: Predictor, part: Part) -> Iterator[None]:
+def _answered(files: list[str], predictor: Predictor, part: Part) -> Iterator[list[Prediction]]:
     """Answers files, batch by batch, into the part."""
     states: collections.deque = collections.deque()
 
@@ -173,29 +193,44 @@ def _answered(files: list[str], predictor: Predictor, part: Part) -> Iterator[No
     predictions = predictor.stream(noted())
     while batch := list(itertools.islice(predictions, predictor.batch_size)):
         part.append(batch, [states.popleft() for _ in batch])
-        yield
+        yield batch
 
 
-def _watch(asked: Asked, predictor: Predictor, part: Part, console: Console) -> bool:
-    """Answers what comes into a folder; returns whether the limit ended it, and not a signal."""
-    arrivals = Arrivals(asked.images, {p.file for p in part})
+def _watch(asked: Asked, predictor: Predictor, part: Part, console: Console, save: Callable) -> bool:
+    """Answers what comes into a folder, and what changes in it; returns whether the limit ended it, no signal."""
+    arrivals = Arrivals(asked.images, dict(part.states()))
     until = "" if math.isinf(asked.watch) else f", until nothing has come for {asked.watch:g} s"
     console.line(
         f"predict  watching {one_line(asked.images)}{until}; Ctrl-C ends it, with all that is answered written"
     )
-    last = time.monotonic()
+    last, stale, due = time.monotonic(), False, 0.0
     try:
         while arrivals.waiting or time.monotonic() - last < asked.watch:
             if files := arrivals.look():
-                for _ in _answered(files, predictor, part):
-                    pass
-                console.line(f"predict  {part.count:,} answered, the last {one_line(files[-1], 100)}")
+                for batch in _answered(files, predictor, part):
+                    latest = batch[-1]
+                told = one_line(f"not read: {latest.error}" if latest.error else latest.label, 60)
+                stale = True
+                console.line(f"predict  {arrivals.told:,} answered, the last {one_line(latest.file, 100)}  {told}")
             if files or arrivals.waiting:
                 last = time.monotonic()
+            if stale and time.monotonic() >= due:
+                stale, due = False, _saved(part, save)
             time.sleep(_PAUSE)
     except KeyboardInterrupt:
         return False
+    finally:
+        part.keep_last()
     return True
+
+
+def _saved(part: Part, save: Callable) -> float:
+    """Writes what is answered so far; returns when it may be again, for a tenth of the time may go into it."""
+    begun = time.monotonic()
+    part.keep_last()
+    save()
+    ended = time.monotonic()
+    return ended + 9 * (ended - begun)
 
 
 class _Summary:

@@ -14,6 +14,7 @@ from tf_transfer.report.formats import byte_size, count, decimal, decimal_range,
 JSON, MARKDOWN = "model_card.json", "model_card.md"
 
 _METRICS = ("accuracy", "top5", "macro_f1", "nll", "brier", "ece")
+_EXPORT = ("signatures", "parity", "accuracy", "bytes_parity", "latency", "bytes")
 _SHARES = ("accuracy", "top5", "macro_f1")
 _PACKAGES = ("tf_transfer", "tensorflow", "keras", "numpy", "tensorflow-datasets")
 _LIMITS = (
@@ -34,7 +35,7 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
 
     Returns:
         `model`, `data`, `phases`, `metrics` (of each evaluated model, with intervals), `calibration`, `shift`,
-        `verdict`, `export`, `limits`, `license`, `versions`, `command`, `digests`.
+        `verdict`, `export`, `limits`, `license`, `versions`, `commands` (of training, and of the export), `digests`.
     """
     held = summary.current(records)
     data = summary.target_data(held, config["data"]["dataset"])
@@ -55,20 +56,24 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
         },
         "data": {
             "dataset": one_line(config["data"]["dataset"], 200),
-            "splits": dict(data.get("splits", {})),
-            "notes": {kind: len(texts) for kind, texts in data.get("notes", {}).items()},
+            "splits": dict(data.get("splits", {})) | {r["split"]: r["metrics"]["n"] for r in evaluated.values()},
+            "notes": {kind: list(texts) for kind, texts in data.get("notes", {}).items()},
         },
         "phases": {p: _phase(plans.get(p, {}), ends[p]) for p in phases},
         "metrics": {m: _metrics(r) for m, r in evaluated.items()},
         "calibration": export["calibration"],
         "shift": _shift(blocks.get("shift", {}), export["model"]),
         "verdict": assessment.get("verdict"),
-        "export": {k: export[k] for k in ("signatures", "parity", "bytes_parity", "latency", "bytes") if k in export},
+        "export": {
+            k: export[k]
+            for k in ("signatures", "parity", "accuracy", "bytes_parity", "latency", "bytes")
+            if k in export
+        },
         "limits": list(_LIMITS),
         # Nobody but the user can know them.
         "license": {"model": None, "pretrained_weights": None, "data": None},
         "versions": {name: _version(name) for name in _PACKAGES},
-        "command": command,
+        "commands": list(dict.fromkeys([*(r["command"] for r in held if r["kind"] == "start"), command])),
         "digests": {
             "weights": export["weights"],
             "split": data.get("split_digest"),
@@ -129,7 +134,7 @@ def markdown(card: Mapping) -> str:
         + ", ".join(f"{count(n)} in {_plain(split)}" for split, n in data["splits"].items())
         + ".",
     ]
-    lines += [f"- {count(n)} {_plain(kind)}" for kind, n in data["notes"].items()]
+    lines += [f"- {_note(kind, texts)}" for kind, texts in data["notes"].items()]
     lines += ["", "## Training", "", "| phase | seconds | trained parameters | options |", "|---|---|---|---|"]
     lines += [_phase_row(name, phase) for name, phase in card["phases"].items()]
     lines += ["", "## Measured", "", *_measured(card["metrics"]), "", *_calibration(card["calibration"])]
@@ -142,10 +147,15 @@ def markdown(card: Mapping) -> str:
         "",
         *(f"- {k.replace('_', ' ')}: {v or 'to be filled in'}" for k, v in card["license"].items()),
     ]
-    lines += ["", "## Where it comes from", "", "```", card["command"].replace("```", ""), "```", ""]
+    lines += ["", "## Where it comes from", "", "```", *(c.replace("```", "") for c in card["commands"]), "```", ""]
     lines += [f"- {name} {version}" for name, version in card["versions"].items() if version]
     lines += [f"- digest of {name.replace('_', ' ')}: `{value}`" for name, value in card["digests"].items() if value]
     return "\n".join(lines) + "\n"
+
+
+def _note(kind: str, texts: Sequence[str]) -> str:
+    many = f"{count(len(texts))}, such as " if len(texts) > 1 else ""
+    return f"{_plain(kind)}: {many}{_plain(texts[0])}" if texts else _plain(kind)
 
 
 def _phase_row(name: str, phase: Mapping) -> str:
@@ -191,12 +201,19 @@ def _assessed(card: Mapping) -> list[str]:
 
 def _artefact(export: Mapping) -> list[str]:
     parity = export["parity"]
+    against = parity.get("original") or parity
     lines = [
         f"- {byte_size(export['bytes'])}; signatures {', '.join(export['signatures'])}",
         f"- run by itself on {count(parity['n'])} {parity['split']} pictures it names the class that was measured on "
-        f"{percent(parity['argmax_agreement'], 2)}; probabilities differ by "
-        f"{parity['max_probability_difference']:.1g} at most",
+        f"{percent(against['argmax_agreement'], 2)}; probabilities differ by "
+        f"{against['max_probability_difference']:.1g} at most",
+        f"- it is right on {percent(export['accuracy']['value'])} ({percent_range(export['accuracy'])}) of them",
     ]
+    if against is not parity:
+        lines.append(
+            f"- what was measured was computed in another precision; from the same weights in its own it differs by "
+            f"{parity['max_probability_difference']:.1g} at most"
+        )
     for batch, seconds in export["latency"].items():
         lines.append(f"- {1e3 * seconds['value']:.1f} ms for a batch of {batch} on the machine that exported it")
     return lines

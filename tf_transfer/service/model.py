@@ -36,6 +36,8 @@ class ServedModel:
         except Exception as e:  # On damaged files, TensorFlow's loader raises nearly anything.
             raise UserError(f"--saved_model={one_line(folder)!r} cannot be loaded: {one_line(e)}") from e
         self._calls = dict(self._loaded.signatures)
+        if not self._calls:
+            raise UserError(f"--saved_model={one_line(folder)!r} has no signatures: nothing of it can be asked for.")
         self.signatures = {name: _signature(name, call) for name, call in self._calls.items()}
         self.decodes = self._pictures_from_files()
         self._decode = self._loaded.decode.concrete_functions[0] if self.decodes else None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import functools
 import importlib.util
 import logging
@@ -107,6 +108,8 @@ def _bound(host: str, port: int) -> socket.socket:
         opened.listen(1024)
     except OSError as e:
         opened.close()
+        if e.errno == errno.EADDRNOTAVAIL:
+            raise UserError(f"--host={one_line(host)!r}: no address of this machine ({e.strerror}).") from e
         raise UserError(
             f"--port={port}: cannot be had on {one_line(host)} ({e.strerror}); stop what has it, or give another."
         ) from e

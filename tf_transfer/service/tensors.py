@@ -156,6 +156,8 @@ def _rows(instances: Any, signature: Signature) -> dict[str, list]:
             raise RequestError(
                 400, f"instances is a plain list, expecting a list of objects with the keys {_listed(names)}"
             )
+        if any(set(v) == {"b64"} for v in instances if _named(v)):
+            raise RequestError(400, "expecting a string of base64 as the value of every 'b64'")
         if any(map(_named, instances)):
             raise RequestError(400, "expecting a value or list in every item of 'instances', got an object in some")
         return {names[0]: instances}

@@ -12,8 +12,7 @@ import numpy as np
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.serving.pictures import PictureError
 
-# What `export.rows` says of such a file, and a test holds the two together (but for a moving WebP, which `rows` does
-# not tell apart). A failure of TensorFlow names the
+# What `export.rows` says of such a file, and a test holds the two together. A failure of TensorFlow names the
 # operation, which tells a user nothing; the other reasons are taken from the failure, where the model says them itself.
 DAMAGED = "damaged, or cut short"
 
@@ -47,6 +46,9 @@ class Model:
         tf = self._tf
         # Whoever calls a signature has to keep what it belongs to.
         self._loaded = loaded = tf.saved_model.load(str(self.path))
+        for name in ("serving_default", "serve_bytes"):
+            if name not in loaded.signatures:
+                raise ValueError(f"it has no signature {name}")
         self._images, self._bytes = loaded.signatures["serving_default"], loaded.signatures["serve_bytes"]
         self._features = loaded.signatures.get("features")
         # The first call compiles, and tells the names also where they are no asset yet.
@@ -157,8 +159,10 @@ def locate(path: str | Path) -> Path:
             numbers = [n for n in os.listdir(place) if n.isdecimal() and os.path.isfile(place / n / "saved_model.pb")]
             if numbers:
                 return place / max(numbers, key=int)
+    what = "no saved_model.pb there" if os.path.isdir(path) else "there is no such folder"
     raise UserError(
-        f"--saved_model={one_line(path)!r}: no saved_model.pb there; run --phase=export first, then give its folder."
+        f"an exported model is expected at {one_line(path)!r}: {what}; run --phase=export first, then give its folder "
+        "as --saved_model or --run_dir."
     )
 
 

@@ -107,7 +107,7 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
     """
     files = find_images(asked.images) if asked.watch is None else []
     if others := passed_over(asked.images):
-        console.note(f"{others:,} other files in {one_line(asked.images)}, of no ending of a picture, are passed over.")
+        console.note(f"passed over in {one_line(asked.images)}, by their names no pictures: {others:,}.")
     if asked.watch is None and asked.output.exists():
         console.note(f"{one_line(asked.output)} is there already, and replaced when all are answered.")
     with Predictor(saved_model, top=asked.top) as predictor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_transfer.assess import assessment, pictures, plan, shift, study
+from tf_transfer.assess import assessment, pictures, plan, shift, study, trials
 from tf_transfer.assess.plan import Trial
 from tf_transfer.console import clock
 from tf_transfer.data.training_data import TrainingData
@@ -15,8 +15,8 @@ from tf_transfer.models.classifier import Classifier
 from tf_transfer.session import Session
 from tf_transfer.training.tasks import Predictor
 
-# Pictures that a network is timed on.
-_FEW = 64
+# Pictures that a network is timed on, and in a step of its training.
+_FEW, _STEP = 64, 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,7 @@ class _Network:
     session: Session
     classifier: Classifier
     seconds: float
+    step: float
     start: float
 
 
@@ -38,9 +39,9 @@ def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[s
     """
     budget, counts = 60 * session.config.assess.assess_budget, [n for n in counts if n]
     candidates = assessment.candidates(session.config)
-    networks = {spec: _timed(_of(session, spec), len(counts)) for spec in (None, *candidates)}
-    each, start = (sum(getattr(n, name) for n in networks.values()) for name in ("seconds", "start"))
     data = TrainingData(range(sum(counts)), range(held) if held else None, tuple(map(str, counts)), None)
+    networks = {spec: _timed(_of(session, spec), data) for spec in (None, *candidates)}
+    each, start = (sum(getattr(n, name) for n in networks.values()) for name in ("seconds", "start"))
     part = pictures.share(data, each, budget)
     left = budget - start - part * each * pictures.passes(data)
     points = plan.budgets([int(part * n) for n in counts])
@@ -50,7 +51,7 @@ def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[s
         network = networks[trial.backbone]
         own = dataclasses.replace(data, train=range(max(1, int(size[trial.labels]))))
         epochs = network.session.plan("full", own, network.classifier, loaded=False).epochs
-        return plan.training_seconds(network.start, plan.PASSES * network.seconds, scale * epochs * size[trial.labels])
+        return plan.training_seconds(network.start, network.step, scale * epochs * size[trial.labels])
 
     seed = session.config.run.seed
     there = max(0.0, left - _reserved(session, networks[None], budget, held or sum(counts), len(networks)))
@@ -75,14 +76,16 @@ def _of(session: Session, spec: str | None) -> Session:
     return other
 
 
-def _timed(session: Session, classes: int) -> _Network:
+def _timed(session: Session, data: TrainingData) -> _Network:
     begun = time.perf_counter()
-    classifier = session.pretrained(classes, "random")
+    classifier = session.pretrained(len(data.class_names), "random")
     predict, images = Predictor(classifier.features, session.strategy, _FEW), _random(session)
     predict(images[:1])
     start, begun = time.perf_counter() - begun, time.perf_counter()
     predict(images)
-    return _Network(session, classifier, (time.perf_counter() - begun) / len(images), start)
+    seconds = (time.perf_counter() - begun) / len(images)
+    bn = session.plan("full", data, classifier, loaded=False).bn
+    return _Network(session, classifier, seconds, trials.step_seconds(session, classifier, images[:_STEP], bn), start)
 
 
 def _random(session: Session) -> np.ndarray:

@@ -14,8 +14,6 @@ _SEEDS = 3
 # Share of the budget that is kept at most for what is done with the networks when they are trained; seconds of it for
 # forecasts and drift of each network, and for distances to each other set.
 _RESERVED, _EACH_NETWORK, _EACH_SET = 0.4, 25.0, 25.0
-# A step takes about so many passes of the frozen network a picture, where nobody has timed one.
-PASSES = 4.0
 # A training takes so many times as long to start as the network, and so many times as long as its steps.
 _STARTS, _BESIDE = 3.0, 1.15
 # Trainings of the whole network on the same labels: the answer and its two controls.

@@ -99,7 +99,8 @@ def open_network(session: Session, data: TrainingData) -> Network:
     # A head by default is solved, whatever a head of this run would do.
     model = dataclasses.replace(session.config.model, dropout=0.0)
     heading = session.branch(FOLDER, model=model, training=Training())
-    seconds, step = _pass_seconds(session, classifier, data.train), _step_seconds(session, classifier, data)
+    seconds, bn = _pass_seconds(session, classifier, data.train), session.plan("full", data, classifier).bn
+    step = step_seconds(session, classifier, data.train.inputs[:_STEP_PICTURES], bn)
     return Network(session, heading, classifier, seconds, step, start)
 
 
@@ -124,12 +125,18 @@ def _pass_seconds(session: Session, classifier: Classifier, split: Split) -> flo
     return (time.perf_counter() - begun) / len(some)
 
 
-def _step_seconds(session: Session, classifier: Classifier, data: TrainingData) -> float:
+def step_seconds(session: Session, classifier: Classifier, some: np.ndarray, bn: str) -> float:
     """Returns what a picture takes in a step that trains the whole network, of which nothing is kept.
 
     How many passes of the frozen network it is depends on the processor and the precision: from 4 to more than 10.
+
+    Args:
+        session: of the network.
+        classifier: the network.
+        some: uint8 `[N, H, W, 3]`, the pictures of the step.
+        bn: what its batch normalisations do, see `Classifier.set_batchnorm`.
     """
-    some, kept = data.train.inputs[:_STEP_PICTURES], classifier.state_values()
+    kept = classifier.state_values()
     variables = [v for group in classifier.groups(session.config.training.unfreeze) for v in group.variables]
 
     def gradients(images):
@@ -140,7 +147,7 @@ def _step_seconds(session: Session, classifier: Classifier, data: TrainingData) 
         return tf.add_n([tf.reduce_max(g) for g in tape.gradient(outputs, variables) if g is not None])
 
     step = tf.function(lambda images: session.strategy.run(gradients, args=(images,)), autograph=False)
-    classifier.set_batchnorm(session.plan("full", data, classifier).bn)
+    classifier.set_batchnorm(bn)
     try:
         taken = []
         # Compiling, which the first one does, is not the speed.

@@ -29,10 +29,29 @@ def write(trained: Trained, path: Path) -> None:
         logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
         try:
             model, _ = tf2onnx.convert.from_function(made.answer, made.answer.input_signature, opset=OPSET)
-        # Whatever an operation without a counterpart makes it raise.
+            _complement_by_erf(model.graph)
+            # An operation without a counterpart is left as it is, and refused only here.
+            onnx.checker.check_model(model)
+        # Whatever else it makes the converter raise.
         except Exception as e:
             raise UserError(f"ONNX cannot hold this network: {one_line(e, 300)}") from e
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "N"
-    onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def _complement_by_erf(graph) -> None:
+    """Writes erfc(x), by which TensorFlow computes GELU and which ONNX does not have, as 1 - erf(x)."""
+    from onnx import TensorProto, helper
+
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Erfc":
+            nodes.append(node)
+            continue
+        one, erf = f"{node.name}/one", f"{node.name}/erf"
+        graph.initializer.append(helper.make_tensor(one, TensorProto.FLOAT, (), [1.0]))
+        nodes.append(helper.make_node("Erf", node.input, [erf], f"{node.name}/Erf"))
+        nodes.append(helper.make_node("Sub", [one, erf], node.output, f"{node.name}/Sub"))
+    del graph.node[:]
+    graph.node.extend(nodes)

@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,9 +17,9 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.predicting import forms
 from tf_transfer.predicting.finding import Arrivals, find_images, passed_over, state
 from tf_transfer.predicting.part import Part
+from tf_transfer.predicting.summary import Summary
 from tf_transfer.serving import Prediction, Predictor
 
-_SHOWN = 20
 # Seconds between two looks into a folder that is being filled.
 _PAUSE = 1.0
 
@@ -91,8 +91,8 @@ def _seconds(watch: str | None) -> float | None:
 def predict(saved_model: str, asked: Asked, console: Console) -> int:
     """Predicts files with an exported model, tells of the first and of the bad ones, and writes all.
 
-    Killed at any instant, it goes on at the same call, and asks again for pictures that were changed meanwhile (but not
-    where it watches); the output takes its place when it is complete.
+    Killed at any instant, it goes on at the same call, and asks again for pictures that have changed meanwhile. The
+    output takes its place when it is complete; where a folder is watched, again and again with what has come.
 
     Args:
         saved_model: see `serving.load`.
@@ -107,7 +107,7 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
     """
     files = find_images(asked.images) if asked.watch is None else []
     if others := passed_over(asked.images):
-        console.note(f"{others:,} other files in {one_line(asked.images)}, of no ending of a picture, are passed over.")
+        console.note(f"passed over in {one_line(asked.images)}, by their names no pictures: {others:,}.")
     if asked.watch is None and asked.output.exists():
         console.note(f"{one_line(asked.output)} is there already, and replaced when all are answered.")
     with Predictor(saved_model, top=asked.top) as predictor:
@@ -118,8 +118,8 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
         full = top is not None or write is forms.write_jsonl
         with Part(asked.output, _work(asked, top, predictor), full, asked.restart) as part:
 
-            def save() -> _Summary:
-                summary = _Summary()
+            def save() -> Summary:
+                summary = Summary()
                 _write(asked.output, lambda stream: write(summary.of(part), stream, top))
                 return summary
 
@@ -231,37 +231,6 @@ def _saved(part: Part, save: Callable) -> float:
     save()
     ended = time.monotonic()
     return ended + 9 * (ended - begun)
-
-
-class _Summary:
-    """Counts predictions as they pass, and keeps the first, and the first bad ones."""
-
-    def __init__(self):
-        self.good = self.bad = 0
-        self._first: list[Prediction] = []
-        self._first_bad: list[Prediction] = []
-
-    def of(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Yields what passes."""
-        for p in predictions:
-            self.bad += bool(p.error)
-            self.good += not p.error
-            kept = self._first_bad if p.error else self._first
-            if len(kept) < _SHOWN:
-                kept.append(p)
-            yield p
-
-    def tell(self, output: Path, console: Console) -> None:
-        """Prints the first answers, the first bad files, and how many there are."""
-        for p in self._first:
-            console.line(f"{one_line(p.file, 100)}  {one_line(p.label, 60)}  {p.probability:.4f}")
-        if self.good > _SHOWN:
-            console.line(f"... and {self.good - _SHOWN:,} more")
-        for p in self._first_bad:
-            console.line(f"{one_line(p.file, 100)}  not read: {one_line(p.error, 100)}")
-        if self.bad > _SHOWN:
-            console.line(f"... and {self.bad - _SHOWN:,} more that were not read; {one_line(output)} names them all")
-        console.line(f"predict  {self.good:,} predicted, {self.bad:,} not read; all in {one_line(output)}")
 
 
 def _write(output: Path, write: Callable[[BinaryIO], None]) -> None:

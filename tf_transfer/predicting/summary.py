@@ -1,0 +1,41 @@
+"""What is said of predictions when they are written: how many there are, the first, and the bad ones."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tf_transfer.console import Console
+from tf_transfer.errors import one_line
+from tf_transfer.serving import Prediction
+
+_SHOWN = 20
+
+
+class Summary:
+    """Counts predictions as they pass, and keeps the first, and the first bad ones."""
+
+    def __init__(self):
+        self.good = self.bad = 0
+        self._first: list[Prediction] = []
+        self._first_bad: list[Prediction] = []
+
+    def of(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """Yields what passes."""
+        for p in predictions:
+            self.bad += bool(p.error)
+            self.good += not p.error
+            kept = self._first_bad if p.error else self._first
+            if len(kept) < _SHOWN:
+                kept.append(p)
+            yield p
+
+    def tell(self, output: Path, console: Console) -> None:
+        """Prints the first answers, the first bad files, and how many there are."""
+        for p in self._first:
+            console.line(f"{one_line(p.file, 100)}  {one_line(p.label, 60)}  {p.probability:.4f}")
+        if self.good > _SHOWN:
+            console.line(f"... and {self.good - _SHOWN:,} more")
+        for p in self._first_bad:
+            console.line(f"{one_line(p.file, 100)}  not read: {one_line(p.error, 100)}")
+        if self.bad > _SHOWN:
+            console.line(f"... and {self.bad - _SHOWN:,} more that were not read; {one_line(output)} names them all")
+        console.line(f"predict  {self.good:,} predicted, {self.bad:,} not read; all in {one_line(output)}")

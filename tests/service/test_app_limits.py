@@ -89,25 +89,33 @@ def test_what_takes_too_long_is_told_and_what_nobody_waits_for_is_dropped(small,
     assert 'signature="",code="499"} 1' in small.get("/metrics").text()
 
 
-def test_a_full_queue_is_told_and_empties(small, samples, monkeypatch, loaded):
-    hold = threading.Event()
-    call = loaded.call
-    monkeypatch.setattr(small.service._batcher, "_call", lambda *args: (hold.wait(10), call(*args))[1])
-    with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(small.predictions, [b64(s) for s in samples[:4]], "serve_bytes") for _ in range(3)]
-        while small.service._batcher.queued < 8:
-            time.sleep(0.01)
-        with monkeypatch.context() as patch:
-            # Refused before any work is done.
-            patch.setattr(loaded, "decode", None)
-            answer = small.post({"signature_name": "serve_bytes", "instances": [b64(samples[0])]})
-        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-        assert "8 rows are waiting already" in answer.json()["error"]
-        # Nothing else waits for the model.
-        assert small.get("/healthz").status == 200
-        hold.set()
-        assert [len(a.result()) for a in asked] == [4, 4, 4]
-    assert small.post({"signature_name": "serve_bytes", "instances": [b64(samples[0])]}).status == 200
+def test_a_full_queue_is_told_and_empties(run, samples, monkeypatch, loaded):
+    limits = Limits(max_batch=4, rows=8, queued=8, seconds=60.0)
+    with serving(run, limits, model=loaded) as small:
+        begun, hold = threading.Event(), threading.Event()
+        call = loaded.call
+        monkeypatch.setattr(small.service._batcher, "_call", lambda *args: (begun.set(), hold.wait(60), call(*args))[2])
+        with ThreadPoolExecutor(8) as pool:
+            asked = []
+            for queued in (0, 4, 8):
+                asked.append(pool.submit(small.predictions, [b64(s) for s in samples[:4]], "serve_bytes"))
+                # One after the other: the first leaves the queue for the model, those after it stay.
+                assert begun.wait(20)
+                until = time.monotonic() + 20
+                while small.service._batcher.queued < queued and time.monotonic() < until:
+                    time.sleep(0.01)
+                assert small.service._batcher.queued == queued
+            with monkeypatch.context() as patch:
+                # Refused before any work is done.
+                patch.setattr(loaded, "decode", None)
+                answer = small.post({"signature_name": "serve_bytes", "instances": [b64(samples[0])]})
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+            assert "8 rows are waiting already" in answer.json()["error"]
+            # Nothing else waits for the model.
+            assert small.get("/healthz").status == 200
+            hold.set()
+            assert [len(a.result()) for a in asked] == [4, 4, 4]
+        assert small.post({"signature_name": "serve_bytes", "instances": [b64(samples[0])]}).status == 200
 
 
 def test_a_rate_is_told_when_to_come_again(run, loaded, samples):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -193,65 +194,61 @@ def test_answers_of_other_work_are_kept_until_they_are_dropped(run, many, monkey
         assert len((tmp_path / "o.csv").read_text().splitlines()) == 11
 
 
-def test_files_that_come_or_are_named_twice_between_two_commands(run, many, monkeypatch, tmp_path):
+@pytest.fixture
+def stopping(monkeypatch):
+    """Ends a stream after so many answers, as a signal does, and lists the files that were answered."""
+    stream, told = Predictor.stream, types.SimpleNamespace(after=None, asked=[])
+
+    def broken(self, files):
+        for p in list(stream(self, files))[: told.after]:
+            told.asked.append(p.file)
+            yield p
+        if told.after:
+            raise interrupts.Stopped(signal.SIGINT)
+
+    monkeypatch.setattr(Predictor, "stream", broken)
+    return told
+
+
+def test_files_that_come_or_are_named_twice_between_two_commands(run, many, stopping, tmp_path):
     """Answered once for each time that they are named; what was answered stays answered."""
     (tmp_path / "in").mkdir()
     for i in range(40):
         os.link(many / "1.png", tmp_path / "in" / f"b{i:02d}.png")
     listed = tmp_path / "l.csv"
     listed.write_text("path\nin/b00.png\nin/b00.png\n" + "".join(f"in/b{i:02d}.png\n" for i in range(40)))
-    stream, asked = Predictor.stream, []
-
-    def broken(self, files):
-        for p in list(stream(self, files))[:limit]:
-            asked.append(p.file)
-            yield p
-        if limit:
-            raise interrupts.Stopped(signal.SIGINT)
-
-    monkeypatch.setattr(Predictor, "stream", broken)
-    limit = 32
+    stopping.after = 32
     with pytest.raises(interrupts.Stopped):
         ask(run, tmp_path, images="l.csv")
     listed.write_text("path\nin/a.png\n" + listed.read_text().partition("\n")[2])
-    limit = None
+    stopping.after = None
     bad, _ = ask(run, tmp_path, images="l.csv")
     rows = read(tmp_path / "out.csv")
-    assert len(rows) == len(asked) == 43 and bad == 1
+    assert len(rows) == len(stopping.asked) == 43 and bad == 1
     assert sorted(row["file"] for row in rows) == sorted(
         ["in/a.png", "in/b00.png", "in/b00.png"] + [f"in/b{i:02d}.png" for i in range(40)]
     )
 
 
-def test_pictures_that_change_or_go_between_two_commands(run, many, monkeypatch, tmp_path):
+def test_pictures_that_change_or_go_between_two_commands(run, many, stopping, tmp_path):
     """Are asked for again, or are no longer there; the others stay answered."""
     (tmp_path / "in").mkdir()
     for i in range(40):
         (tmp_path / f"in/{i:02d}.png").write_bytes((many / "1.png").read_bytes())
-    stream, asked = Predictor.stream, []
-
-    def broken(self, files):
-        for p in list(stream(self, files))[:limit]:
-            asked.append(p.file)
-            yield p
-        if limit:
-            raise interrupts.Stopped(signal.SIGINT)
-
-    monkeypatch.setattr(Predictor, "stream", broken)
-    limit = 32
+    stopping.after = 32
     with pytest.raises(interrupts.Stopped):
         ask(run, tmp_path)
     (tmp_path / "in/03.png").write_bytes(b"junk")
     (tmp_path / "in/05.png").unlink()
     # Another one that is killed at once changes nothing of it.
-    limit = 1
+    stopping.after = 1
     with pytest.raises(interrupts.Stopped):
         ask(run, tmp_path)
-    limit, asked[:] = None, []
+    stopping.after, stopping.asked = None, []
     bad, said = ask(run, tmp_path)
     assert "note  2 pictures have changed since they were answered, or are gone: dropped." in said
     assert "going on: 30 of 39 are answered already" in said
-    assert asked == ["in/03.png", *(f"in/{i}.png" for i in range(32, 40))]
+    assert stopping.asked == ["in/03.png", *(f"in/{i}.png" for i in range(32, 40))]
     rows = {row["file"]: row for row in read(tmp_path / "out.csv")}
     assert sorted(rows) == [f"in/{i:02d}.png" for i in range(40) if i != 5]
     assert bad == 1 and rows["in/03.png"]["error"]

@@ -57,6 +57,7 @@ def test_no_rate_is_no_limit():
     rate = Rate(0.0)
     for _ in range(1000):
         rate.take("a")
+    assert not rate._buckets, "nobody is counted"
 
 
 def test_bodies_of_all_requests_are_counted():

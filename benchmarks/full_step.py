@@ -55,17 +55,17 @@ def stepper(spec: str, size: int, batch: int, precision: str, policy: str = "tra
     import numpy as np
     import tensorflow as tf
 
-    from tf_transfer import runtime
-    from tf_transfer.data import augment
     from tf_transfer.data.batches import DRAWS
-    from tf_transfer.training import tasks
+    from tf_transfer.machine.strategy import make_strategy
+    from tf_transfer.methods import supervised
+    from tf_transfer.modalities.image import augment
     from tf_transfer.training.step import LoopConfig, Stepper
 
-    strategy = runtime.make_strategy("one")
+    strategy = make_strategy("one")
     with strategy.scope():
         _, ours = networks.network(spec, size, precision)
     ours.set_batchnorm(policy)
-    task = tasks.classification(ours, ours.groups(), augment.parse("none"), 0.0, "none", True, None)
+    task = supervised.classification(ours, ours.groups(), augment.parse("none"), 0.0, "none", True, None)
     with strategy.scope():
         step = Stepper(task, LoopConfig(1, 1e-3), batch, strategy)
     images, labels = networks.pictures(batch, size), tf.constant(np.arange(batch) % 10, tf.int32)

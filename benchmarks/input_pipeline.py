@@ -19,9 +19,9 @@ def measure(args: argparse.Namespace) -> dict:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    from tf_transfer.data import pixels
     from tf_transfer.data.batches import Batches
     from tf_transfer.data.splits import Split
+    from tf_transfer.modalities.image import pixels
 
     count = 2_560 if args.quick else 12_800
     train = tfds.load("cifar10", split="train", data_dir=str(args.shared / "tfds"), as_supervised=True)

@@ -15,12 +15,12 @@ def cases(quick: bool) -> tuple[tuple[str, int, int, int], ...]:
 
 def network(spec: str, size: int, precision: str):
     """Returns a plain Keras network and, of the same weights, a classifier of ours."""
-    from tf_transfer import runtime
-    from tf_transfer.models import backbones
+    from tf_transfer.machine.precision import precision_policy
+    from tf_transfer.modalities.image import backbones
     from tf_transfer.models.classifier import Classifier
 
     backbone = backbones.find_backbone(spec)
-    with runtime.precision_policy(precision):
+    with precision_policy(precision):
         plain, ours = backbones.build(backbone, size), backbones.build(backbone, size)
         ours.set_weights(plain.get_weights())
         return plain, Classifier(ours, "raw", 10)

@@ -14,11 +14,13 @@ import tensorflow as tf
 from scipy.special import softmax
 
 from benchmarks import runner
-from tf_transfer import runtime
 from tf_transfer.export import gate, saved_model
-from tf_transfer.models import backbones
+from tf_transfer.machine import devices
+from tf_transfer.machine.precision import precision_policy
+from tf_transfer.machine.strategy import make_strategy
+from tf_transfer.modalities.image import backbones
 from tf_transfer.models.classifier import Classifier
-from tf_transfer.training.tasks import Predictor
+from tf_transfer.models.inference import Predictor
 
 # The smallest of each family.
 FAMILIES = (
@@ -53,9 +55,9 @@ def compare(name: str, precision: str, folder: Path, strategy: str = "one") -> d
         `pixels`, the side.
     """
     backbone = backbones.find_backbone(name)
-    scope = runtime.make_strategy(strategy)
-    with scope.scope(), runtime.precision_policy(precision):
-        runtime.set_up(1)
+    scope = make_strategy(strategy)
+    with scope.scope(), precision_policy(precision):
+        devices.set_up(1)
         network = backbones.build(backbone, backbone.smallest)
         classifier = Classifier(network, backbone.mode, _CLASSES, seed=1)
     images = np.random.default_rng(0).integers(0, 256, (_PICTURES, 50, 70, 3), dtype=np.uint8)

@@ -61,3 +61,20 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data at {SHARED_DATA}; set TF_TRANSFER_SHARED_DATA to its folder")
     return SHARED_DATA
+
+
+@pytest.fixture
+def write_picture():
+    """Writes a noise picture of its own seed, whose format follows from its extension; returns its pixels."""
+    import numpy as np
+    from PIL import Image
+
+    def write(path, seed=0, size=(6, 6)):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+        kind = {".jpg": "JPEG", ".jpeg": "JPEG"}.get(os.path.splitext(path)[1].lower(), "PNG")
+        with open(path, "wb") as file:
+            Image.fromarray(pixels).save(file, kind)
+        return pixels
+
+    return write

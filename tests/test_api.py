@@ -10,8 +10,9 @@ import tools
 from PIL import Image
 
 import tf_transfer
-from tf_transfer import api, config, run_dir
+from tf_transfer import api, config
 from tf_transfer.errors import UserError
+from tf_transfer.run import directory
 
 
 def test_the_package_imports_nothing_heavy(tmp_path):
@@ -228,7 +229,7 @@ def test_in_python_the_network_need_not_be_named_again(tmp_path):
     options = tools.TINY | {"run_dir": tmp_path / "run", "quiet": True, "phases": ["head"]}
     api.fine_tune(**options)
     api.fine_tune("digits", run_dir=tmp_path / "run", quiet=True, phases=["head"], seed=5, restart=True, epochs=1)
-    done = run_dir.RunDir(tmp_path / "run").records("plan")
+    done = directory.RunDir(tmp_path / "run").records("plan")
     assert done[0]["parameters"] == done[-1]["parameters"] and len(done) == 2
 
 
@@ -285,4 +286,4 @@ def test_a_result_of_an_unopened_run(tmp_path):
     """Looking without writing makes no folder."""
     api.open_run({"run_dir": str(tmp_path / "run"), "dataset": "digits"}, ["full"], write=False)
     assert not (tmp_path / "run").exists()
-    assert run_dir.RunDir(tmp_path / "run").config() is None
+    assert directory.RunDir(tmp_path / "run").config() is None

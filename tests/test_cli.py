@@ -11,7 +11,7 @@ import pytest
 import tools
 from absl import flags
 
-from tf_transfer import api, cli, config, usage
+from tf_transfer import api, cli, config, help
 
 # Runs run.py and tells at its end whether TensorFlow was imported.
 WATCHED = """
@@ -56,16 +56,16 @@ def test_help_is_quick_grouped_and_short(tmp_path):
     assert len(listed) == len(set(listed)) <= 60
     ours = {f.name for f in flags.FLAGS.flags_by_module_dict()[cli.__name__]}
     assert set(listed) == ours
-    for phase in [*usage.PHASES, "all"]:
+    for phase in [*help.PHASES, "all"]:
         assert re.search(rf"^  {phase} ", text, re.MULTILINE)
 
 
 def test_every_phase_of_the_command_line_has_its_function():
-    from tf_transfer import phases
+    from tf_transfer.phases import stories
 
-    assert {*phases.PHASES.names(), "predict", "serve", "compare"} == set(usage.PHASES)
-    assert set(usage.ALL) <= set(usage.PHASES)
-    assert list(config.TRAINING_PHASES) == [p for p in usage.PHASES if p in config.TRAINING_PHASES]
+    assert {*stories.PHASES.names(), "predict", "serve", "compare"} == set(help.PHASES)
+    assert set(help.ALL) <= set(help.PHASES)
+    assert list(config.TRAINING_PHASES) == [p for p in help.PHASES if p in config.TRAINING_PHASES]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_mistake_is_told_in_one_line_before_tensorflow(tmp_path, arguments, me
     ],
 )
 def test_a_wrong_name_is_told_before_data_is_opened(tmp_path, monkeypatch, option, message):
-    from tf_transfer import datasets
+    from tf_transfer.session import datasets
 
     def opened(*_, **__):
         raise AssertionError("data was opened")

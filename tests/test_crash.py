@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from benchmarks import crash
-from tf_transfer.run_dir import RunDir
+from tf_transfer.run.directory import RunDir
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,13 @@ import pytest
 import tools
 from PIL import Image
 
-from tf_transfer import api, run_dir, serving
+from tf_transfer import api, serving
 from tf_transfer.console import Console
+from tf_transfer.evaluation import classification
 from tf_transfer.export import gate
 from tf_transfer.report.formats import percent
-from tf_transfer.session import Session
-from tf_transfer.training import tasks
+from tf_transfer.run import directory
+from tf_transfer.session.session import Session
 
 WEIGHTS = [f"{phase}/{name}.weights.h5" for phase in ("head", "full") for name in ("backbone", "head")]
 
@@ -30,7 +31,7 @@ def arrays(path):
 
 
 def metrics(folder):
-    return {r["model"]: r["metrics"] for r in run_dir.RunDir(folder).records("evaluation")}
+    return {r["model"]: r["metrics"] for r in directory.RunDir(folder).records("evaluation")}
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_restart_trains_again_and_forgets_what_came_after(tmp_path, one):
 def test_two_devices_give_what_one_gives(tmp_path, one):
     options = tools.TINY | {"run_dir": tmp_path / "run", "strategy": "mirrored", "quiet": True}
     result = api.fine_tune(**options, phases=["head", "full", "evaluate", "export"])
-    start = run_dir.RunDir(result.run_dir).records("start")
+    start = directory.RunDir(result.run_dir).records("start")
     assert {r["device"]["replicas"] for r in start} == {2}
     for model in ("head", "full"):
         logits = [np.load(folder / "evaluate/predictions.npz")[model] for folder in (one, result.run_dir)]
@@ -190,12 +191,12 @@ def test_resnet50_learns_shapes(tmp_path):
     )
     assert list(result.metrics) == ["head", "full"]
     assert result.metrics["full"]["num_classes"] == 3
-    plans = run_dir.RunDir(result.run_dir).records("plan")
+    plans = directory.RunDir(result.run_dir).records("plan")
     assert [r["parameters"]["total"] for r in plans] == [23_587_712 + 3 * 2049] * 2
     assert plans[0]["parameters"]["trained"] == 3 * 2049
-    losses = [r["train_loss"] for r in run_dir.RunDir(result.run_dir).records("epoch")]
+    losses = [r["train_loss"] for r in directory.RunDir(result.run_dir).records("epoch")]
     assert np.isfinite(losses).all()
-    export = run_dir.RunDir(result.run_dir).records("export")[-1]
+    export = directory.RunDir(result.run_dir).records("export")[-1]
     assert export["parity"]["max_probability_difference"] <= export["parity"]["tolerance"]
     answers = list(serving.load(result.saved_model).predict_files(sorted(folder.rglob("0.png"))))
     assert [set(a.probabilities) for a in answers] == [{"circle", "square", "triangle"}] * 3
@@ -206,7 +207,7 @@ def test_learning_rate_search_for_head_and_full(tmp_path, capsys):
     options = tools.TINY | {"run_dir": tmp_path / "run"}
     for phase in ("head", "full"):
         api.fine_tune(**options, phases=["lr_find"])
-        found = run_dir.RunDir(tmp_path / "run").records("lr_find")[-1]
+        found = directory.RunDir(tmp_path / "run").records("lr_find")[-1]
         assert found["phase"] == phase
         assert found["rates"] == sorted(found["rates"])
         assert found["rates"][0] <= found["suggestion"] <= found["rates"][-1]
@@ -231,8 +232,8 @@ def test_the_same_head_with_the_store_without_and_again(tmp_path):
         other = arrays(tmp_path / name / "head/head.weights.h5")
         assert all(np.array_equal(first[key], other[key]) for key in first)
     assert len(list((tmp_path / "store").rglob("features.f32"))) == 2
-    end = run_dir.RunDir(tmp_path / "off").records("phase_end")[-1]
-    path = run_dir.RunDir(tmp_path / "off").records("path")
+    end = directory.RunDir(tmp_path / "off").records("phase_end")[-1]
+    path = directory.RunDir(tmp_path / "off").records("path")
     best = min(path, key=lambda r: r["validation_loss"])
     assert (end["l2"], end["validation_accuracy"]) == (best["l2"], best["validation_accuracy"])
     # Other weights, pictures or views are other features.
@@ -246,11 +247,11 @@ def test_the_same_head_with_the_store_without_and_again(tmp_path):
 def test_the_solved_head_is_what_the_network_then_computes(tmp_path):
     """Features once, scaled, solved and folded back, against the pictures through the whole network."""
     result = api.fine_tune(**SOLVED | {"phases": ["head", "evaluate"]}, run_dir=tmp_path / "run")
-    end = run_dir.RunDir(result.run_dir).records("phase_end")[-1]
+    end = directory.RunDir(result.run_dir).records("phase_end")[-1]
     config, run = api.open_run({"run_dir": str(result.run_dir)}, [], write=False)
     session = Session(config, frozenset(), run, Console(io.StringIO()))
     held = session.datasets.training().validation
-    measured = tasks.measure(session.trained("head").logits(held.inputs).numpy(), held.labels)
+    measured = classification.measure(session.trained("head").logits(held.inputs).numpy(), held.labels)
     assert measured["accuracy"] == end["validation_accuracy"]
     assert measured["loss"] == pytest.approx(end["validation_loss"], rel=1e-4)
 
@@ -259,7 +260,7 @@ def test_the_solved_head_is_what_the_network_then_computes(tmp_path):
 def test_an_export_in_another_precision(tmp_path, trained, exported):
     options = SOLVED | {"phases": ["head", "export"], "precision": trained, "export_precision": exported}
     result = api.fine_tune(**options, run_dir=tmp_path / "run")
-    record = run_dir.RunDir(result.run_dir).records("export")[-1]
+    record = directory.RunDir(result.run_dir).records("export")[-1]
     bound = gate.TOLERANCE[exported].probability
     assert (record["precision"], record["parity"]["tolerance"]) == (exported, bound)
     assert record["parity"]["max_probability_difference"] <= bound

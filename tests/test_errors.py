@@ -12,8 +12,9 @@ import pytest
 import tools
 from PIL import Image
 
-from tf_transfer import api, run_dir
+from tf_transfer import api
 from tf_transfer.errors import UserError
+from tf_transfer.run import directory
 
 FEW = {
     "backbone": "small_resnet",
@@ -106,7 +107,7 @@ def test_one_unreadable_picture_may_be_skipped(shapes, capsys):
     (shapes / "square/2.png").write_bytes((shapes / "square/2.png").read_bytes()[:60])
     assert_refused(r"--max_unreadable=0, but 1 of the files cannot be read: square/2\.png", dataset=str(shapes))
     result = api.fine_tune(**FEW | {"dataset": str(shapes), "phases": ["head"], "max_unreadable": 1, "quiet": False})
-    data = run_dir.RunDir(result.run_dir).records("data")[-1]
+    data = directory.RunDir(result.run_dir).records("data")[-1]
     assert re.search(r"^square/2\.png \(.*\)$", data["notes"]["unreadable"][0])
     assert "note  unreadable: square/2.png" in capsys.readouterr().out
 
@@ -265,9 +266,10 @@ def test_hostile_class_names(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert max(map(len, printed.splitlines())) < 400
-    from tf_transfer import predicting, serving
+    from tf_transfer import serving
     from tf_transfer.console import Console
-    from tf_transfer.predicting.finding import find_images
+    from tf_transfer.serving import files
+    from tf_transfer.serving.files.finding import find_images
 
     written = [name.replace("\n", "\\n").replace("\x1b", "\\x1b") for name in sorted(HOSTILE)]
     answers = list(serving.load(result.saved_model).predict_files(find_images("in")))
@@ -276,7 +278,7 @@ def test_hostile_class_names(tmp_path, capsys):
     page = result.report.read_text("utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    predicting.predict(result.run_dir, predicting.Asked.parse("in", "out.jsonl", None, None), Console())
+    files.predict(result.run_dir, files.Asked.parse("in", "out.jsonl", None, None), Console())
     assert "\x1b" not in capsys.readouterr().out
     samples = [p.name for p in Path("here/run/samples").iterdir()]
     assert len(samples) == len(HOSTILE)
@@ -300,13 +302,13 @@ def test_hostile_class_names(tmp_path, capsys):
     ],
 )
 def test_predict_refuses(tmp_path, trained, arguments, message):
-    from tf_transfer import predicting
     from tf_transfer.console import Console
+    from tf_transfer.serving import files
 
     Image.new("RGB", (8, 8)).save("1.png")
     Path("folder.csv").mkdir()
     values = {"predictions": "out.csv"} | dict(a.removeprefix("--").format(run=trained).split("=") for a in arguments)
     with pytest.raises(UserError, match=message):
-        asked = predicting.Asked.parse(values["images"], values["predictions"], None, None)
-        predicting.predict(values["saved_model"], asked, Console())
+        asked = files.Asked.parse(values["images"], values["predictions"], None, None)
+        files.predict(values["saved_model"], asked, Console())
     assert {p.name for p in tmp_path.iterdir()} == {"1.png", "folder.csv"}

@@ -7,7 +7,7 @@ import pytest
 import tools
 
 from benchmarks import crash
-from tf_transfer.run_dir import RunDir
+from tf_transfer.run.directory import RunDir
 
 
 @contextlib.contextmanager

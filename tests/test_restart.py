@@ -3,8 +3,9 @@
 import pytest
 import tools
 
-from tf_transfer import api, fitting
-from tf_transfer.run_dir import RunDir
+from tf_transfer import api
+from tf_transfer.run.directory import RunDir
+from tf_transfer.session import train as fitting
 
 OPTIONS = tools.TINY | {"run_dir": "run", "quiet": True}
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tf_transfer import cluster, run_lock
 from tf_transfer import config as configs
 from tf_transfer.config import Config
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.run_dir import RunDir
+from tf_transfer.machine import cluster
+from tf_transfer.run import lock
+from tf_transfer.run.directory import RunDir
 
 # Options of a run that later commands may change: they do not touch what was trained (until there is a source model).
 _FREE = {
@@ -82,9 +83,9 @@ def fine_tune(
     with writing(given):
         config, run = open_run(given, phases, restart, note=console.note)
         # Only now, as importing TensorFlow takes seconds and a wrong option should not.
-        from tf_transfer import phases as stories
+        from tf_transfer.phases import stories
         from tf_transfer.report import summary
-        from tf_transfer.session import Session
+        from tf_transfer.session.session import Session
 
         session = Session(config, frozenset(given), run, console, "tf_transfer.fine_tune(...)", restart)
         stories.run(session, phases)
@@ -102,7 +103,7 @@ def writing(given: Mapping[str, Any]) -> contextlib.AbstractContextManager:
     asked = configs.from_values(given)
     if not cluster.find(asked.run.strategy).chief:
         return contextlib.nullcontext()
-    return run_lock.locked(asked.run_dir)
+    return lock.locked(asked.run_dir)
 
 
 def open_run(
@@ -196,7 +197,8 @@ def _taken(given: Mapping[str, Any], recorded: Mapping[str, Any], inherited: Map
 
 def _check_names(config: Config, phases: Sequence[str]) -> None:
     """Finds a wrong name before anything heavy is imported or any data is read."""
-    from tf_transfer.models import backbones, weights
+    from tf_transfer.modalities.image import backbones
+    from tf_transfer.models import weights
 
     model = config.model
     backbone = backbones.find_backbone(model.backbone)

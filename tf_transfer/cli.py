@@ -10,14 +10,15 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from tf_transfer import cluster, config, interrupts, usage
+from tf_transfer import config, help
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import LostWorkerError, UserError, one_line
+from tf_transfer.machine import cluster, signals
 from tf_transfer.registry import unknown_name
 
 
 def _define() -> None:
-    for name, (default, text) in usage.COMMAND_FLAGS.items():
+    for name, (default, text) in help.COMMAND_FLAGS.items():
         define = flags.DEFINE_bool if isinstance(default, bool) else flags.DEFINE_string
         define(name, default, text)
     for name, (_, field) in config.option_fields().items():
@@ -41,13 +42,13 @@ def run(argv: Sequence[str] | None = None) -> None:
 def main(argv: Sequence[str]) -> None:
     """Runs the phases that the parsed flags name."""
     try:
-        with interrupts.handled():
+        with signals.handled():
             sys.exit(_dispatch(argv))
     except LostWorkerError as e:
         _fail(str(e), 3, at_once=True)
     except UserError as e:
         _fail(str(e), 2)
-    except interrupts.Stopped as e:
+    except signals.Stopped as e:
         _fail(f"stopped by {e}; {'training is saved, and ' if e.saved else ''}the same command goes on.", e.code)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on.", 130)
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     if any(a in ("-h", "-help", "--help", "--helpshort", "--helpfull") for a in argv[1:]):
-        print(usage.help_text())
+        print(help.help_text())
         sys.exit(0)
     try:
         rest = flags.FLAGS(list(argv))
@@ -97,23 +98,23 @@ def _dispatch(argv: Sequence[str]) -> int:
     with contextlib.nullcontext() if values.dry_run else api.writing(given):
         complete, run_dir = api.open_run(given, names, values.restart, write=not values.dry_run, note=console.note)
         with _quiet_start(complete.run):
-            from tf_transfer import phases
-            from tf_transfer.session import Session
+            from tf_transfer.phases import stories
+            from tf_transfer.session.session import Session
         session = Session(complete, frozenset(given), run_dir, console, command, values.restart)
         if "evaluate" in names and "predict" not in names:
             session.artefact = values.saved_model
         if values.dry_run:
-            from tf_transfer import dry_run
+            from tf_transfer.phases import dry_run
 
             dry_run.show(session, names)
             return 0
-        phases.run(session, [name for name in names if name != "predict"])
+        stories.run(session, [name for name in names if name != "predict"])
     return _predict(console, {"run_dir": str(session.run.path)}) if "predict" in names and chief else 0
 
 
 def _note_idle(console: Console, names: Sequence[str]) -> None:
     """Notes the flags of a phase that was not asked for."""
-    for phase, members in (("predict", usage.PREDICT_FLAGS), ("serve", usage.SERVE_FLAGS)):
+    for phase, members in (("predict", help.PREDICT_FLAGS), ("serve", help.SERVE_FLAGS)):
         taken = {"saved_model"} if {"serve", "evaluate"} & set(names) else set()
         idle = [f"--{n}" for n in members if n not in taken and flags.FLAGS[n].present]
         if idle and phase not in names:
@@ -121,59 +122,59 @@ def _note_idle(console: Console, names: Sequence[str]) -> None:
 
 
 def _phases(text: str | None) -> list[str]:
-    known = [*usage.PHASES, "all"]
+    known = [*help.PHASES, "all"]
     if not (text or "").strip(" ,"):
         raise UserError(f"--phase: say what to do, one or a list of {', '.join(known)}; --help tells more.")
     names = []
     for name in filter(None, map(str.strip, text.split(","))):
         if name not in known:
             raise unknown_name("--phase", name, known)
-        names += usage.ALL if name == "all" else [name]
+        names += help.ALL if name == "all" else [name]
     return names
 
 
 def _compare(console: Console, names: Sequence[str], given: dict) -> int:
-    from tf_transfer import comparing
+    from tf_transfer.phases import compare
 
     if len(names) > 1:
         raise UserError("--phase=compare compares runs that are there; give it alone.")
     if not flags.FLAGS.runs:
         raise UserError("--phase=compare: say which run directories with --runs=a,b,...")
-    comparing.compare(flags.FLAGS.runs, given.get("run_dir"), console)
+    compare.compare(flags.FLAGS.runs, given.get("run_dir"), console)
     return 0
 
 
 def _asked(run_dir: str | None):
-    from tf_transfer import predicting
+    from tf_transfer.serving import files
 
     values = flags.FLAGS
     output = values.predictions or os.path.join(run_dir or "", "predictions.csv")
-    return predicting.Asked.parse(values.images, output, values.top, values.watch, values.restart)
+    return files.Asked.parse(values.images, output, values.top, values.watch, values.restart)
 
 
 def _predict(console: Console, given: dict) -> int:
     with _quiet_start():
-        from tf_transfer import predicting
+        from tf_transfer.serving import files
 
     saved_model, run_dir = flags.FLAGS.saved_model, given.get("run_dir")
     if not (saved_model or run_dir):
         run_dir = config.from_values(given).run_dir
-    return 2 if predicting.predict(saved_model or run_dir, _asked(run_dir), console) else 0
+    return 2 if files.predict(saved_model or run_dir, _asked(run_dir), console) else 0
 
 
 def _serve(console: Console, names: Sequence[str], given: dict) -> int:
-    from tf_transfer.service import server
+    from tf_transfer.serving.http import server
 
     if len(names) > 1:
         raise UserError("--phase=serve serves an exported model until it is stopped; give it alone.")
     values = flags.FLAGS
     place = values.saved_model or given.get("run_dir") or config.from_values(given).run_dir
-    prepared = server.prepare(place, {name: values[name].value for name in usage.SERVE_FLAGS})
+    prepared = server.prepare(place, {name: values[name].value for name in help.SERVE_FLAGS})
     if not values.debug:
         # What the libraries that decode pictures have against bad ones is the clients' business.
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with _quiet_start():
-        from tf_transfer.service import app  # noqa: F401
+        from tf_transfer.serving.http import app  # noqa: F401
     return server.run(prepared, console, values.debug)
 
 
@@ -193,9 +194,9 @@ def _quiet_start(run: config.Run | None = None):
         try:
             if run and cluster.is_one(run.strategy):
                 # Workers come together before anything else is computed.
-                from tf_transfer import runtime
+                from tf_transfer.machine import strategy
 
-                runtime.make_strategy(run.strategy, run.worker_timeout)
+                strategy.make_strategy(run.strategy, run.worker_timeout)
             import tensorflow
 
             tensorflow.config.list_logical_devices()

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tf_transfer.data import pixels, tfds_source
+from tf_transfer.data import tfds_source
 from tf_transfer.data.tfds_source import open_tfds
 from tf_transfer.errors import UserError
+from tf_transfer.modalities.image import pixels
 
 CLASSES = ("ant", "bee", "cat")
 FIXED = tfds.features.Image(shape=(6, 6, 3))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tf_transfer import runtime
-from tf_transfer.models import backbones
+from tf_transfer.machine import devices
+from tf_transfer.modalities.image import backbones
 from tf_transfer.models.classifier import Classifier
 
 NAMES = ("naïve", "日本語", "\N{GRINNING FACE}", "<b>&amp;</b>")
@@ -16,7 +16,7 @@ def names():
 @pytest.fixture(scope="session")
 def classifier():
     """A small network whose four classes differ; not to be changed."""
-    runtime.set_up(1)
+    devices.set_up(1)
     network = backbones.build(backbones.find_backbone("small_resnet(width=4)"), 24)
     made = Classifier(network, "tf", len(NAMES), seed=1)
     made.head.set_weights([40 * made.head.get_weights()[0], made.head.get_weights()[1]])

@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 from scipy.special import softmax
 
-from tf_transfer import interrupts
 from tf_transfer.errors import UserError
 from tf_transfer.export import gate, runners, saved_model
+from tf_transfer.machine import signals
 
 
 def answered(logits, **facts):
@@ -54,7 +54,7 @@ def test_a_signal_ends_it_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(runners, "__file__", str(tmp_path / "slow.py"))
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
     begun = time.monotonic()
-    with pytest.raises(interrupts.Stopped), interrupts.handled():
+    with pytest.raises(signals.Stopped), signals.handled():
         timer.start()
         gate.answers(tmp_path, np.zeros((40, 224, 224, 3), np.uint8))
     assert time.monotonic() - begun < 10

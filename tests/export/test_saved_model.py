@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tf_transfer import api
 from tf_transfer.export import saved_model
-from tf_transfer.session import Session
+from tf_transfer.session.session import Session
 
 # Loads with TensorFlow alone.
 PLAIN = (

@@ -12,15 +12,18 @@ import pytest
 import tensorflow as tf
 import tools
 
-from tf_transfer import api, artefacts, fitting, runtime
+from tf_transfer import api
 from tf_transfer.console import Console, Nowhere
-from tf_transfer.data import pixels
 from tf_transfer.errors import UserError
 from tf_transfer.export import gate, keras_file, litert, runners, targets, trained
-from tf_transfer.models import backbones, weights
+from tf_transfer.machine import devices
+from tf_transfer.modalities.image import backbones, pixels
+from tf_transfer.models import weights
 from tf_transfer.models.classifier import Classifier
-from tf_transfer.run_dir import RunDir
-from tf_transfer.session import Session
+from tf_transfer.phases import export_targets
+from tf_transfer.run.directory import RunDir
+from tf_transfer.session import train as fitting
+from tf_transfer.session.session import Session
 
 NAMES = ("naïve", "日本語", "\N{GRINNING FACE}", "two\nlines")
 # One of each family and of each way to preprocess, of those that are built in seconds.
@@ -35,7 +38,7 @@ def smooth_pictures(count, size, seed=0):
 
 def made(folder, spec="small_resnet(width=4)", size=24):
     """A model of random weights, as a phase leaves it; its logits are of the order of 1."""
-    runtime.set_up(1)
+    devices.set_up(1)
     backbone = backbones.find_backbone(spec)
     classifier = Classifier(backbones.build(backbone, size), backbone.mode, len(NAMES), seed=1)
     features = classifier.features(smooth_pictures(16, size)).numpy()
@@ -273,7 +276,7 @@ def test_a_run_makes_them_and_keeps_those_that_pass(tmp_path_factory, tmp_path, 
     assert "Other artefacts" in html and "litert_int8" in html
     # As --restart does with them.
     config, directory = api.open_run({"run_dir": str(run.path)}, ["export"], write=False)
-    artefacts.export(Session(config, frozenset(), directory, Console(Nowhere()), restart=True), "full")
+    export_targets.export(Session(config, frozenset(), directory, Console(Nowhere()), restart=True), "full")
     assert len(run.records("artefact")) == 4
 
 

@@ -2,14 +2,14 @@ import keras
 import numpy as np
 import pytest
 
-from tf_transfer import runtime
-from tf_transfer.data import augment
 from tf_transfer.data.batches import DRAWS
 from tf_transfer.data.splits import Split
 from tf_transfer.features.extract import Standardizer, Views, extract
 from tf_transfer.features.store import FeatureStore
+from tf_transfer.machine.strategy import make_strategy
+from tf_transfer.modalities.image import augment
+from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
-from tf_transfer.models.small_resnet import SmallResNet
 
 RANDOM = np.random.default_rng(0)
 SPLIT = Split(
@@ -27,7 +27,7 @@ def small(strategy):
 
 @pytest.mark.parametrize("strategy", ["one", "mirrored"])
 def test_features_are_those_of_the_backbone(strategy):
-    strategy = runtime.make_strategy(strategy)
+    strategy = make_strategy(strategy)
     classifier = small(strategy)
     classifier.set_batchnorm("train")  # inference all the same
     before, shown = classifier.state_values(), []
@@ -43,7 +43,7 @@ def test_features_are_those_of_the_backbone(strategy):
 
 
 def test_the_second_view_is_the_mirror_image():
-    strategy, shown = runtime.make_strategy("one"), []
+    strategy, shown = make_strategy("one"), []
     classifier = small(strategy)
     made, _ = extract(classifier, SPLIT, Views(2, "flip"), strategy, 8, lambda *a: shown.append(a))
     both = np.concatenate([SPLIT.inputs, SPLIT.inputs[:, :, ::-1]])
@@ -55,7 +55,7 @@ def test_the_second_view_is_the_mirror_image():
 
 
 def test_further_views_are_random_and_fixed_by_the_seed():
-    strategy = runtime.make_strategy("one")
+    strategy = make_strategy("one")
     classifier = small(strategy)
     views = Views(4, "flip,crop(0.25)", 3)
     made, _ = extract(classifier, SPLIT, views, strategy, 8)
@@ -77,7 +77,7 @@ def test_further_views_are_random_and_fixed_by_the_seed():
 @pytest.mark.parametrize("stop", [0, 1, 3, 5, 6])
 def test_an_interrupted_pass_is_gone_on_with_and_ends_with_the_same_features(tmp_path, stop):
     """Also where it was cut in the middle of a row, and where it stopped between the views."""
-    strategy, shown = runtime.make_strategy("one"), []
+    strategy, shown = make_strategy("one"), []
     classifier = small(strategy)
     whole, _ = extract(classifier, SPLIT, Views(2, "flip"), strategy, 4)
     store = FeatureStore(tmp_path, 1 << 30)

@@ -5,9 +5,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tf_transfer.data.splits import Split
+from tf_transfer.evaluation import classification
 from tf_transfer.features import solver
 from tf_transfer.features.extract import Standardizer
-from tf_transfer.training import tasks
 
 RANDOM = np.random.default_rng(0)
 CLASSES, WIDTH = 4, 6
@@ -32,7 +32,7 @@ def problem(split=TRAIN, weights=None, smoothing=0.0):
 
 
 def validate(kernel, bias):
-    return tasks.measure(SCALE.apply(HELD.inputs) @ kernel + bias, HELD.labels)
+    return classification.measure(SCALE.apply(HELD.inputs) @ kernel + bias, HELD.labels)
 
 
 @pytest.mark.parametrize("l2", [1.0, 0.03, 1e-3])

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tf_transfer.data import arrays
+from tf_transfer.data import disk_arrays
 from tf_transfer.errors import UserError
 from tf_transfer.features import store
 from tf_transfer.features.store import FeatureStore
@@ -108,7 +108,7 @@ def test_without_a_folder_or_above_the_limit_nothing_is_kept(tmp_path, folder, l
 
 
 def test_large_arrays_that_are_not_kept_lie_in_a_temporary_file(monkeypatch):
-    monkeypatch.setattr(arrays, "MEMORY_LIMIT", 100)
+    monkeypatch.setattr(disk_arrays, "MEMORY_LIMIT", 100)
     array, _ = FeatureStore(None, 0).get({}, (10, 4), by_threes)
     assert isinstance(array, np.memmap)
     np.testing.assert_array_equal(array, ROWS)

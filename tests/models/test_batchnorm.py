@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_transfer import runtime
+from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.models import batchnorm
 
 RANDOM = np.random.default_rng(0)
@@ -118,8 +118,8 @@ def test_two_replicas_equal_one_device_on_the_whole_batch(shape):
         parameters = [sum(g.numpy() for g in each) for each in (dgamma, dbeta)]
         return [np.concatenate(y), np.concatenate(dx), *parameters, *(w.numpy() for w in layer.non_trainable_variables)]
 
-    one = on(runtime.make_strategy("one"))
-    two = on(runtime.make_strategy("mirrored"))
+    one = on(make_strategy("one"))
+    two = on(make_strategy("mirrored"))
     for a, b in zip(two, one, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
@@ -127,7 +127,7 @@ def test_two_replicas_equal_one_device_on_the_whole_batch(shape):
 def test_local_statistics_are_those_of_each_replica():
     x = RANDOM.normal(3.0, 2.0, (8, 5, 4, 7)).astype(np.float32)
     x[:4] += 5.0
-    strategy = runtime.make_strategy("mirrored")
+    strategy = make_strategy("mirrored")
     with strategy.scope():
         layer = keras.layers.BatchNormalization(momentum=0.8)
         layer.build((None, 5, 4, 7))
@@ -184,7 +184,7 @@ def test_another_axis_is_refused():
 
 @pytest.mark.parametrize("strategy", ["one", "mirrored"])
 def test_folded_networks_are_recognised(strategy):
-    with runtime.make_strategy(strategy).scope():
+    with make_strategy(strategy).scope():
         model = keras.Sequential([keras.Input((4,)), *(keras.layers.BatchNormalization() for _ in range(2))])
     layers = batchnorm.adopt(model)
     assert batchnorm.already_folded(layers) is True

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_transfer import runtime
-from tf_transfer.data import pixels
 from tf_transfer.errors import UserError
+from tf_transfer.machine.strategy import make_strategy
+from tf_transfer.modalities.image import pixels
+from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.dropout import Noise
-from tf_transfer.models.small_resnet import SmallResNet
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (4, 16, 16, 3), np.uint8)
@@ -181,7 +181,7 @@ def test_compiled_by_xla_it_computes_the_same(policy):
 
 @pytest.mark.parametrize("policy", ["frozen", "train"])
 def test_xla_leaves_statistics_of_several_replicas_alone(policy):
-    strategy = runtime.make_strategy("mirrored")
+    strategy = make_strategy("mirrored")
     found = []
     for xla in (False, True):
         with strategy.scope():

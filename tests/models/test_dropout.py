@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_transfer.models import backbones, dropout
+from tf_transfer.modalities.image import backbones
+from tf_transfer.models import dropout
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.dropout import Noise
 

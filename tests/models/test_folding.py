@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_transfer.models import backbones, batchnorm, folding, weights
-from tf_transfer.models.backbones import BACKBONES, find_backbone
+from tf_transfer.modalities.image import backbones
+from tf_transfer.modalities.image.backbones import BACKBONES, find_backbone
+from tf_transfer.models import batchnorm, folding, weights
 from tf_transfer.models.classifier import Classifier
 
 # One of each family, the smallest: their sisters differ in depth and width only.

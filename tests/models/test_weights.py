@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tf_transfer.errors import UserError
+from tf_transfer.modalities.image.backbones import find_backbone
 from tf_transfer.models import weights
-from tf_transfer.models.backbones import find_backbone
 
 SPEC = "small_resnet(width=4)"
 

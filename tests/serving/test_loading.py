@@ -30,7 +30,7 @@ def test_a_fresh_process_needs_neither_keras_nor_the_rest_of_the_package(run, sa
     assert done.returncode == 0, done.stderr
     labels, modules = done.stdout.splitlines()
     assert labels == str([p.label for p in predictor.predict_files(samples[:2])])
-    own = [f"tf_transfer.serving{name}" for name in ("", ".model", ".pictures", ".predictor")]
+    own = [f"tf_transfer.serving{name}" for name in ("", ".model", ".inputs", ".predictor")]
     assert modules == str(["tf_transfer", "tf_transfer.errors", *own])
 
 

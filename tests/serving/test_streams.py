@@ -12,11 +12,11 @@ from PIL import Image
 from serving_tools import encoded, picture, values
 
 from tf_transfer import serving
-from tf_transfer.data.limits import NO_PICTURE
 from tf_transfer.errors import UserError
-from tf_transfer.export import rows
+from tf_transfer.modalities.image import decode_rows
+from tf_transfer.modalities.image.limits import NO_PICTURE
+from tf_transfer.serving import inputs
 from tf_transfer.serving import model as serving_model
-from tf_transfer.serving import pictures
 
 
 def test_predict_files_answers_each_file_in_order(predictor, samples, tmp_path):
@@ -26,14 +26,15 @@ def test_predict_files_answers_each_file_in_order(predictor, samples, tmp_path):
         (tmp_path / name).write_bytes(content)
     os.mkfifo(tmp_path / "pipe.png")
     with (tmp_path / "large.bmp").open("wb") as file:
-        file.truncate(pictures.MAX_BYTES + 1)
+        file.truncate(inputs.MAX_BYTES + 1)
     names = ["junk.png", "none.png", "", "empty.gif", "cut.jpg", "pipe.png", "large.bmp"]
     files = [samples[0], *(tmp_path / name for name in names), samples[1]]
     seen = []
     answers = list(predictor.predict_files(files, progress=lambda *state: seen.append(state)))
     assert [a.file for a in answers] == [str(f) for f in files]
     reasons = [
-        rows.DAMAGED, "No such file or directory", "Is a directory", NO_PICTURE, rows.DAMAGED, "not a regular file",
+        decode_rows.DAMAGED, "No such file or directory", "Is a directory", NO_PICTURE,
+        decode_rows.DAMAGED, "not a regular file",
         "more than 1 GiB",
     ]  # fmt: skip
     assert [a.error for a in answers] == ["", *reasons, ""]
@@ -60,7 +61,7 @@ def test_serving_and_the_signature_give_the_same_reasons(run, predictor):
     signature = tf.saved_model.load(str(run / "saved_model/1")).signatures["serve_bytes"]
     told = [status.decode() for status in signature(contents=tf.constant(asked))["status"].numpy()]
     assert [p.error for p in predictor.predict(asked)] == told
-    assert serving_model.DAMAGED == rows.DAMAGED
+    assert serving_model.DAMAGED == decode_rows.DAMAGED
 
 
 # --- streams and threads

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_transfer import runtime
 from tf_transfer.data.batches import Batches
 from tf_transfer.data.splits import Split
+from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.models.classifier import ParameterGroup
 from tf_transfer.training.step import Task
 
@@ -13,12 +13,12 @@ FEATURES, CLASSES = 4, 3
 
 @pytest.fixture(params=["one", "mirrored"])
 def strategy(request):
-    return runtime.make_strategy(request.param)
+    return make_strategy(request.param)
 
 
 @pytest.fixture
 def one_device():
-    return runtime.make_strategy("one")
+    return make_strategy("one")
 
 
 @pytest.fixture

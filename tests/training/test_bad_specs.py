@@ -4,7 +4,7 @@ import pytest
 
 from tf_transfer.config import Config, Training
 from tf_transfer.errors import UserError
-from tf_transfer.fitting import check_specs
+from tf_transfer.session.train import check_specs
 
 BAD = {
     "optimizer": [

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_transfer import runtime
 from tf_transfer.errors import UserError
+from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.models.classifier import ParameterGroup
 from tf_transfer.training.loop import _epoch_ends, fit
 from tf_transfer.training.step import LoopConfig, Task
@@ -210,7 +210,7 @@ def test_training_again_gives_the_same_bits(make_batches, softmax_regression, st
 def test_two_replicas_fit_like_one_device(make_batches, softmax_regression, optimizer):
     ends = []
     for name in ("one", "mirrored"):
-        strategy = runtime.make_strategy(name)
+        strategy = make_strategy(name)
         task = softmax_regression(strategy)
         run(task, make_batches(), strategy, 2, optimizer=optimizer, clip_norm=0.3, ema=0.5)
         ends.append([v.numpy() for v in task.state])

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_transfer import runtime
 from tf_transfer.errors import UserError
+from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.training.optimizers import OPTIMIZERS, SGD, AdamW, make_slots
 
 STEPS = 20
@@ -61,7 +61,7 @@ def test_biases_and_gains_do_not_decay(name):
 
 
 def test_slots_start_at_zero_beside_their_variable():
-    strategy = runtime.make_strategy("mirrored")
+    strategy = make_strategy("mirrored")
     with strategy.scope():
         variables = [tf.Variable(tf.ones((2, 2))), tf.Variable(tf.ones(3))]
         slots = make_slots(AdamW(), variables, strategy)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_transfer import interrupts, runtime
-from tf_transfer.checkpoints import Checkpoints, Every
 from tf_transfer.errors import UserError
+from tf_transfer.machine import signals
+from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.models.classifier import ParameterGroup
-from tf_transfer.run_dir import RunDir
+from tf_transfer.run.checkpoints import Checkpoints, Every
+from tf_transfer.run.directory import RunDir
 from tf_transfer.training.loop import fit
 from tf_transfer.training.step import LoopConfig, Task
 
@@ -91,12 +92,13 @@ def test_it_ends_as_if_nothing_had_happened(softmax_regression, make_batches, on
 
 
 def test_again_and_again_on_replicas(softmax_regression, make_batches, tmp_path):
-    strategy, batches, run = runtime.make_strategy("mirrored"), make_batches(n=40, size=8), RunDir(tmp_path)
-    undisturbed = train(softmax_regression, batches, strategy)
+    mirrored = make_strategy("mirrored")
+    batches, run = make_batches(n=40, size=8), RunDir(tmp_path)
+    undisturbed = train(softmax_regression, batches, mirrored)
     for _ in range(STEPS // 4):
         with pytest.raises(CrashError):
-            train(softmax_regression, batches, strategy, Recording(run, Every(steps=2), [], 2))
-    assert train(softmax_regression, batches, strategy, Recording(run, Every(steps=2), [])) == undisturbed
+            train(softmax_regression, batches, mirrored, Recording(run, Every(steps=2), [], 2))
+    assert train(softmax_regression, batches, mirrored, Recording(run, Every(steps=2), [])) == undisturbed
 
 
 def test_an_early_stop_comes_where_it_would_have(softmax_regression, make_batches, one_device, tmp_path):
@@ -118,8 +120,8 @@ def test_a_signal_ends_the_step_and_saves(
     batches, run = make_batches(n=40, size=8), RunDir(tmp_path)
     undisturbed = train(softmax_regression, batches, one_device)
     asked = iter([None] * looks + [signal.SIGTERM])
-    monkeypatch.setattr(interrupts, "requested", lambda: next(asked))
-    with pytest.raises(interrupts.Stopped, match="SIGTERM") as stopped:
+    monkeypatch.setattr(signals, "requested", lambda: next(asked))
+    with pytest.raises(signals.Stopped, match="SIGTERM") as stopped:
         train(softmax_regression, batches, one_device, Recording(run, Every(), []))
     assert (stopped.value.code, stopped.value.saved) == (143, True)
     assert Checkpoints(run, "full").load().step == step
@@ -128,8 +130,8 @@ def test_a_signal_ends_the_step_and_saves(
 
 
 def test_without_checkpoints_a_signal_stops_and_says_so(softmax_regression, make_batches, one_device, monkeypatch):
-    monkeypatch.setattr(interrupts, "requested", lambda: signal.SIGINT)
-    with pytest.raises(interrupts.Stopped) as stopped:
+    monkeypatch.setattr(signals, "requested", lambda: signal.SIGINT)
+    with pytest.raises(signals.Stopped) as stopped:
         train(softmax_regression, make_batches(n=40, size=8), one_device)
     assert (stopped.value.code, stopped.value.saved) == (130, False)
 

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_transfer import runtime
-from tf_transfer.data import augment
 from tf_transfer.data.batches import Batches
 from tf_transfer.data.splits import Split
+from tf_transfer.machine.strategy import make_strategy
+from tf_transfer.methods import supervised
+from tf_transfer.modalities.image import augment
+from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.dropout import Noise
-from tf_transfer.models.small_resnet import SmallResNet
-from tf_transfer.training import tasks
 from tf_transfer.training.step import LoopConfig, Stepper, Task
 
 STEPS = 6
@@ -70,7 +70,7 @@ def test_a_step_is_what_the_formulas_say(softmax_regression, make_batches, strat
 
 
 def test_replicas_hold_equal_copies(softmax_regression, make_batches):
-    strategy = runtime.make_strategy("mirrored")
+    strategy = make_strategy("mirrored")
     task = softmax_regression(strategy)
     _, stepper = run(task, make_batches(), LoopConfig(1, 1.0, ema=0.9), strategy)
     for variable in [*task.state, *stepper.averages, *(s for slots in stepper.slots for s in slots)]:
@@ -139,13 +139,13 @@ def small_resnet_steps(strategy):
         classifier = Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), "tf", 3, dropout=0.3)
     classifier.set_batchnorm("train")
     groups = classifier.groups(layer_decay=0.5)
-    task = tasks.classification(classifier, groups, augmentation, 0.1, "l2sp(0.1, 0.01)", True, None)
+    task = supervised.classification(classifier, groups, augmentation, 0.1, "l2sp(0.1, 0.01)", True, None)
     found, stepper = run(task, batches, LoopConfig(1, 1.0, clip_norm=0.5, ema=0.9), strategy, [0.1, 0.08, 0.06, 0.04])
     return found, classifier.state_values(), [v.numpy() for v in stepper.averages]
 
 
 def test_two_replicas_train_a_network_like_one_device(one_device):
-    two = small_resnet_steps(runtime.make_strategy("mirrored"))
+    two = small_resnet_steps(make_strategy("mirrored"))
     one = small_resnet_steps(one_device)
     np.testing.assert_allclose(two[0], one[0], rtol=1e-5)
     for mirrored, single in zip([*two[1], *two[2]], [*one[1], *one[2]], strict=True):

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tf_transfer import runtime, scoring
-from tf_transfer.assess import domain, drift, forecast, outcome, shift, study, training, trust
+from tf_transfer.assess import domain, drift, forecast, outcome, run_trials, shift, study, trust
 from tf_transfer.assess.clock import Clock
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.trials import FOLDER
@@ -19,9 +18,11 @@ from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, verdict
-from tf_transfer.models import backbones
-from tf_transfer.records import encoded
-from tf_transfer.session import Session
+from tf_transfer.machine import devices
+from tf_transfer.machine.strategy import several_hosts
+from tf_transfer.modalities.image import backbones
+from tf_transfer.run.records import encoded
+from tf_transfer.session.session import Session
 
 _RESULT = f"{FOLDER}/result"
 # The --restart under which the trainings there are were made.
@@ -34,7 +35,7 @@ def assess(session: Session) -> None:
     Raises:
         UserError: several hosts; options that name nothing; data that cannot be read.
     """
-    if runtime.several_hosts(session.strategy):
+    if several_hosts(session.strategy):
         raise UserError("--phase=assess runs on one host, as it plans by its own clock: give --strategy=mirrored.")
     asked = _asked(session)
     done = session.run.done(_RESULT)
@@ -97,7 +98,7 @@ def _assess(session: Session, asked: dict) -> dict:
     shifted = {name: found.limited(name, split, len(shifted)) for name, split in shifted.items()}
     _warn_of_seen(session, shifted, data)
     timer.timed("imports", _import)
-    training.train(found)
+    run_trials.train(found)
     # Everything is trained: only now are the test pictures read.
     timer.say("the test pictures")
     if (test := _test(session, timer)) is not None:
@@ -116,7 +117,7 @@ def _assess(session: Session, asked: dict) -> dict:
         "left_out": timer.left_out,
         "seconds": timer.seconds - timer.left(),
         "spent": timer.spent,
-        **runtime.facts(session.strategy, session.precision),
+        **devices.facts(session.strategy, session.precision),
     }
     with session.run.write_folder(_RESULT) as folder:
         logits = {f"{trial} {name}": v for trial, sets in found.logits.items() for name, v in sets.items()}
@@ -146,7 +147,7 @@ def _test(session: Session, timer: Clock):
         timer.leave_out("the test split", "the data set has none: validation, which chose epochs and L2, tells instead")
         return None
     split, _, duplicates, unreadable = session.datasets.test()
-    for record in scoring.warnings(session, duplicates, unreadable):
+    for record in session.datasets.warnings(duplicates, unreadable):
         session.run.record(phase="assess", **record)
     return split
 

@@ -10,13 +10,12 @@ import numpy as np
 from tf_transfer.assess import domain
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
-from tf_transfer.data import pixels
 from tf_transfer.data.splits import Split
 from tf_transfer.evaluation import comparison, ranking, similarity
-from tf_transfer.models import backbones
+from tf_transfer.modalities.image import backbones, pixels
 from tf_transfer.models.classifier import Classifier
-from tf_transfer.session import Session
-from tf_transfer.training.tasks import Predictor
+from tf_transfer.models.inference import Predictor
+from tf_transfer.session.session import Session
 
 # Pictures for the similarity of features, and of the source for what was forgotten.
 _PICTURES, _SOURCE = 256, 1000

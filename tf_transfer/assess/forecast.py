@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_transfer.assess import pictures
+from tf_transfer.assess import subsample
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
 from tf_transfer.assess.trials import Pool
@@ -59,7 +59,7 @@ def _name(study: Study, spec: str | None) -> str:
 def _rows(study: Study) -> np.ndarray:
     """Draws the same share of every class."""
     labels = study.data.train.labels
-    return pictures.stratified(labels, _EXAMPLES / len(labels), study.seed)
+    return subsample.stratified(labels, _EXAMPLES / len(labels), study.seed)
 
 
 def _candidate(study: Study, spec: str | None, pool: Pool, rows: np.ndarray, keep: float) -> dict:

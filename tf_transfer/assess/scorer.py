@@ -8,7 +8,7 @@ from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.trials import Pool, Ran
 from tf_transfer.data.splits import Split
 from tf_transfer.models.classifier import Classifier
-from tf_transfer.training.tasks import Predictor
+from tf_transfer.models.inference import Predictor
 
 # Models whose weights are kept at hand: those that corruptions are tried on, in turn.
 _STATES = 4

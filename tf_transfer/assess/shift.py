@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
-from tf_transfer.corruptions import CORRUPTION, SEVERITIES, SMALLEST, corrupt
-from tf_transfer.data import pixels
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, shift
+from tf_transfer.modalities.image import pixels
+from tf_transfer.modalities.image.corruptions import CORRUPTION, SEVERITIES, SMALLEST, corrupt
 from tf_transfer.registry import split_list
-from tf_transfer.session import Session
+from tf_transfer.session.session import Session
 
 # Pictures that are corrupted, and the share of the time that is left for it.
 _MOST, _LEAST, _SHARE = 1000, 30, 0.5

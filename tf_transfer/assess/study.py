@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tf_transfer.assess import pictures, plan
+from tf_transfer.assess import plan, subsample
 from tf_transfer.assess.clock import Clock
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.scorer import Scorer
@@ -15,8 +15,8 @@ from tf_transfer.config import Model
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.models import backbones
-from tf_transfer.session import Session
+from tf_transfer.modalities.image import backbones
+from tf_transfer.session.session import Session
 
 # Training pictures that candidates must leave to all: those for which there is not the time are left out.
 _ENOUGH = 300
@@ -74,7 +74,7 @@ class Study:
 
     def limited(self, name: str, split: Split, sets: int = 1) -> Split:
         """Returns a set, or as much of it as there is time for where there are so many `sets` like it."""
-        found = pictures.measurable(split, sets * self.pools[None].seconds, self.clock.seconds, self.seed)
+        found = subsample.measurable(split, sets * self.pools[None].seconds, self.clock.seconds, self.seed)
         if found is not split:
             self.clock.leave_out(
                 f"all but {len(found):,} of the {len(split):,} {one_line(name, 40)} pictures", "predicting takes long"
@@ -154,20 +154,20 @@ def _networks(
             found[spec] = clock.timed("building networks", lambda other=other: open_network(other, data))
 
     def share(networks: Sequence[Network]) -> float:
-        return pictures.share(data, sum(n.seconds for n in networks), clock.seconds)
+        return subsample.share(data, sum(n.seconds for n in networks), clock.seconds)
 
     # As much as the run's own network would see, or enough.
     wanted = min(share([found[None]]), _ENOUGH / len(data.train))
     while len(found) > 1 and share(list(found.values())) < wanted:
         slowest = max((spec for spec in found if spec is not None), key=lambda spec: found[spec].seconds)
-        seconds = found.pop(slowest).seconds * pictures.passes(data)
+        seconds = found.pop(slowest).seconds * subsample.passes(data)
         clock.leave_out(f"the candidate {one_line(slowest, 60)}", f"its features would take about {seconds:.0f} s")
     return found
 
 
 def _affordable(session: Session, clock: Clock, data: TrainingData, seconds: float) -> TrainingData:
     weighing = session.config.data.class_weights
-    found = pictures.affordable(data, seconds, clock.seconds, weighing, session.config.run.seed)
+    found = subsample.affordable(data, seconds, clock.seconds, weighing, session.config.run.seed)
     if found is not data:
         clock.leave_out(
             f"all but {len(found.train):,} of the {len(data.train):,} training pictures",

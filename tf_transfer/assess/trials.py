@@ -9,21 +9,22 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from tf_transfer import fitting, heads
 from tf_transfer.assess.plan import Trial
 from tf_transfer.config import Training
 from tf_transfer.data import splits
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
-from tf_transfer.defaults import Plan
 from tf_transfer.features import extract
+from tf_transfer.machine.devices import PeakMemory
 from tf_transfer.models import weights
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.dropout import Noise
-from tf_transfer.run_dir import RunDir
-from tf_transfer.runtime import PeakMemory
-from tf_transfer.session import Session
-from tf_transfer.training.tasks import Predictor
+from tf_transfer.models.inference import Predictor
+from tf_transfer.run.directory import RunDir
+from tf_transfer.session import head as heads
+from tf_transfer.session import train as fitting
+from tf_transfer.session.plan import Plan
+from tf_transfer.session.session import Session
 
 FOLDER = "assess"
 # Pictures of a step that is timed.

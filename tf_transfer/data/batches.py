@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
-from tf_transfer.data.arrays import release
+from tf_transfer.data.disk_arrays import release
 from tf_transfer.data.splits import Split
 
 # Uniform numbers an example gets in each epoch; `augment` says which operation reads which.

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_transfer.data.files import compact, decode_files, printable, read_headers, stored_shape
 from tf_transfer.data.splits import Split, carve_test, carved_note
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.modalities.image.files import compact, decode_files, printable, read_headers, stored_shape
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 import inspect
 import os
 
-from tf_transfer.data.digits import open_digits
+from tf_transfer.data.csv_list import open_csv
 from tf_transfer.data.folder import open_folder
-from tf_transfer.data.manifest import open_csv
-from tf_transfer.data.rendered_digits import open_rendered_digits
 from tf_transfer.data.splits import Source
 from tf_transfer.data.tfds_source import open_tfds
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.modalities.image.digits import open_digits
+from tf_transfer.modalities.image.rendered_digits import open_rendered_digits
 from tf_transfer.registry import Registry, Spec, parse_spec
 
 # The modules above import TensorFlow inside their functions: names and errors come at once.

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tf_transfer.data.arrays import release
+from tf_transfer.data.disk_arrays import release
 from tf_transfer.errors import UserError, one_line
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tf_transfer.data.arrays import MEMORY_LIMIT, release, temporary
-from tf_transfer.data.files import batch_size, header, stored_shape
+from tf_transfer.data.disk_arrays import MEMORY_LIMIT, release, temporary
 from tf_transfer.data.splits import Split, carve_test, carved_note
 from tf_transfer.data.tfds_directory import import_tfds, prepared_directory, quiet
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.modalities.image.files import batch_size, header, stored_shape
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -163,7 +163,7 @@ class TfdsSource:
         """Decodes the examples at ascending `rows` into one uint8 array, through a few batches at a time."""
         import tensorflow as tf
 
-        from tf_transfer.data import pixels
+        from tf_transfer.modalities.image import pixels
 
         def decode(content: tf.Tensor) -> tf.Tensor:
             picture = pixels.decode(content)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from tf_transfer.data import pixels
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.export import runners
+from tf_transfer.modalities.image import pixels
 
 # Pictures the artefact is given at a time.
 _BATCH = 32

@@ -5,8 +5,8 @@ from pathlib import Path
 import keras
 from keras import layers, ops
 
-from tf_transfer import runtime
 from tf_transfer.export.trained import Trained
+from tf_transfer.machine.precision import precision_policy
 
 # Of the ImageNet weights, in RGB, as `imagenet_utils.preprocess_input` has them.
 _CAFFE_MEAN = (123.68, 116.779, 103.939)
@@ -26,7 +26,7 @@ def build(trained: Trained) -> keras.Model:
     """Returns the model that `write` writes."""
     classifier = trained.classifier
     network = trained.plain()
-    with runtime.precision_policy("float32"):
+    with precision_policy("float32"):
         images = keras.Input((None, None, 3), dtype="uint8", name="images")
         outputs = network(scaled(resized(images, classifier.size), classifier.mode))
         if classifier.dropout:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tf_transfer.data import pixels
-from tf_transfer.export import rows
+from tf_transfer.modalities.image import decode_rows, pixels
 from tf_transfer.models import folding
 from tf_transfer.models.classifier import Classifier
 
@@ -38,11 +37,11 @@ class _Served(tf.Module):
 
         def serve_bytes(contents):
             """Answers files; where one is bad, its row is empty and its status says why."""
-            images, status = rows.decode(contents, size)
+            images, status = decode_rows.decode(contents, size)
             answer = self._answer(logits(images))
             empty = {name: tf.zeros_like(value) for name, value in answer.items()} | {"label": tf.fill([1], "")}
             empty["class_names"] = answer["class_names"]
-            good = status == rows.OK
+            good = status == decode_rows.OK
             chosen = {name: tf.where(_beside(good, value), value, empty[name]) for name, value in answer.items()}
             return chosen | {"status": status}
 

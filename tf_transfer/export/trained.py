@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tf_transfer import runtime
-from tf_transfer.models import backbones, folding
+from tf_transfer.machine.precision import precision_policy
+from tf_transfer.modalities.image import backbones
+from tf_transfer.models import folding
 from tf_transfer.models.classifier import Classifier
 
 
@@ -35,7 +36,7 @@ class Trained:
 
     def plain(self):
         """Builds the network of Keras' own layers, with the trained weights."""
-        with runtime.precision_policy("float32"):
+        with precision_policy("float32"):
             network = backbones.build(self.backbone, self.classifier.size)
         network.set_weights(self.classifier.backbone.get_weights())
         return network
@@ -61,7 +62,7 @@ def load(
         pictures: see `Trained`.
         dropout: rate before the head while training.
     """
-    with runtime.precision_policy("float32"):
+    with precision_policy("float32"):
         network = backbones.build(backbone, size)
         classifier = Classifier(network, backbone.mode, len(class_names), dropout)
     classifier.load(folder)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from tf_transfer import runtime
-from tf_transfer.data import augment
-from tf_transfer.data.arrays import release, temporary
 from tf_transfer.data.batches import DRAWS
+from tf_transfer.data.disk_arrays import release, temporary
 from tf_transfer.data.splits import Split
+from tf_transfer.features.shared_store import SharedStore
 from tf_transfer.features.store import FeatureStore
-from tf_transfer.features.together import SharedStore
+from tf_transfer.machine.strategy import several_hosts
+from tf_transfer.modalities.image import augment
 from tf_transfer.models.classifier import Classifier
-from tf_transfer.training.tasks import Predictor
+from tf_transfer.models.inference import Predictor
 
 # Features that are worked on at a time.
 _ROWS = 4096
@@ -93,7 +93,7 @@ def extract(
 
     facts = {**(facts or {}), "views": [views.number, views.augment, views.seed], "pictures": split.fingerprint}
     shape = (views.number * total, classifier.num_features)
-    if runtime.several_hosts(strategy):
+    if several_hosts(strategy):
         store = SharedStore(store, strategy)
     made, here = store.get(facts, shape, compute)
     return Split(made, np.tile(split.labels, views.number), list(split.names) * views.number), here

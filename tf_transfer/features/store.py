@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tf_transfer import atomic
-from tf_transfer.data.arrays import release, temporary
+from tf_transfer.data.disk_arrays import release, temporary
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.run import atomic
 
 FEATURES, FACTS, PARTIAL = "features.f32", "facts.json", "features.partial"
 OFF = "off"

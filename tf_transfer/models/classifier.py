@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_transfer.data import pixels
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.models import backbones, batchnorm, folding, weights
+from tf_transfer.modalities.image import backbones, pixels
+from tf_transfer.models import batchnorm, folding, weights
 from tf_transfer.models.dropout import Noise
 from tf_transfer.models.dropout import adopt as adopt_dropouts
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.serving.pictures import PictureError
+from tf_transfer.serving.inputs import PictureError
 
 # What `export.rows` says of such a file, and a test holds the two together. A failure of TensorFlow names the
 # operation, which tells a user nothing; the other reasons are taken from the failure, where the model says them itself.

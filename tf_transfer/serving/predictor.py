@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.serving import pictures
+from tf_transfer.serving import inputs
+from tf_transfer.serving.inputs import PictureError
 from tf_transfer.serving.model import Answer, Model
-from tf_transfer.serving.pictures import PictureError
 
 # Batches that are prepared while one is answered, and the parts in which threads take a batch.
 _AHEAD, _PARTS = 2, 4
@@ -91,7 +91,7 @@ class Predictor:
             An iterator of one prediction a picture, in order.
         """
         self._check_open()
-        return self._stream(pictures.rows(inputs))
+        return self._stream(inputs.rows(inputs))
 
     def _stream(self, inputs: Iterable) -> Iterator[Prediction]:
         for batch in self._batches(inputs):
@@ -119,7 +119,7 @@ class Predictor:
         """
         self._check_open()
         found = [np.zeros((0, self._model.features_width()), np.float32)]
-        for batch in self._batches(pictures.rows(inputs)):
+        for batch in self._batches(inputs.rows(inputs)):
             found += [row[None] for row in self._model.features([picture for _, picture in batch])]
         return np.concatenate(found)
 
@@ -197,8 +197,8 @@ class Predictor:
 
 def _read(item: object) -> np.ndarray | bytes | PictureError:
     try:
-        content = pictures.to_content(item)
-        return pictures.to_array(item) if content is None else content
+        content = inputs.to_content(item)
+        return inputs.to_array(item) if content is None else content
     except PictureError as e:
         return e
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from tf_transfer import interrupts, runtime
-from tf_transfer.checkpoints import Unkept
 from tf_transfer.data.batches import Batches
 from tf_transfer.errors import UserError
-from tf_transfer.training import schedules, tasks
+from tf_transfer.evaluation import classification
+from tf_transfer.machine import signals
+from tf_transfer.machine.strategy import barrier, several_hosts
+from tf_transfer.run.checkpoints import Unkept
+from tf_transfer.training import schedules
 from tf_transfer.training.step import LoopConfig, Stepper, Task
 
 # Steps between two looks at the loss: each look waits for the device.
@@ -110,7 +112,7 @@ class _Fit:
             self.stepper = Stepper(task, config, batches.size, strategy)
         self.at, self.best_state, self.result = _Progress(), None, FitResult()
         # Workers on several hosts must stop and save at the same step: they agree where they look at the losses.
-        self.agreeing = runtime.several_hosts(strategy)
+        self.agreeing = several_hosts(strategy)
         # What a first rollback goes back to where no checkpoint has been written yet.
         self.start = self._arrays() if config.on_nan == "rollback" else None
 
@@ -125,7 +127,7 @@ class _Fit:
                 self.result.stopped_early = self._waited_enough(left[0])
                 if not self.agreeing:
                     # Workers on several hosts agree in their steps alone.
-                    self._pause(interrupts.requested(), self.checkpoints.due(self.result.steps))
+                    self._pause(signals.requested(), self.checkpoints.due(self.result.steps))
             except _DivergedError as e:
                 self._roll_back(e)
                 stream = self._stream()
@@ -144,7 +146,7 @@ class _Fit:
         end, waiting, begun = self.ends[epoch], [], time.perf_counter()
         while self.result.steps < end:
             step = self.result.steps
-            stop = interrupts.requested()
+            stop = signals.requested()
             due = step + 1 < end and self.checkpoints.due(step + 1)
             waiting.append(self.stepper.launch(next(stream), self._rate(step), step, (bool(stop), bool(due))))
             self.result.steps += 1
@@ -164,14 +166,14 @@ class _Fit:
         self.at.epoch_seconds += time.perf_counter() - begun
         if not self.agreeing:
             # Rather than after a validation that may be long.
-            self._pause(interrupts.requested(), False)
+            self._pause(signals.requested(), False)
 
     def _pause(self, stop: int | None, due: bool) -> None:
         """Saves where it is time to, or a signal asks to stop; then stops for it."""
         if stop or due:
             self._save()
         if stop:
-            raise interrupts.Stopped(stop, saved=not isinstance(self.checkpoints, Unkept))
+            raise signals.Stopped(stop, saved=not isinstance(self.checkpoints, Unkept))
 
     def _read(self, waiting: list) -> np.ndarray:
         """Waits for the losses of the steps launched, and looks at them; returns what workers wished for."""
@@ -225,7 +227,7 @@ class _Fit:
         scale, rollbacks = self.at.scale / 2, self.at.rollbacks + 1
         self._restore(self.checkpoints.load())
         # All have read it, before the chief writes it anew.
-        runtime.barrier(self.strategy)
+        barrier(self.strategy)
         self.at.scale, self.at.rollbacks = scale, rollbacks
         what = {"what": error.what, "step": error.step, "learning_rate": error.rate}
         self.log({"kind": "rollback", **what, "back_to_step": self.result.steps, "factor": scale})
@@ -284,5 +286,5 @@ def _to_be_kept(measured: dict, kept: dict, top: float) -> bool:
     """
     if not measured or not kept:
         return True
-    least = top - tasks.standard_error(top, measured["examples"])
+    least = top - classification.standard_error(top, measured["examples"])
     return kept["accuracy"] < least or (measured["accuracy"] >= least and measured["loss"] < kept["loss"])

@@ -1,0 +1,127 @@
+import os
+
+import numpy as np
+import pytest
+
+from tf_transfer.data.csv_list import open_csv
+from tf_transfer.errors import UserError
+
+
+@pytest.fixture
+def make(tmp_path, write_picture):
+    """Writes a manifest beside ten pictures `images/0.png` to `images/9.png`; returns its path and the pixels."""
+    folder = tmp_path / "data"
+    pixels = [write_picture(str(folder / f"images/{i}.png"), i) for i in range(10)]
+
+    def write(text, encoding="utf-8"):
+        (folder / "list.csv").write_text(text, encoding, newline="")
+        return str(folder / "list.csv"), pixels
+
+    return write
+
+
+def rows(labels="aaaaabbbbb", split=None):
+    tail = f",{split}" if split else ""
+    return "".join(f"images/{i}.png,{label}{tail}\n" for i, label in enumerate(labels))
+
+
+def test_splits_of_the_manifest(make):
+    text = "label,split,path,note\ncat,train,images/2.png,x\nant,train,images/0.png,\ncat,VAL,images/4.png,\n"
+    path, pixels = make(text + 'ant,test,"images/3.png",\n\ncat,test,images/1.png,')
+    source = open_csv(path)
+    assert source.class_names == ("ant", "cat") and source.splits == ("train", "validation", "test")
+    train = source.load("train")
+    assert train.names == ["images/0.png", "images/2.png"] and train.labels.tolist() == [0, 1]
+    np.testing.assert_array_equal(train.inputs, [pixels[0], pixels[2]])
+    assert source.labels("test").tolist() == [1, 0]  # In the order of the names.
+    assert source.load("validation").names == ["images/4.png"]
+
+
+def test_without_a_split_column_a_test_split_is_carved(make):
+    path, _ = make("path,label\n" + rows())
+    source = open_csv(path)
+    assert source.splits == ("train", "test")
+    np.testing.assert_array_equal(np.bincount(source.labels("test")), [1, 1])
+    chosen = source.load("test").names
+    lines = rows().splitlines()
+    path, _ = make("\n".join(["path,label", *lines[::-1]]))
+    assert open_csv(path).load("test").names == chosen  # The order of the lines does not matter.
+
+
+def test_byte_order_mark_spaces_windows_line_ends_and_unicode(make):
+    path, _ = make("\ufeffPath, Label\r\n" + rows().replace("b\n", " Größe\r\n"))
+    assert open_csv(path).class_names == ("Größe", "a")
+
+
+def test_undecodable_path_is_found(make, tmp_path, write_picture):
+    name = os.fsdecode(b"caf\xe9.png")
+    pixels = write_picture(str(tmp_path / "data" / name), 99)
+    path, _ = make("path,label,split\n" + rows(split="train"))
+    with open(path, "ab") as file:
+        file.write(b"caf\xe9.png,a,test\n")
+    test = open_csv(path).load("test")
+    np.testing.assert_array_equal(test.inputs, [pixels])
+    assert test.names == [r"caf\udce9.png"]
+
+
+def test_root_and_absolute_paths_inside_it(make, tmp_path):
+    path, pixels = make("path,label,split\n" + rows(split="train").replace("images/", ""))
+    with open(path, "a") as file:
+        file.write(f"{tmp_path}/data/images/3.png,a,test\n")
+    source = open_csv(path, root=str(tmp_path / "data" / "images"))
+    np.testing.assert_array_equal(source.load("test").inputs, [pixels[3]])
+    assert len(source.load("train")) == 10
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.png", "images/../../outside.png", "{tmp}/outside.png", "link.png", "a\0b"]
+)
+def test_a_path_may_not_leave_the_root(make, tmp_path, write_picture, name):
+    write_picture(str(tmp_path / "outside.png"))
+    os.symlink(tmp_path / "outside.png", tmp_path / "data" / "link.png")
+    path, _ = make("path,label\n" + rows() + name.format(tmp=tmp_path) + ",a\n")
+    with pytest.raises(UserError, match=r"list.csv\), line 12: the path .* leaves "):
+        open_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"line 1: expected the header path,label\[,split\], found an empty line"),
+        ("file,label\n" + rows(), "line 1: .*found file, label"),
+        ("path;label\n" + rows(), "line 1: .*found path;label"),
+        ("path,label,split\n" + rows(split="trian"), "line 2: expected split train, validation or test, got 'trian'"),
+        ("path,label,split\n" + rows(split="train") + "images/0.png,a,\n", "line 12: expected split .*got ''"),
+        ("path,label\n" + rows() + ",a\n", "line 12: the path is empty"),
+        ("path,label\n" + rows() + "images/0.png,\n", "line 12: the label is empty"),
+        ("path,label\n" + rows() + "images/0.png\n", "line 12: expected 2 values, found 1"),
+        ("path,label\n" + rows() + "images/0,1.png,a\n", "line 12: expected 2 values, found 3; quote"),
+        ("path,label\n", "found no picture"),
+        ("path,label\n" + rows("aaaaaaaaaa"), "found the one class 'a'"),
+        ("path,label,split\n" + rows(split="test"), "found no picture"),
+        ("path,label,split\n" + rows(split="train") + "images/0.png,new,test\n", "the class 'new' of test picture"),
+        ("path,label\n" + "x" * 200_000 + ",a\n", "not a comma-separated file: field larger"),
+    ],
+)
+def test_errors_are_one_line(make, text, message):
+    path, _ = make(text)
+    with pytest.raises(UserError, match=message) as error:
+        open_csv(path)
+    assert "\n" not in str(error.value)
+
+
+def test_no_such_manifest_or_root(make):
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        open_csv("absent.csv")
+    path, _ = make("path,label\n" + rows())
+    with pytest.raises(UserError, match="root=nowhere is not a folder"):
+        open_csv(path, root="nowhere")
+
+
+def test_a_listed_file_that_is_absent_is_unreadable(make):
+    path, _ = make("path,label,split\n" + rows(split="train") + "images/none.png,a,test\nimages/1.png,a,test\n")
+    with pytest.raises(UserError, match=r"1 of the files .*images/none.png \(No such file or directory\)"):
+        open_csv(path).load("test")
+    source = open_csv(path, max_unreadable=1)
+    assert source.load("test").names == ["images/1.png"]
+    assert source.notes["unreadable"] == ["images/none.png (No such file or directory)"]

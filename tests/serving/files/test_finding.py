@@ -1,0 +1,80 @@
+"""Which files are meant, and those that come into a folder that is being filled."""
+
+import re
+
+import pytest
+
+from tf_transfer.errors import UserError
+from tf_transfer.serving.files import finding
+
+
+def test_find_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.JPG", "a/b/2.png", "a/3.txt", "4.jpeg", "odd[1].bmp", "x,y/5.gif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = finding.find_images
+    assert found("a") == ["a/1.JPG", "a/b/2.png"]
+    assert found("a/3.txt") == ["a/3.txt"]
+    assert found("**/*") == ["4.jpeg", "a/1.JPG", "a/b/2.png", "odd[1].bmp", "x,y/5.gif"]
+    assert found("odd[1].bmp") == ["odd[1].bmp"]
+    assert found("4.jpeg, a/b,odd*") == ["4.jpeg", "a/b/2.png", "odd[1].bmp"]
+    # A comma in a name is no separator where the name is there.
+    assert found("x,y") == ["x,y/5.gif"] and found("x,y/*") == ["x,y/5.gif"]
+    for text, nothing in (("a/*.gif", "a/*.gif"), ("a/b/*.txt", "a/b/*.txt")):
+        with pytest.raises(UserError, match=re.escape(f"--images={nothing!r}: no picture found")):
+            found(text)
+    for text, nothing in (("b", "b"), ("a,nix", "nix"), (",", ",")):
+        with pytest.raises(UserError, match=re.escape(f"--images={nothing!r}: there is no such file or folder")):
+            found(text)
+    assert finding.passed_over("a") == 1 and finding.passed_over("4.jpeg") == finding.passed_over("nix") == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("label,Path\nx,a/1.png\ny,/b.png\n", ["lists/a/1.png", "/b.png"]),
+        ("\ufefffile;\n", "no picture found"),
+        ("label;path\nx;a,1.png\n", ["lists/a,1.png"]),
+        ("n\tfile\n1\tb.png\n", ["lists/b.png"]),
+        ("odd;name.png\n", ["lists/odd;name.png"]),
+        ('\ufefffile,n\n"a,b.png",1\n\n../c.png,2\n', ["lists/a,b.png", "lists/../c.png"]),
+        ("a.png\n\nb.png\na.png\n", ["lists/a.png", "lists/b.png", "lists/a.png"]),
+        ("a.png,1\nb.png,2\n", r"expected a column path or file, or one path a line; the first line has 'a.png, 1'"),
+        ("n,path\n1,a.png\n2\n", r"no path in row 3"),
+        ("path\n", "no picture found"),
+        ("", "no picture found"),
+    ],
+)
+def test_a_list_of_files(tmp_path, monkeypatch, content, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/l.csv").write_text(content, "utf-8")
+    if isinstance(expected, list):
+        assert finding.find_images("lists/l.csv") == expected
+    else:
+        with pytest.raises(UserError, match=rf"^--images='lists/l.csv'(:|) {expected}"):
+            finding.find_images("lists/l.csv")
+
+
+def test_arrivals_are_told_once_when_they_have_stopped_growing(tmp_path):
+    (tmp_path / "old.png").write_bytes(b"1")
+    (tmp_path / "known.png").write_bytes(b"1")
+    known = str(tmp_path / "known.png")
+    arrivals = finding.Arrivals(str(tmp_path), {known: finding.state(known), str(tmp_path / "gone.png"): (1, 2)})
+    assert arrivals.look() == [] and arrivals.waiting
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/new.jpg").write_bytes(b"1")
+    (tmp_path / "note.txt").write_bytes(b"1")
+    assert arrivals.look() == [str(tmp_path / "old.png")]
+    (tmp_path / "deep/new.jpg").write_bytes(b"12")
+    assert arrivals.look() == [] and arrivals.waiting
+    assert arrivals.look() == [str(tmp_path / "deep/new.jpg")]
+    assert arrivals.look() == [] and not arrivals.waiting
+    assert arrivals.told == 4
+    # What changes is told again, also of those that were known.
+    (tmp_path / "known.png").write_bytes(b"12")
+    assert arrivals.look() == [] and arrivals.waiting
+    assert arrivals.look() == [known] and arrivals.told == 4
+    with pytest.raises(UserError, match="--watch looks into a folder; there is none of this name"):
+        finding.Arrivals(str(tmp_path / "old.png"))

@@ -1,0 +1,145 @@
+"""What an assessment trains: heads, and whole networks as its time allows."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from tf_transfer.assess import plan, shift, subsample
+from tf_transfer.assess.plan import Trial
+from tf_transfer.assess.study import Study
+from tf_transfer.assess.trials import Ran, Trials
+
+# Share of the budget that must be left when the first control is begun: it may take of what is kept for the rest.
+_LAST = 0.1
+# Networks that are measured under shift: the head's, the whole, and its control.
+_MEASURED = 3
+# Seeds of heads, which take little time, and the share of the time for trainings that further heads may take.
+_HEAD_SEEDS, _HEADS = 5, 0.25
+# A head on fewer pictures takes as long as on so many.
+_FEW_PICTURES = 200
+
+
+def train(study: Study) -> None:
+    """Makes the trainings that the time allows; heads first, which take seconds."""
+    trials = Trials(study.session, study.data, study.pools)
+    others = [spec for spec in study.pools if spec is not None]
+    begun, first = time.perf_counter(), Trial("head", study.top, study.seed)
+    study.reserved = _reserved(study)
+    study.clock.say("heads")
+    _add(study, study.clock.timed("heads", lambda: trials.head(first)))
+    each = (time.perf_counter() - begun) / max(_FEW_PICTURES, trials.size(first)[0])
+    heads = sum(_head_seconds(study, trials, t, each) for t in _wanted_heads(study, others))
+    chosen = _choose(study, trials, others, heads)
+    study.scale = chosen.scale
+    _more_heads(study, trials, others, each)
+    for what, seconds in plan.summed(chosen.dropped, study.seed).items():
+        study.clock.leave_out(what, f"it would take about {seconds:.0f} s")
+    _whole(study, trials, chosen.trials)
+
+
+def _more_heads(study: Study, trials: Trials, others: Sequence[str], each: float) -> None:
+    """Solves the other heads that there is time for, those of the first seed before those of the others."""
+    if (top := Trial("head", study.top, study.seed)) not in study.ran:
+        # It was solved on more labels than the networks can be trained on in time.
+        study.ran.clear()
+        _add(study, trials.head(top))
+    keep = study.clock.left() - _HEADS * max(0.0, study.clock.left() - study.reserved)
+    missing: dict[str, float] = {}
+    for trial in _wanted_heads(study, others):
+        needed = _head_seconds(study, trials, trial, each)
+        if study.clock.left() - needed >= keep:
+            begun = study.clock.left()
+            _add(study, study.clock.timed("heads", lambda trial=trial: trials.head(trial)))
+            # The first one of all took longer than those after it.
+            each *= min(1.0, (begun - study.clock.left()) / needed)
+        else:
+            name = str(trial) if trial.seed == study.seed else "heads of other seeds"
+            missing[name] = missing.get(name, 0.0) + needed
+    for what, seconds in missing.items():
+        study.clock.leave_out(what, f"it would take about {max(1.0, seconds):.0f} s")
+
+
+def _wanted_heads(study: Study, others: Sequence[str]) -> list[Trial]:
+    few = [point for point in study.points if point is not None]
+    found = [Trial("head", point, study.seed) for point in study.points[:-1]]
+    found += [Trial("head", study.top, study.seed, spec) for spec in others]
+    return [*found, *(Trial("head", point, study.seed + s) for s in range(1, _HEAD_SEEDS) for point in few)]
+
+
+def _head_seconds(study: Study, trials: Trials, trial: Trial, each: float) -> float:
+    """Returns the seconds of a head, `each` being those of a picture in the run's own network."""
+    width = (study.pools[spec].classifier.num_features for spec in (trial.backbone, None))
+    return each * max(_FEW_PICTURES, trials.size(trial)[0]) * next(width) / next(width)
+
+
+def _reserved(study: Study) -> float:
+    """Returns the seconds that are kept for what follows."""
+    data, pool, options = study.data, study.pools[None], study.session.config
+    some = shift.large_enough(data.train.take(np.arange(min(32, len(data.train)))), study.session.image_size)
+    held = len(data.validation) if data.validation is not None else len(data.train)
+    return plan.reserved(
+        study.clock.seconds,
+        shift.most(some.inputs, _MEASURED * pool.seconds),
+        # A test split is about as large as what validates, or somewhat larger.
+        subsample.predictions(pool.seconds, study.clock.seconds, 2 * held),
+        len(study.pools),
+        bool(options.data.source_dataset) + len(shift.parse(options.assess.shifted)),
+    )
+
+
+def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
+    """Trains whole networks as long as what follows has its time."""
+    expected, taken = 0.0, 0.0
+    for number, trial in enumerate(chosen):
+        # Estimates are rough: those to come are off as those before were.
+        estimated = _seconds(study, trials, trial, study.scale)
+        needed = estimated * (max(1.0, taken / expected) if expected else 1.0)
+        # The answer and its control may take of what is kept for the rest, but not all of it.
+        least = study.reserved if number >= 2 else _LAST * study.clock.seconds
+        if number and study.clock.left() - needed < least:
+            study.clock.leave_out(str(trial), "trainings before took longer than expected")
+            continue
+        head = Trial("head", trial.labels, trial.seed, trial.backbone)
+        if trial.kind == "full" and head not in study.ran:
+            _add(study, trials.head(head))
+        study.clock.say(f"training {number + 1} of {len(chosen)}: {trial}")
+        before = study.clock.left()
+        _add(
+            study, study.clock.timed("training", lambda t=trial, h=head: trials.whole(t, study.scale, study.ran.get(h)))
+        )
+        expected, taken = expected + estimated, taken + before - study.clock.left()
+
+
+def _choose(study: Study, trials: Trials, others: Sequence[str], heads: float) -> plan.Choice:
+    """Chooses the trainings in the time that there is.
+
+    Args:
+        study: its points may become fewer.
+        trials: that tell how many pictures each has.
+        others: candidates.
+        heads: seconds that other heads would take.
+    """
+    there = max(0.0, study.clock.left() - study.reserved)
+    seconds = there - min(heads, _HEADS * there)
+
+    def cost(trial: Trial, scale: float) -> float:
+        return _seconds(study, trials, trial, scale)
+
+    study.points, chosen, missed = plan.fit(
+        study.points, study.seed, others, seconds, cost, lambda trial: trials.made(trial) is not None
+    )
+    for what, needed in plan.summed(missed, study.seed).items():
+        study.clock.leave_out(what, f"it would take about {needed:.0f} s")
+    return chosen
+
+
+def _seconds(study: Study, trials: Trials, trial: Trial, scale: float) -> float:
+    if trials.there(trial, scale):
+        return 0.0
+    pool = study.pools[trial.backbone]
+    return plan.training_seconds(pool.start, pool.step, scale * trials.epochs(trial) * trials.size(trial)[0])
+
+
+def _add(study: Study, ran: Ran) -> None:
+    study.ran[ran.trial] = ran

@@ -1,0 +1,1 @@
+"""Devices, strategy, precision, the cluster, signals."""

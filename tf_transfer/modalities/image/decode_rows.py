@@ -1,0 +1,76 @@
+"""Picture files decoded row by row inside a SavedModel: a bad one gets a status, the others their pixels."""
+
+import tensorflow as tf
+
+from tf_transfer.modalities.image import pixels
+from tf_transfer.modalities.image.limits import NO_PICTURE
+
+OK, DAMAGED = "ok", "damaged, or cut short"
+# Files decoded at a time: each may take 1.5 GB, see `limits.MAX_PIXELS`.
+_PARALLEL = 4
+
+
+def decode(contents: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes files and resizes them as training did; one that cannot be decoded harms no other.
+
+    An operation that fails ends the whole call, save inside a tf.data pipeline that passes over errors. To start one
+    takes some milliseconds, the more the larger the function inside: there is one for each kind of file that came.
+
+    Args:
+        contents: string `[N]`.
+        size: side of the result in pixels.
+
+    Returns:
+        uint8 `[N, size, size, 3]`, black where a file is bad, and the status, string `[N]`: `ok`, or why it is not.
+    """
+    head = pixels.start(contents)
+    images = tf.zeros((tf.size(contents), size, size, 3), tf.uint8)
+    status = tf.fill([tf.size(contents)], NO_PICTURE)
+    for form in pixels.FORMATS:
+        # The first that matches, as in `pixels.decode`: the bytes of one may stand in the comment of another.
+        rows = tf.where(form.matches(head) & (status == NO_PICTURE))
+        images, status = tf.cond(
+            tf.size(rows) > 0,
+            lambda form=form, rows=rows, state=(images, status): _decode(form, contents, rows, size, *state),
+            lambda state=(images, status): state,
+        )
+    return images, status
+
+
+def _decode(form: pixels.Format, contents, rows, size: int, images, status):
+    """Decodes the files of one kind into their places."""
+
+    def read(row, content):
+        return row, tf.cast(pixels.resize(form.decode(content), size), tf.uint8)
+
+    empty = tf.zeros((0, 1), tf.int64), tf.zeros((0, size, size, 3), tf.uint8)
+    good, decoded = _answers(read, contents, rows, empty)
+    status = _set(status, rows, DAMAGED)
+    status = _set(status, good, OK)
+    images = tf.tensor_scatter_nd_update(images, good, decoded)
+    # Why the others failed is asked only where some did.
+    bad = tf.boolean_mask(rows, tf.gather_nd(status, rows) != OK)
+    return images, tf.cond(tf.size(bad) > 0, lambda: _explain(form, contents, bad, status), lambda: status)
+
+
+def _explain(form: pixels.Format, contents, rows, status):
+    empty = tf.zeros((0, 1), tf.int64), tf.zeros((0,), tf.string)
+    asked, reasons = _answers(lambda row, content: (row, form.refused(content)), contents, rows, empty)
+    refused = reasons != ""
+    return tf.tensor_scatter_nd_update(status, tf.boolean_mask(asked, refused), tf.boolean_mask(reasons, refused))
+
+
+def _answers(function, contents, rows, empty):
+    """Maps (row, file) to tensors, in parallel; returns them stacked, without those that failed."""
+    options = tf.data.Options()
+    # Both look at a pipeline that is gone in a moment, and take longer than it.
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    files = tf.data.Dataset.from_tensor_slices((rows, tf.gather_nd(contents, rows)))
+    answers = files.map(function, num_parallel_calls=_PARALLEL, deterministic=False).ignore_errors()
+    whole = answers.batch(tf.shape(rows, tf.int64)[0]).with_options(options)
+    return whole.reduce(empty, lambda _, batch: batch)
+
+
+def _set(values, rows, text: str):
+    return tf.tensor_scatter_nd_update(values, rows, tf.fill([tf.shape(rows)[0]], text))

@@ -1,0 +1,181 @@
+"""The two operations every picture goes through, shared by training, evaluation and the exported model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from tf_transfer.modalities.image.limits import MAX_PIXELS, MOVING, NO_PICTURE, TOO_LARGE
+
+
+def resize(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes images to a square, without padding, onto the uint8 grid.
+
+    Bilinear with antialiasing when it shrinks, then rounded: a picture resized here once and
+    stored as uint8 passes a second time unchanged, so a stored data set and a raw picture given
+    to the exported model go through the same numbers.
+
+    Args:
+        images: `[B, H, W, C]` or `[H, W, C]`, any numeric type, values in [0, 255].
+        size: side of the result in pixels.
+
+    Returns:
+        float32 `[..., size, size, C]` of whole numbers in [0, 255].
+    """
+    images = tf.cast(images, tf.float32)
+    height, width = images.shape[-3], images.shape[-2]
+    if height is None or width is None:
+        # The kernel follows the sizes at run time: the two differ by a grey level where both apply.
+        shrinks = tf.reduce_max(tf.shape(images)[-3:-1]) > size
+        images = tf.cond(shrinks, lambda: _bilinear(images, size, True), lambda: _bilinear(images, size, False))
+    elif (height, width) != (size, size):
+        images = _bilinear(images, size, max(height, width) > size)
+    # Its weights are positive and add up to 1: nothing leaves [0, 255] by as much as the rounding takes back.
+    return tf.round(images)
+
+
+def _bilinear(images: tf.Tensor, size: int, antialias: bool) -> tf.Tensor:
+    # The antialiasing kernel exists for CPU only; it is left out where it would change nothing.
+    return tf.image.resize(images, (size, size), "bilinear", antialias=antialias)
+
+
+def decode(content: tf.Tensor) -> tf.Tensor:
+    """Decodes one JPEG, PNG, GIF (first frame), BMP or WebP file to RGB.
+
+    Grey is repeated to three channels, palettes are looked up, CMYK is converted, 16 bits are cut to
+    8, and transparent pixels of a PNG or WebP are laid on white, as a viewer shows them (those of a GIF
+    become black). An orientation in the EXIF data is not applied. Works eagerly and inside a graph.
+
+    Args:
+        content: scalar string, the bytes of the file.
+
+    Returns:
+        uint8 `[H, W, 3]`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the bytes are no such picture, are cut short, or claim more than `MAX_PIXELS`.
+    """
+    head = start(content)
+    cases = [(form.matches(head), lambda form=form: form.decode(content)) for form in FORMATS]
+    return tf.ensure_shape(tf.case(cases, default=_refused), (None, None, 3))
+
+
+def start(contents: tf.Tensor) -> tf.Tensor:
+    """Returns the first bytes of files, a string of any shape, with zeros where there are fewer than 32."""
+    return tf.strings.substr(tf.strings.join([tf.strings.substr(contents, 0, 32), b"\0" * 32]), 0, 32)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of picture file.
+
+    `decode_image` would drop an alpha channel, take a BMP palette's indices for grey and decode JPEG with the coarse
+    inverse DCT: each kind goes its own way.
+
+    Attributes:
+        magic: the bytes by which it is known.
+        at: where they stand.
+        sides: a scalar file to the two sides that its header claims; fails where a JPEG's has none.
+        pixels: a scalar file to uint8 `[H, W, 3]`.
+        moving: whether a scalar file has several frames that would all be decoded.
+    """
+
+    magic: bytes
+    at: int
+    sides: Callable[[tf.Tensor], tf.Tensor]
+    pixels: Callable[[tf.Tensor], tf.Tensor]
+    moving: Callable[[tf.Tensor], tf.Tensor] = lambda content: tf.constant(False)
+
+    def matches(self, head: tf.Tensor) -> tf.Tensor:
+        """Returns bool of the shape of `head`, which `start` returned."""
+        return tf.strings.substr(head, self.at, len(self.magic)) == self.magic
+
+    def refused(self, content: tf.Tensor) -> tf.Tensor:
+        """Says why a scalar file is not decoded, by its header; empty where nothing is against it."""
+        too_large = tf.reduce_prod(tf.cast(self.sides(content), tf.int64)) > MAX_PIXELS
+        return tf.where(too_large, TOO_LARGE, tf.where(self.moving(content), MOVING, ""))
+
+    def decode(self, content: tf.Tensor) -> tf.Tensor:
+        """Decodes a scalar file of this kind, see `decode`; one that is refused fails before."""
+        reason = self.refused(content)
+        with tf.control_dependencies([tf.debugging.Assert(reason == "", [reason])]):
+            return self.pixels(tf.identity(content))
+
+
+def _refused() -> tf.Tensor:
+    # TensorFlow reads some other kinds too, of whose size a few bytes say nothing.
+    with tf.control_dependencies([tf.debugging.Assert(False, [NO_PICTURE])]):
+        return tf.zeros((0, 0, 3), tf.uint8)
+
+
+def _numbers(content: tf.Tensor, position: int, kind: tf.DType, little_endian: bool = True) -> tf.Tensor:
+    """Returns two numbers of a header, 0 where it is cut short: what decodes it says so best."""
+    return tf.io.decode_raw(tf.strings.substr(start(content), position, 2 * kind.size), kind, little_endian)
+
+
+def _jpeg(content: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _gif(content: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_image(content, channels=3, expand_animations=False)
+
+
+def _png(content: tf.Tensor) -> tf.Tensor:
+    rgba = tf.io.decode_png(content, channels=4)
+    # A file without transparency gets the largest value of its own depth as alpha: 1, 3 or 15 where
+    # it has 1, 2 or 4 bits (byte 24), beside colours that were scaled to 8.
+    bits = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 24, 1), tf.uint8)[0], tf.int32)
+    opaque = tf.reduce_all(tf.cast(rgba[..., 3], tf.int32) == tf.bitwise.left_shift(1, bits) - 1)
+    return tf.cond(opaque, lambda: rgba[..., :3], lambda: _on_white(rgba))
+
+
+def _on_white(rgba: tf.Tensor) -> tf.Tensor:
+    rgba = tf.cast(rgba, tf.float32)
+    alpha = rgba[..., 3:] / 255.0
+    return tf.cast(tf.round(rgba[..., :3] * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
+
+
+def _bmp(content: tf.Tensor) -> tf.Tensor:
+    # Bytes 28-29 hold the bits a pixel: TensorFlow reads 8, 24 and 32 and refuses the others.
+    stored = tf.io.decode_bmp(content)
+    palette = tf.strings.substr(start(content), 28, 2) == b"\x08\0"
+    return tf.cond(palette, lambda: _look_up(content, stored[..., 0]), lambda: stored[..., :3])
+
+
+def _look_up(content: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+    # The palette, 4 bytes a colour (blue, green, red, unused), stands between the headers and the pixels.
+    header = tf.io.decode_raw(tf.strings.substr(content, 10, 8), tf.int32)
+    pixels_at, palette_at = header[0], 14 + header[1]
+    palette = tf.io.decode_raw(tf.strings.substr(content, palette_at, pixels_at - palette_at), tf.uint8)
+    return tf.gather(tf.reshape(palette, (-1, 4))[:, 2::-1], tf.cast(indices, tf.int32))
+
+
+def _webp_sides(content: tf.Tensor) -> tf.Tensor:
+    """Sides by the first chunk, by the WebP container specification: lossy, lossless or extended."""
+    head = tf.cast(tf.io.decode_raw(start(content), tf.uint8), tf.int32)
+    lossy = tf.stack([head[26] + 256 * head[27], head[28] + 256 * head[29]]) % (1 << 14)
+    packed = head[21] + 256 * head[22] + 65536 * head[23] + (1 << 24) * (head[24] % 64)
+    lossless = 1 + tf.stack([packed % (1 << 14), packed // (1 << 14)])
+    extended = 1 + tf.stack([head[at] + 256 * head[at + 1] + 65536 * head[at + 2] for at in (24, 27)])
+    return tf.where(head[15] == ord("X"), extended, tf.where(head[15] == ord("L"), lossless, lossy))
+
+
+def _webp_moves(content: tf.Tensor) -> tf.Tensor:
+    # Bit 1 of byte 20 of the extended form says that there are several frames.
+    head = tf.cast(tf.io.decode_raw(start(content), tf.uint8), tf.int32)
+    return (head[15] == ord("X")) & (head[20] // 2 % 2 == 1)
+
+
+def _webp(content: tf.Tensor) -> tf.Tensor:
+    stored = tf.io.decode_webp(content)[0]
+    return tf.cond(tf.shape(stored)[2] == 4, lambda: _on_white(stored), lambda: stored[..., :3])
+
+
+FORMATS = (
+    Format(b"\xff\xd8\xff", 0, lambda c: tf.image.extract_jpeg_shape(c)[:2], _jpeg),
+    Format(b"\x89PNG", 0, lambda c: _numbers(c, 16, tf.int32, little_endian=False), _png),
+    Format(b"GIF8", 0, lambda c: _numbers(c, 6, tf.uint16), _gif),
+    Format(b"BM", 0, lambda c: tf.abs(_numbers(c, 18, tf.int32)), _bmp),
+    Format(b"WEBP", 8, _webp_sides, _webp, _webp_moves),
+)

@@ -1,0 +1,1 @@
+"""What `--phase` names: the catalogue, and one readable story a phase."""

@@ -1,0 +1,160 @@
+"""The compare phase: several runs on the same test pictures, side by side, with paired tests. Needs no TensorFlow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tf_transfer.console import Console
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.evaluation import comparison, metrics
+from tf_transfer.evaluation.calibration import adaptive_ece, calibration_interval
+from tf_transfer.evaluation.statistics import bootstrap_interval
+from tf_transfer.registry import split_list
+from tf_transfer.report import compare_page, tables
+from tf_transfer.run.directory import RunDir
+
+# The model of a run that is compared: the last stage of adaptation that was evaluated.
+_MODELS = ("full", "head", "scratch", "source")
+FOLDER = "runs/compare"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run, as far as it is compared.
+
+    Attributes:
+        name: the run's folder, shortened to what tells it from the others.
+        model: which of its models.
+        settings: `dataset`, `backbone`, `weights`, `image_size` and `seed`.
+        logits: float `[N, C]` on the test pictures.
+        labels: int `[N]`.
+        class_names: C names.
+        pictures: digest of the test pictures; None of an evaluation that did not keep it.
+        cost: `seconds` and `trained_parameters` of the phase that made the model.
+    """
+
+    name: str
+    model: str
+    settings: dict
+    logits: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    pictures: str | None
+    cost: dict
+
+
+def compare(runs: str, where: str | None, console: Console) -> Path:
+    """Compares runs that were evaluated on the same pictures; prints a table and writes a page.
+
+    Args:
+        runs: run directories, separated by commas.
+        where: folder for `compare.html` and `compare.json`.
+        console: where to speak.
+
+    Raises:
+        UserError: fewer than two runs, one that was not evaluated, or runs of other pictures.
+    """
+    folders = [Path(part).expanduser() for part in split_list(runs)]
+    if len(folders) < 2:
+        raise UserError(f"--runs={one_line(runs)!r}: expected two run directories or more, separated by commas.")
+    entries = [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
+    _check_same(entries)
+    found = _measured(entries)
+    console.line(tables.aligned(_rows(found), left=2))
+    for pair in found["pairs"]:
+        d = pair["difference"]
+        console.line(
+            f"{one_line(pair['a'], 40)} - {one_line(pair['b'], 40)}: {100 * d['value']:+.1f} points "
+            f"({100 * d['low']:+.1f} to {100 * d['high']:+.1f}), McNemar p {pair['p_value']:.3g}, "
+            f"Holm {pair['p_holm']:.3g}"
+        )
+    folder = RunDir(where or FOLDER)
+    folder.write_json("compare.json", found)
+    page = folder.write_text("compare.html", compare_page.render(found))
+    console.line(f"compare  {one_line(page)}")
+    return page
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Returns the last parts of the paths, as many as tell them apart."""
+    for parts in range(1, max(len(f.parts) for f in folders) + 1):
+        names = ["/".join(f.parts[-parts:]) for f in folders]
+        if len(set(names)) == len(names):
+            return names
+    raise UserError(f"--runs names {one_line(folders[0])!r} twice.")
+
+
+def _read(folder: Path, name: str) -> Entry:
+    run = RunDir(folder)
+    config, path = run.config(), folder / "evaluate" / "predictions.npz"
+    if config is None or not path.is_file():
+        untrained = not any(run.done(phase) for phase in ("head", "full", "scratch"))
+        steps = "head,full,evaluate" if untrained else "evaluate"
+        what = "no run" if config is None else f"not evaluated yet; run --phase={steps} on it"
+        raise UserError(f"--runs: {one_line(folder)!r} is {what}.")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            model = next(m for m in _MODELS if m in arrays.files)
+            logits, labels = arrays[model], arrays["labels"]
+    except (ValueError, OSError, KeyError, StopIteration) as e:
+        raise UserError(f"--runs: {one_line(path)} is damaged; evaluate that run again with --restart.") from e
+    done, pictures = run.done(model) or {}, (run.done("evaluate") or {}).get("pictures")
+    settings = {**config["data"], **config["model"], **config["run"]}
+    told = {k: settings.get(k) for k in ("dataset", "backbone", "weights", "image_size", "seed")}
+    plans = [r for r in run.records("plan") if r.get("phase") == model]
+    trained = plans[-1]["parameters"]["trained"] if plans else None
+    cost = {"seconds": done.get("seconds"), "trained_parameters": trained}
+    return Entry(name, model, told, logits, labels, tuple(done.get("class_names", ())), pictures, cost)
+
+
+def _check_same(entries: Sequence[Entry]) -> None:
+    first = entries[0]
+    for other in entries[1:]:
+        others = other.pictures != first.pictures and None not in (other.pictures, first.pictures)
+        if others or other.class_names != first.class_names or not np.array_equal(other.labels, first.labels):
+            raise UserError(
+                f"--runs: {one_line(first.name)!r} and {one_line(other.name)!r} were not evaluated on the same test "
+                f"pictures ({len(first.labels):,} of {one_line(first.settings['dataset'])!r} and {len(other.labels):,} "
+                f"of {one_line(other.settings['dataset'])!r}); only runs on one test split can be compared."
+            )
+
+
+def _measured(entries: Sequence[Entry]) -> dict:
+    correct = {e.name: e.logits.argmax(1) == e.labels for e in entries}
+    runs = [
+        {
+            "name": e.name,
+            "model": e.model,
+            **e.settings,
+            "accuracy": comparison.accuracy_interval(correct[e.name]),
+            "nll": _nll(e),
+            "adaptive_ece": calibration_interval(adaptive_ece, e.logits, e.labels),
+            **e.cost,
+        }
+        for e in entries
+    ]
+    return {"n": len(entries[0].labels), "runs": runs, "pairs": comparison.pairwise(correct)}
+
+
+def _nll(entry: Entry) -> dict:
+    low, high = bootstrap_interval(metrics.nll, entry.logits, entry.labels, weighted=True)
+    return {"value": float(metrics.nll(entry.logits, entry.labels)), "low": low, "high": high}
+
+
+def _rows(found: dict) -> list[list[str]]:
+    header = ["run", "model", "test accuracy (95 % interval)", "NLL", "adaptive ECE", "seconds"]
+    rows = [
+        [
+            one_line(r["name"], 40),
+            f"{r['model']} of {one_line(r['backbone'], 40)}",
+            f"{100 * r['accuracy']['value']:.1f} % "
+            f"({100 * r['accuracy']['low']:.1f} - {100 * r['accuracy']['high']:.1f})",
+            f"{r['nll']['value']:.3f}",
+            f"{r['adaptive_ece']['value']:.3f}",
+            f"{r['seconds']:.1f}" if r["seconds"] is not None else "-",
+        ]
+        for r in found["runs"]
+    ]
+    return [header, *rows]

@@ -1,0 +1,156 @@
+"""What a run would do and cost: configuration, parameters, and time and memory from a few real steps."""
+
+import dataclasses
+import resource
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tf_transfer.assess import assessment, preview
+from tf_transfer.config import TRAINING_PHASES
+from tf_transfer.console import clock
+from tf_transfer.data.batches import Batches
+from tf_transfer.data.splits import Split
+from tf_transfer.data.training_data import TrainingData, validating
+from tf_transfer.errors import MissingDataError, one_line
+from tf_transfer.machine import devices
+from tf_transfer.models import inference
+from tf_transfer.session import train as fitting
+from tf_transfer.session.session import Session
+from tf_transfer.training.step import Stepper, Task
+
+_PROBED_STEPS = 3
+
+
+def show(session: Session, names: Sequence[str]) -> None:
+    """Prints what the training phases and the assessment among `names` would do; head and full where there are none.
+
+    Reads labels, but no pictures, and trains nothing that is kept.
+
+    Times come from a few steps of each phase on random pictures on this machine, memory from the
+    process that made them; both leave out reading the data.
+    """
+    fitting.check_specs(session.config)
+    if "assess" in names:
+        assessment.check(session.config)
+    say = session.console.line
+    for stage, values in session.config.to_dict().items():
+        say(f"{stage:<9}" + "  ".join(f"{k}={one_line(v)}" for k, v in values.items() if v is not None))
+    say(
+        f"{'device':<9}"
+        + "  ".join(f"{k}={v}" for k, v in devices.facts(session.strategy, session.precision)["device"].items())
+    )
+    sizes: dict[bool, _Sizes] = {}
+    asked = [n for n in names if n in TRAINING_PHASES or n == "assess"]
+    for phase in asked or ["head", "full"]:
+        of_source = phase == "source"
+        if of_source not in sizes:
+            sizes[of_source] = _sizes(session, of_source)
+        (_show_assessment if phase == "assess" else _show_phase)(session, phase, sizes[of_source])
+    say(f"memory   peak of this process {_peak_gb():.1f} GB (host)")
+    say(f"run      would be kept in {one_line(session.run.path)}")
+
+
+def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
+    examples, held, class_names, known = sizes.examples, sizes.held, sizes.class_names, sizes.known
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
+    pictures = (
+        np.resize(pictures, (64, session.image_size, session.image_size, 3)) if session.image_size < 32 else pictures
+    )
+    split = Split(pictures, np.arange(64, dtype=np.int32) % len(class_names), [""] * 64)
+    classifier = session.pretrained(len(class_names), source="random")
+    validation = _Sized(split, held) if held else None
+    facts = TrainingData(_Sized(split, examples), validation, class_names, np.ones(len(class_names), np.float32))
+    plan = session.plan(phase, facts, classifier, loaded=False)
+    groups = fitting.trained_groups(phase, classifier, plan)
+    trained = sum(int(np.prod(v.shape)) for g in groups for v in g.variables)
+    say = session.console.line
+    say(f"{phase:<9}{trained:,} of {classifier.parameters():,} parameters train in {', '.join(g.name for g in groups)}")
+    say(f"{'':<9}" + "  ".join(f"{k}={v}" for k, v in dataclasses.asdict(plan).items() if v != ""))
+    if plan.feature_views:
+        forward = _per_picture(inference.Predictor(classifier.logits, session.strategy, 32), split)
+        seconds = forward * (examples * plan.feature_views + held)
+        shown = f" in {plan.feature_views} views" if plan.feature_views > 1 else ""
+        work = f"{shown} and {held:,} validation pictures once through the frozen backbone, {1 / forward:,.0f}/s"
+    else:
+        task, batches = fitting.in_steps(session, phase, classifier, dataclasses.replace(facts, train=split), plan)
+        step = _per_step(session, task, batches, plan)
+        seconds = step * plan.epochs * examples / plan.batch_size
+        work = f" in {plan.epochs:g} epochs, {plan.batch_size / step:,.0f}/s"
+    assumed = "" if known else " (assumed: the data is not here)"
+    say(f"{'':<9}about {clock(seconds)}{assumed}: {examples:,} training pictures{work}")
+
+
+def _show_assessment(session: Session, phase: str, sizes: "_Sizes") -> None:
+    assumed = "" if sizes.known else " (assumed: the data is not here)"
+    budget = clock(60 * session.config.assess.assess_budget)
+    session.console.line(f"{phase:<9}{budget} by --assess_budget, {sizes.examples:,} training pictures{assumed}")
+    for line in preview.lines(session, sizes.counts, sizes.held, sizes.splits):
+        session.console.line(f"{'':<9}{line}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sized:
+    """A split of another length, for the rules that look at it."""
+
+    split: Split
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    @property
+    def inputs(self) -> np.ndarray:
+        return self.split.inputs
+
+
+class _Sizes(NamedTuple):
+    """Examples by class and validation examples, class names, splits, and whether the data is here to say so."""
+
+    counts: tuple[int, ...]
+    held: int
+    class_names: tuple[str, ...]
+    splits: tuple[str, ...]
+    known: bool
+
+    @property
+    def examples(self) -> int:
+        return sum(self.counts)
+
+
+def _sizes(session: Session, of_source: bool) -> _Sizes:
+    data = session.config.data
+    dataset = data.source_dataset if of_source and data.source_dataset else data.dataset
+    try:
+        source, plan = session.datasets.planned(dataset, few_shot=not of_source)
+        _, held = validating(source, plan)
+        counts = np.bincount(source.labels("train")[plan.train], minlength=len(source.class_names))
+        return _Sizes(tuple(counts.tolist()), len(held), tuple(source.class_names), tuple(source.splits), True)
+    except MissingDataError as e:
+        session.console.line(f"note     {e}")
+        return _Sizes((4_500,) * 10, 5_000, tuple(f"class{i}" for i in range(10)), ("train", "test"), False)
+
+
+def _per_picture(predict: Callable, split: Split) -> float:
+    predict(split.inputs)
+    begun = time.perf_counter()
+    predict(split.inputs)
+    return (time.perf_counter() - begun) / len(split)
+
+
+def _per_step(session: Session, task: Task, batches: Batches, plan) -> float:
+    with session.strategy.scope():
+        stepper = Stepper(task, fitting.loop_config(session, plan), batches.size, session.strategy)
+    stream = batches.stream(session.strategy, 0, _PROBED_STEPS + 1)
+    stepper(next(stream), 0.0, 0)
+    begun = time.perf_counter()
+    for step in range(_PROBED_STEPS):
+        stepper(next(stream), 0.0, step + 1)
+    return (time.perf_counter() - begun) / _PROBED_STEPS
+
+
+def _peak_gb() -> float:
+    # Linux counts kilobytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -1,0 +1,134 @@
+"""The evaluate phase: every model of a run on the test split, read once."""
+
+import base64
+import time
+import uuid
+
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer.data.splits import Split
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.evaluation import mcnemar_exact, score, top_losses
+from tf_transfer.models.inference import Predictor
+from tf_transfer.report import tables
+from tf_transfer.run.records import encoded
+from tf_transfer.session.session import Session
+
+_TOP_LOSSES, _SAMPLES = 12, 12
+
+
+def evaluate(session: Session) -> None:
+    """Scores the models that have been trained, writes records and predictions, prints the tables.
+
+    Raises:
+        UserError: nothing has been trained, or there is no test split.
+    """
+    models = [p for p in ("head", "full", "scratch") if session.run.done(p)]
+    if not models:
+        raise UserError(f"--phase=evaluate: no trained model in {one_line(session.run.path)}; run --phase=head first.")
+    done = session.run.read_json("evaluate/done.json")
+    if done and set(models) <= set(done["models"]) and not session.begins_anew("evaluate"):
+        session.console.line("evaluate  already done; the test split is not read again (--restart would)")
+        _note(session, done.get("records", []))
+    else:
+        _evaluate(session, models)
+    _print(session, models[-1] if "full" not in models else "full")
+
+
+def _evaluate(session: Session, models: list[str]) -> None:
+    session.note_restart()
+    split, class_names, duplicates, unreadable = session.datasets.test()
+    records = session.datasets.warnings(duplicates, unreadable)
+    logits = {}
+    if (source := _source_logits(session, split, class_names)) is not None:
+        logits["source"] = source
+    for phase in models:
+        logits[phase] = _logits(session, phase, split, class_names)
+    # Measured before anything is kept: outputs that cannot be scored leave no finished evaluation behind.
+    measured = {phase: _measure(values, split, class_names) for phase, values in logits.items()}
+    _write_samples(session, split, class_names)
+    for phase, found in measured.items():
+        records.append({"kind": "evaluation", "model": phase, "split": "test", **found})
+    for other in (m for m in logits if "full" in logits and m != "full"):
+        right = [logits[m].argmax(axis=1) == split.labels for m in ("full", other)]
+        records.append({"kind": "comparison", "split": "test", "a": "full", "b": other, **mcnemar_exact(*right)})
+    # By which they are known where they have been recorded already.
+    records = [{**record, "id": uuid.uuid4().hex[:12]} for record in records]
+    with session.run.write_folder("evaluate") as folder:
+        np.savez(folder / "predictions.npz", labels=split.labels, **logits)
+        done = {"models": list(logits), "records": records, "restart": session.restart_id}
+        done["pictures"] = split.fingerprint
+        (folder / "done.json").write_bytes(encoded(done))
+    _note(session, records)
+
+
+def _note(session: Session, records: list[dict]) -> None:
+    """Records what an evaluation found, as far as it is not recorded: a crash may have come between the two."""
+    there = {r.get("id") for r in session.run.records()}
+    for record in records:
+        if record["id"] not in there:
+            session.run.record(phase="evaluate", **record)
+
+
+def _measure(logits: np.ndarray, split: Split, class_names: tuple[str, ...]) -> dict:
+    begun = time.perf_counter()
+    found = {
+        "metrics": score(logits, split.labels, class_names),
+        "top_losses": _top_losses(logits, split, class_names),
+    }
+    return {**found, "seconds": time.perf_counter() - begun}
+
+
+def _logits(session: Session, phase: str, split: Split, class_names: tuple[str, ...]) -> np.ndarray:
+    classifier = session.trained(phase, class_names)
+    predict = Predictor(classifier.logits, session.strategy, 128 if session.image_size <= 112 else 32)
+    return predict(split.inputs, session.progress(f"evaluate {phase}"))
+
+
+def _source_logits(session: Session, split: Split, class_names: tuple[str, ...]) -> np.ndarray | None:
+    """The source model as it is, where it knows the target's classes by the same names."""
+    folder = session.source_folder()
+    done = session.run.read_json(str((folder / "done.json").resolve())) if folder else None
+    if not done or tuple(done["class_names"]) != class_names:
+        return None
+    classifier = session.pretrained(len(class_names), source="random")
+    classifier.load(folder)
+    return Predictor(classifier.logits, session.strategy, 128)(split.inputs, session.progress("evaluate source"))
+
+
+def _top_losses(logits: np.ndarray, split: Split, class_names: tuple[str, ...]) -> list[dict]:
+    """The test examples the model was most wrong about, with their pictures."""
+    return [
+        {
+            "name": one_line(split.names[worst.index]),
+            "label": class_names[worst.label],
+            "predicted": class_names[worst.predicted],
+            "probability": worst.probability,
+            "loss": worst.loss,
+            "png": base64.b64encode(_png(split.inputs[worst.index])).decode(),
+        }
+        for worst in top_losses(logits, split.labels, _TOP_LOSSES)
+    ]
+
+
+def _png(image: np.ndarray) -> bytes:
+    return tf.io.encode_png(np.ascontiguousarray(image)).numpy()
+
+
+def _write_samples(session: Session, split: Split, class_names: tuple[str, ...]) -> None:
+    """Keeps a few test pictures as files, for a first `--phase=predict`."""
+    rows = np.random.default_rng(session.config.run.seed).choice(len(split), min(_SAMPLES, len(split)), replace=False)
+    with session.run.write_folder("samples") as folder:
+        for number, row in enumerate(sorted(rows)):
+            label = "".join(c if c.isalnum() else "_" for c in class_names[split.labels[row]])[:40]
+            (folder / f"{number:02d}_{label}.png").write_bytes(_png(split.inputs[row]))
+
+
+def _print(session: Session, detailed: str) -> None:
+    records = session.run.records()
+    session.console.line(tables.format_table(tables.comparison_table(records)))
+    latest = [r for r in records if r["kind"] == "evaluation" and r["model"] == detailed]
+    if latest:
+        session.console.line(f"\n{detailed}, by class")
+        session.console.line(tables.metrics_table(latest[-1]["metrics"]))

@@ -1,0 +1,129 @@
+"""Scores an exported artefact, ours or not, on the test split of a data set by the same metrics as any model."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tf_transfer.data.splits import Split
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.evaluation import mcnemar_exact, score
+from tf_transfer.export import gate, runners, targets
+from tf_transfer.report import tables
+from tf_transfer.serving import locate
+from tf_transfer.serving.model import card_of
+from tf_transfer.session.session import Session
+
+
+def evaluate(session: Session) -> dict:
+    """Runs the artefact in a process of its own over the test split, scores and prints what it answers.
+
+    Where the run directory is that of a run, the result is recorded, beside the paired test against the models that
+    were evaluated on the same pictures.
+
+    Args:
+        session: the command; `session.artefact` is a SavedModel, a run directory, a folder of `--export_targets`, or
+            the `.keras`, `.h5`, `.tflite` or `.onnx` file in it.
+
+    Returns:
+        The record.
+
+    Raises:
+        UserError: no artefact, one that answers no classes, or other classes than those of the data set.
+    """
+    path = _found(Path(os.path.expanduser(session.artefact)))
+    about = gate.probe(path)
+    side = _side(about["size"])
+    recorded = session.run.config() is not None
+    split = session.datasets.test()[0] if recorded else session.datasets.test_pictures()
+    names = tuple(session.datasets.open(session.config.data.dataset).class_names)
+    columns = _columns(session, path, about["class_names"], names)
+    found = gate.answers(path, _seen(session, path, split, side).inputs, size=side)
+    if not {"logits", "probabilities"} & set(found.arrays):
+        raise UserError(f"--saved_model={one_line(path)!r} answers features and no classes: nothing can be scored.")
+    if found.logits.shape[1] != len(names):
+        raise UserError(
+            f"--saved_model={one_line(path)!r} answers {found.logits.shape[1]} classes, but "
+            f"--dataset={one_line(session.config.data.dataset)!r} has {len(names)}."
+        )
+    logits = found.logits[:, columns]
+    record = {"artefact": one_line(path), "split": "test", "metrics": score(logits, split.labels, names)}
+    record["comparisons"] = _comparisons(session, split.fingerprint, logits, split.labels)
+    if not recorded and "run_dir" in session.given:
+        session.console.note(f"no run in {one_line(session.run.path)}: the figures are shown, and not recorded.")
+    if recorded:
+        session.run.record("artefact_evaluation", phase="evaluate", **record)
+    _tell(session, record)
+    return record
+
+
+def _found(given: Path) -> Path:
+    """Returns the file of an artefact, also of the folder that `--export_targets` made of it, or a SavedModel."""
+    if os.path.isfile(given) and given.suffix in runners.RUNNERS:
+        return given
+    files = {targets.TARGET.factory(name).file for name in targets.TARGET.names()}
+    there = [given / file for file in files if os.path.isfile(given / file)]
+    return there[0] if len(there) == 1 else locate(given)
+
+
+def _columns(session: Session, path: Path, theirs: list[str], names: tuple[str, ...]) -> list[int]:
+    """Returns which output of the artefact is which class of the data set."""
+    if not theirs:
+        session.console.note(
+            "the artefact does not name its classes, which are taken in the order of the data set's, and is given "
+            "pixels from 0 to 255."
+        )
+        return list(range(len(names)))
+    if set(theirs) != set(names):
+        differ = one_line(", ".join(sorted(set(theirs) ^ set(names))), 200)
+        raise UserError(
+            f"--saved_model={one_line(path)!r} knows other classes than "
+            f"--dataset={one_line(session.config.data.dataset)!r}; what differs: {differ}."
+        )
+    return [theirs.index(name) for name in names]
+
+
+def _side(size: list[int] | None) -> int | None:
+    """Returns the side of the pictures that an artefact takes; None where it takes any.
+
+    Raises:
+        UserError: it takes no squares.
+    """
+    if size and size[0] != size[1]:
+        raise UserError(f"the artefact takes pictures of {size[0]} x {size[1]}; expected a square, or any size.")
+    return size[0] if size else None
+
+
+def _seen(session: Session, path: Path, split: Split, side: int | None) -> Split:
+    """Returns the pictures as the artefact sees files: those of another size have lost, or blurred, some of it."""
+    size = side or card_of(path).get("model", {}).get("image_size") or session.image_size
+    return split if size == session.image_size else session.datasets.test_pictures(size)
+
+
+def _comparisons(session: Session, pictures: str, logits: np.ndarray, labels: np.ndarray) -> list[dict]:
+    """Returns the exact McNemar test against each recorded model on the same pictures, and how often they agree."""
+    done = session.run.done("evaluate") or {}
+    if done.get("pictures") != pictures:
+        return []
+    found = []
+    with np.load(session.run.path / "evaluate" / "predictions.npz") as recorded:
+        for model in (m for m in done["models"] if m in recorded):
+            ours, theirs = logits.argmax(1), recorded[model].argmax(1)
+            agreement = {"model": model, "agreement": float((ours == theirs).mean())}
+            found.append(agreement | mcnemar_exact(ours == labels, theirs == labels))
+    return found
+
+
+def _tell(session: Session, record: dict) -> None:
+    metrics = record["metrics"]
+    told = ", ".join(
+        f"{name} {metrics[name]['value']:.3f} ({metrics[name]['low']:.3f} to {metrics[name]['high']:.3f})"
+        for name in ("accuracy", "macro_f1", "nll", "brier", "ece")
+    )
+    session.console.line(tables.metrics_table(metrics))
+    session.console.line(f"evaluate  {record['artefact']}: {told} on {metrics['n']:,} test pictures")
+    for c in record["comparisons"]:
+        session.console.line(
+            f"evaluate  names the same class as {c['model']} on {100 * c['agreement']:.2f} %; right where it alone is: "
+            f"{c['only_a']}, and the other way: {c['only_b']} (McNemar p {c['p_value']:.2g})"
+        )

@@ -1,0 +1,211 @@
+"""The export phase: the artefacts of a trained model, each held to what was measured before it takes its place."""
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.evaluation import bootstrap_interval
+from tf_transfer.evaluation.calibration import temperature
+from tf_transfer.evaluation.statistics import wilson_interval
+from tf_transfer.export import gate, saved_model
+from tf_transfer.models import weights
+from tf_transfer.models.classifier import Classifier
+from tf_transfer.models.inference import Predictor
+from tf_transfer.report import model_card
+from tf_transfer.run.directory import DONE
+from tf_transfer.run.records import encoded
+from tf_transfer.session.session import Session
+
+# Validation pictures that a temperature is fitted on: at most, and at least.
+_MOST, _FEWEST = 5000, 20
+# Pictures that artefacts are held to where the test split has not been evaluated.
+SAMPLE = 256
+# Sizes of a batch whose latency is measured.
+LATENCY = (1, 32)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the artefacts of a model are held to.
+
+    Attributes:
+        split: `test` as recorded by evaluate, else `validation` or `train`.
+        images: uint8 `[N, H, W, 3]`.
+        labels: int `[N]`.
+        logits: float32 `[N, C]` that the trained model said of them.
+    """
+
+    split: str
+    images: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+
+
+def export(session: Session, phase: str) -> None:
+    """Writes the SavedModel of a trained phase and holds it to the recorded predictions.
+
+    Args:
+        session: the command.
+        phase: `full` or `head`.
+
+    Raises:
+        UserError: the artefact is not the model that was measured; nothing is left of it.
+    """
+    precision = session.config.run.export_precision or session.precision
+    what = {"model": phase, "precision": precision, "weights": weights.digest_files(session.run.path / phase)}
+    what["pictures"] = evaluated(session, phase)
+    done = session.run.done("saved_model")
+    if done and what.items() <= done.items() and not session.begins_anew("saved_model"):
+        session.console.line(f"export  already done: {one_line(session.run.path)}/saved_model/1 is the {phase} model")
+    else:
+        done = _export(session, phase, what)
+    # A crash may have come between the two.
+    if (session.run.records("export") or [{}])[-1].get("id") != done["id"]:
+        kept = {k: v for k, v in done.items() if k not in ("weights", "restart", "pictures")}
+        session.run.record("export", phase="export", **kept)
+
+
+def evaluated(session: Session, phase: str) -> str | None:
+    """Returns the digest of the test pictures that the phase was evaluated on; None where it was not."""
+    done = session.run.done("evaluate") or {}
+    return done.get("pictures") if phase in done.get("models", ()) else None
+
+
+def _export(session: Session, phase: str, what: dict) -> dict:
+    """Writes the SavedModel of a phase; returns what there is to record of it."""
+    session.note_restart()
+    use, held, class_names = session.datasets.sample(_MOST)
+    classifier = session.trained(phase, class_names)
+    logits = Predictor(classifier.logits, session.strategy, 32)(held.inputs, session.progress("export validation"))
+    if use == "validation" and len(held) >= _FEWEST and (logits.argmax(1) != held.labels).any():
+        calibration = _calibration(logits, held.labels)
+    else:
+        calibration = {"temperature": 1.0, "n": 0}
+        session.console.note(
+            f"fewer than {_FEWEST} validation pictures, or all of them right, by which any sharper temperature looks "
+            "better: the exported probabilities are not calibrated (temperature 1)."
+        )
+    measured = recorded(session, phase, what["pictures"], Measured(use, held.inputs, held.labels, logits))
+    if (precision := what["precision"]) != session.precision:
+        classifier = session.trained(phase, class_names, precision)
+    done = {**what, "path": "saved_model/1", "calibration": calibration, "id": uuid.uuid4().hex[:12]}
+    done["image_size"] = session.image_size
+    with session.run.write_folder("saved_model") as folder:
+        if session.run.writes:
+            done |= _write(session, classifier, class_names, folder / "1", measured, done)
+            done["bytes"] = size_of(folder)
+            done["restart"] = session.restart_id
+            (folder / DONE).write_bytes(encoded(done))
+            _write_card(session, done, folder / "1")
+    _tell(session, done)
+    return done
+
+
+def _calibration(logits: np.ndarray, labels: np.ndarray) -> dict:
+    low, high = bootstrap_interval(temperature, logits, labels, n_resamples=200)
+    return {
+        "temperature": temperature(logits, labels),
+        "low": low,
+        "high": high,
+        "n": len(labels),
+        "split": "validation",
+    }
+
+
+def recorded(session: Session, phase: str, pictures: str | None, other: Measured | None = None) -> Measured:
+    """Returns the recorded predictions on the test split, or where there are none those of the other pictures.
+
+    Args:
+        session: the command.
+        phase: that was exported.
+        pictures: of `evaluated`.
+        other: some pictures, where `pictures` is None.
+
+    Raises:
+        UserError: the test pictures are no longer those that were evaluated.
+    """
+    if pictures is None:
+        session.console.note(
+            f"not evaluated yet: the export is held to {min(len(other.labels), SAMPLE)} {other.split} pictures; "
+            "--phase=evaluate,export holds it to the test split."
+        )
+        return Measured(other.split, other.images[:SAMPLE], other.labels[:SAMPLE], other.logits[:SAMPLE])
+    split = session.datasets.test_pictures()
+    if split.fingerprint != pictures:
+        raise UserError(
+            f"--dataset={one_line(session.config.data.dataset)!r}: the test pictures have changed since "
+            "--phase=evaluate; put them back, or evaluate again with --phase=evaluate,export --restart."
+        )
+    with np.load(session.run.path / "evaluate" / "predictions.npz") as recorded:
+        return Measured("test", split.inputs, split.labels, recorded[phase])
+
+
+def _write(session, classifier: Classifier, class_names, folder: Path, measured: Measured, done: dict) -> dict:
+    """Writes the SavedModel and holds it to what was measured; returns what the gate found.
+
+    Where another precision was asked for than what was measured computed in, the artefact is held to the same weights
+    in its own precision, closely, and to what was measured by the classes that it names.
+    """
+    # The card is written anew when the gate has been passed: its figures are those of what is written here.
+    assets = {"config.json": encoded(session.config.to_dict(), indent=1)}
+    assets |= dict.fromkeys((model_card.JSON, model_card.MARKDOWN), b"")
+    warm = done["calibration"]["temperature"]
+    signatures = saved_model.write(classifier, class_names, folder, warm, assets)
+    found = gate.answers(folder, measured.images, LATENCY, by_bytes=True)
+    held_to, expected, original = gate.TOLERANCE[done["precision"]], measured.logits, {}
+    if done["precision"] != session.precision:
+        original = {"original": gate.compare(found, expected, gate.TOLERANCE["other"], warm)}
+        expected = Predictor(classifier.logits, session.strategy, 32)(measured.images)
+    parity = gate.compare(found, expected, held_to, warm) | {"split": measured.split} | original
+    by_bytes, bound = found.facts["bytes"], held_to.probability
+    if not (by_bytes["rows_independent"] and by_bytes["max_probability_difference"] <= bound):
+        raise UserError(
+            f"The exported model answers picture files otherwise than pictures ({by_bytes}); nothing was exported."
+        )
+    facts = {"parity": parity, "bytes_parity": by_bytes, "accuracy": accuracy(found.logits, measured)}
+    return {"signatures": signatures, **facts, "latency": found.facts["latency"]}
+
+
+def accuracy(logits: np.ndarray, held: Measured) -> dict:
+    """Returns the share that is right with its Wilson interval, `n` and `split`."""
+    right = logits.argmax(1) == held.labels
+    low, high = wilson_interval(right.sum(), len(right))
+    return {"value": float(right.mean()), "low": low, "high": high, "n": len(right), "split": held.split}
+
+
+def _write_card(session: Session, done: dict, folder: Path) -> None:
+    card = model_card.build(session.run.records(), session.config.to_dict(), done, session.command)
+    told = {
+        model_card.JSON: encoded(card, indent=1),
+        model_card.MARKDOWN: model_card.markdown(card).encode("utf-8", "backslashreplace"),
+    }
+    for name, content in told.items():
+        (folder / "assets" / name).write_bytes(content)
+
+
+def size_of(path: Path) -> int:
+    """Returns the bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(f.stat().st_size for f in files if f.is_file())
+
+
+def _tell(session: Session, done: dict) -> None:
+    if not session.run.writes:
+        return
+    path, parity = session.run.path / done["path"], done["parity"]
+    other = parity.get("original")
+    what = f"the same weights in {done['precision']}" if other else "what was measured"
+    session.console.line(
+        f"export  {one_line(path)} ({done['bytes'] / 1e6:.1f} MB, the {done['model']} model): in a process of its "
+        f"own it equals {what} on {parity['n']:,} {parity['split']} pictures, probabilities within "
+        f"{parity['max_probability_difference']:.1g}; temperature {done['calibration']['temperature']:.2f}"
+    )
+    if other:
+        session.console.line(
+            f"export  what was measured was computed in {session.precision}: it names the same class on "
+            f"{other['argmax_agreement']:.2%}, probabilities within {other['max_probability_difference']:.1g}; right "
+            f"on {done['accuracy']['value']:.1%}"
+        )

@@ -1,5 +1,0 @@
-"""The predict phase: files in, labels out, with an exported model alone."""
-
-from tf_transfer.predicting.phase import Asked, predict
-
-__all__ = ["Asked", "predict"]

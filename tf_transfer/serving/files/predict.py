@@ -1,0 +1,254 @@
+"""Predicts files in batches, keeps each batch at once, and writes the output when all are answered."""
+
+import collections
+import contextlib
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tf_transfer.console import Console
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.run import atomic
+from tf_transfer.serving import Prediction, Predictor
+from tf_transfer.serving.files import formats
+from tf_transfer.serving.files.finding import Arrivals, find_images, passed_over, state
+from tf_transfer.serving.files.journal import Part
+from tf_transfer.serving.files.summary import Summary
+
+# Seconds between two looks into a folder that is being filled.
+_PAUSE = 1.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to predict.
+
+    Attributes:
+        images: files, a folder, a glob, a .csv list, see `finding.find_images`; with `watch`, a folder.
+        output: a .csv, .jsonl or .parquet file to write.
+        top: how many classes to name; None for the first, and in .jsonl for all.
+        watch: go on with what comes into the folder, until nothing has for so many seconds; None: with what is there.
+        restart: drop the answers of a command that did not finish.
+    """
+
+    images: str
+    output: Path
+    top: int | None = None
+    watch: float | None = None
+    restart: bool = False
+
+    @classmethod
+    def parse(
+        cls, images: str | None, output: str, top: str | None, watch: str | None, restart: bool = False
+    ) -> "Asked":
+        """Makes it of the flags.
+
+        Raises:
+            UserError: a value is none.
+        """
+        if not images:
+            raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER, GLOB or LIST.csv.")
+        if top is not None and not (top.isdecimal() and int(top) > 0):
+            raise UserError(f"--top={one_line(top)}: expected a whole number from 1 up.")
+        made = cls(
+            images, Path(os.path.expanduser(output)), None if top is None else int(top), _seconds(watch), restart
+        )
+        if any(_same(made.output, part.strip()) for part in (images, *images.split(","))):
+            raise UserError(f"--predictions={one_line(output)!r} is what --images names: it would be written over.")
+        try:
+            formats.check(made.output)
+        except OSError as e:
+            raise UserError(f"--predictions={one_line(output)!r} cannot be written: {e.strerror}.") from e
+        return made
+
+
+def _same(output: Path, text: str) -> bool:
+    try:
+        return os.path.samefile(output, os.path.expanduser(text))
+    except (OSError, ValueError):
+        return False
+
+
+def _seconds(watch: str | None) -> float | None:
+    # A flag without a value is `true`, and with a `no` before it `false`.
+    known = {None: None, "false": None, "true": math.inf}
+    if watch in known:
+        return known[watch]
+    try:
+        seconds = float(watch)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise UserError(f"--watch={one_line(watch)}: expected seconds above 0, or no value to watch until stopped.")
+    return seconds
+
+
+def predict(saved_model: str, asked: Asked, console: Console) -> int:
+    """Predicts files with an exported model, tells of the first and of the bad ones, and writes all.
+
+    Killed at any instant, it goes on at the same call, and asks again for pictures that have changed meanwhile. The
+    output takes its place when it is complete; where a folder is watched, again and again with what has come.
+
+    Args:
+        saved_model: see `serving.load`.
+        asked: what to predict.
+        console: where to speak.
+
+    Returns:
+        How many files could not be read.
+
+    Raises:
+        UserError: no model, no pictures, or an output that cannot be written.
+    """
+    files = find_images(asked.images) if asked.watch is None else []
+    if others := passed_over(asked.images):
+        console.note(f"passed over in {one_line(asked.images)}, by their names no pictures: {others:,}.")
+    if asked.watch is None and asked.output.exists():
+        console.note(f"{one_line(asked.output)} is there already, and replaced when all are answered.")
+    with Predictor(saved_model, top=asked.top) as predictor:
+        if asked.top and asked.top > (count := len(predictor.class_names)):
+            console.note(f"--top={asked.top}: the model knows {count} classes; all are named.")
+        top = asked.top and min(asked.top, count)
+        write = formats.FORMS[asked.output.suffix.lower()]
+        full = top is not None or write is formats.write_jsonl
+        with Part(asked.output, _work(asked, top, predictor), full, asked.restart) as part:
+
+            def save() -> Summary:
+                summary = Summary()
+                _write(asked.output, lambda stream: write(summary.of(part), stream, top))
+                return summary
+
+            rest = _unanswered(files, part, console) if asked.watch is None else []
+            _tell_start(asked, part, len(files), console)
+            ended = True
+            if asked.watch is None:
+                _all(rest, predictor, part, console)
+            else:
+                ended = _watch(asked, predictor, part, console, save)
+            summary = save()
+            # What a signal ended is gone on with from there.
+            part.close(finished=ended)
+    summary.tell(asked.output, console)
+    if not ended:
+        console.line("predict  stopped watching; the same command goes on with what comes next")
+    return summary.bad
+
+
+def _work(asked: Asked, top: int | None, predictor: Predictor) -> dict:
+    """Returns what determines the answers; relative paths begin at the working folder."""
+    content = [predictor.path / "saved_model.pb", *sorted(predictor.path.glob("variables/*"))]
+    model = [atomic.digest(file)[:32] for file in content]
+    return {"--saved_model": model, "--images": asked.images, "--top": top, "working folder": os.getcwd()}
+
+
+def _tell_start(asked: Asked, part: Part, count: int, console: Console) -> None:
+    if part.count:
+        of = f" of {count:,}" if asked.watch is None else ""
+        console.line(f"predict  going on: {part.count:,}{of} are answered already")
+
+
+def _unanswered(files: list[str], part: Part, console: Console) -> list[str]:
+    """Returns the files that the part has no answer of; drops the answers of what has changed or gone since."""
+    wanted, stale = collections.Counter(files), set()
+    for place, (file, then) in enumerate(part.states()):
+        if wanted[file] > 0 and state(file) == then:
+            wanted[file] -= 1
+        else:
+            stale.add(place)
+    part.drop(stale)
+    if stale:
+        console.note(f"{len(stale):,} pictures have changed since they were answered, or are gone: dropped.")
+    rest = []
+    for file in files:
+        if wanted[file] > 0:
+            wanted[file] -= 1
+            rest.append(file)
+    return rest
+
+
+def _all(files: list[str], predictor: Predictor, part: Part, console: Console) -> None:
+    """Answers files under a progress bar."""
+    show, total = console.bar("predict"), part.count + len(files)
+    if files:
+        show(part.count, total)
+    for _ in _answered(files, predictor, part):
+        show(part.count, total)
+
+
+def _answered(files: list[str], predictor: Predictor, part: Part) -> Iterator[list[Prediction]]:
+    """Answers files, batch by batch, into the part."""
+    states: collections.deque = collections.deque()
+
+    def noted() -> Iterator[str]:
+        for file in files:
+            # Before it is read: what is written into it from then on is another picture.
+            states.append(state(file))
+            yield file
+
+    predictions = predictor.stream(noted())
+    while batch := list(itertools.islice(predictions, predictor.batch_size)):
+        part.append(batch, [states.popleft() for _ in batch])
+        yield batch
+
+
+def _watch(asked: Asked, predictor: Predictor, part: Part, console: Console, save: Callable) -> bool:
+    """Answers what comes into a folder, and what changes in it; returns whether the limit ended it, no signal."""
+    arrivals = Arrivals(asked.images, dict(part.states()))
+    until = "" if math.isinf(asked.watch) else f", until nothing has come for {asked.watch:g} s"
+    console.line(
+        f"predict  watching {one_line(asked.images)}{until}; Ctrl-C ends it, with all that is answered written"
+    )
+    last, stale, due = time.monotonic(), False, 0.0
+    try:
+        while arrivals.waiting or time.monotonic() - last < asked.watch:
+            if files := arrivals.look():
+                for batch in _answered(files, predictor, part):
+                    latest = batch[-1]
+                told = one_line(f"not read: {latest.error}" if latest.error else latest.label, 60)
+                stale = True
+                console.line(f"predict  {arrivals.told:,} answered, the last {one_line(latest.file, 100)}  {told}")
+            if files or arrivals.waiting:
+                last = time.monotonic()
+            if stale and time.monotonic() >= due:
+                stale, due = False, _saved(part, save)
+            time.sleep(_PAUSE)
+    except KeyboardInterrupt:
+        return False
+    finally:
+        part.keep_last()
+    return True
+
+
+def _saved(part: Part, save: Callable) -> float:
+    """Writes what is answered so far; returns when it may be again, for a tenth of the time may go into it."""
+    begun = time.monotonic()
+    part.keep_last()
+    save()
+    ended = time.monotonic()
+    return ended + 9 * (ended - begun)
+
+
+def _write(output: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Writes a file that takes the place of `output` at the end.
+
+    Always under the same name: what a kill leaves of it the next command writes over.
+    """
+    new = output.with_name(f".{output.name}.new")
+    try:
+        with new.open("wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(new, output)
+        # Before the part, which has the same answers, is taken away.
+        atomic.sync_entries(output.parent)
+    except OSError as e:
+        raise UserError(f"--predictions={one_line(output)!r} cannot be written: {e.strerror or one_line(e)}.") from e
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink()

@@ -1,0 +1,160 @@
+"""The data sets of a command: each is read once, what trains is recorded, readings of the test split are counted."""
+
+import json
+import time
+from dataclasses import dataclass, field
+
+from tf_transfer.config import Config
+from tf_transfer.console import Console
+from tf_transfer.data import splits, training_data
+from tf_transfer.data.sources import open_source
+from tf_transfer.data.training_data import TrainingData
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.run.directory import RunDir
+
+
+@dataclass
+class DataSets:
+    """Opens, splits and reads what a command names.
+
+    Attributes:
+        config: the configuration.
+        run: the run directory, which records what is read.
+        console: where to speak.
+        image_size: side in pixels that pictures are brought to.
+    """
+
+    config: Config
+    run: RunDir
+    console: Console
+    image_size: int
+    _data: dict = field(default_factory=dict)
+    _recorded: list = field(default_factory=list)
+    _test: tuple | None = None
+
+    def open(self, dataset: str):
+        """Opens a data set by its spec."""
+        return open_source(dataset, data_dir=self.config.data.data_dir, max_unreadable=self.config.data.max_unreadable)
+
+    def training(self, dataset: str | None = None) -> TrainingData:
+        """Loads the training side of the target, or of another data set; once."""
+        name = dataset or self.config.data.dataset
+        # The label budget is the target's: the same data set as a source is another one.
+        key = name, dataset is None
+        if key not in self._data:
+            begun = time.perf_counter()
+            loaded = self._data[key] = self._load_training(name, few_shot=dataset is None)
+            held = len(loaded.validation) if loaded.validation else 0
+            self.console.line(
+                f"data  {one_line(name, 60)}: {len(loaded.train):,} to train, {held:,} to validate, "
+                f"{len(loaded.class_names)} classes, {time.perf_counter() - begun:.1f} s"
+            )
+        return self._data[key]
+
+    def planned(self, dataset: str, few_shot: bool) -> tuple[splits.Source, splits.SplitPlan]:
+        """Opens a data set and plans what of it trains and what validates; reads labels, but no pictures.
+
+        Args:
+            dataset: its spec.
+            few_shot: the label budget counts, which is the target's.
+        """
+        data, source = self.config.data, self.open(dataset)
+        per_class = data.examples_per_class if few_shot else None
+        return source, training_data.plan_training(source, data.validation_fraction, self.config.run.seed, per_class)
+
+    def _load_training(self, dataset: str, few_shot: bool) -> TrainingData:
+        source, plan = self.planned(dataset, few_shot)
+        weighing = self.config.data.class_weights
+        loaded = training_data.load_training(source, dataset, plan, weighing, self.image_size)
+        if loaded.validation is None:
+            self.console.note(
+                "the label budget leaves nothing to validate on: what is trained last is kept, unselected."
+            )
+        for kind, texts in loaded.facts["notes"].items():
+            many = f"{len(texts)}, such as " if len(texts) > 1 else ""
+            for text in texts[:1]:
+                self.console.note(f"{kind}: {many}{text}")
+        return loaded
+
+    def sample(self, count: int) -> tuple[str, splits.Split, tuple[str, ...]]:
+        """Returns some pictures that validate, or train where none do; no others are decoded.
+
+        Returns:
+            `validation` or `train`, the pictures, and the class names.
+        """
+        source, plan = self.planned(self.config.data.dataset, few_shot=True)
+        name, split = training_data.load_sample(source, plan, count, self.image_size)
+        return name, split, tuple(source.class_names)
+
+    def record(self, data: TrainingData) -> None:
+        """Records what a phase is about to train on; once a command."""
+        if any(data is recorded for recorded in self._recorded):
+            return
+        self._recorded.append(data)
+        # As JSON gives them back.
+        facts = json.loads(json.dumps(data.facts, default=str))
+        before = [r for r in self.run.records("data") if r.get("dataset") == facts["dataset"]]
+        if not before or any(before[-1].get(name) != value for name, value in facts.items()):
+            self.run.record("data", **data.facts)
+        if data.facts["dataset"] == one_line(self.config.data.dataset):
+            self.run.write_json("data/digests.json", {digest.hex(): place for digest, place in data.digests.items()})
+
+    def test(self) -> tuple[splits.Split, tuple[str, ...], list[str], list[str]]:
+        """Reads the test split, once a command: for `evaluate` and `assess`.
+
+        Returns:
+            The split, the class names, the pictures of it that also stand among the training ones, and those that
+            could not be read.
+        """
+        if self._test is None:
+            self._test = self._read_test()
+        return self._test
+
+    def test_pictures(self, size: int | None = None) -> splits.Split:
+        """Returns the test split for a comparison with what is recorded of it, which decides nothing.
+
+        No reading is counted: neither a model nor an option is chosen by it.
+
+        Args:
+            size: side in pixels that pictures are brought to, where it is another one.
+        """
+        if self._test is not None and size is None:
+            return self._test[0]
+        return self.open(self.config.data.dataset).load("test", None, size or self.image_size)
+
+    def _read_test(self) -> tuple[splits.Split, tuple[str, ...], list[str], list[str]]:
+        source = self.open(self.config.data.dataset)
+        if "test" not in source.splits:
+            raise UserError(f"--dataset={one_line(self.config.data.dataset)!r} has no test split to evaluate on.")
+        split = source.load("test", None, self.image_size)
+        seen = {bytes.fromhex(d): tuple(p) for d, p in (self.run.read_json("data/digests.json") or {}).items()}
+        duplicates = splits.find_duplicates({"test": split}, seen)
+        read = [r["kind"] for r in self.run.records() if r["kind"] in ("test_read", "evaluation", "assessment")]
+        before = read.count("test_read")
+        # A reading of which a crash let nothing be made is not counted twice.
+        if read[-1:] != ["test_read"]:
+            self.run.record("test_read", n=len(split), times=before + 1)
+            if before:
+                self.console.note(f"the test split is read again, {before + 1} times in this run, as recorded.")
+        return split, tuple(source.class_names), duplicates, source.notes.get("unreadable", [])
+
+    def warnings(self, duplicates: list[str], unreadable: list[str]) -> list[dict]:
+        """Says what is wrong with the test pictures; returns it as records, without those there are.
+
+        Args:
+            duplicates: of `test`.
+            unreadable: the same.
+        """
+        texts = []
+        if unreadable:
+            texts.append(f"{len(unreadable)} test pictures could not be read and are left out: {{}}")
+            self.console.note(f"{len(unreadable)} test pictures could not be read, such as {unreadable[0]}")
+        if duplicates:
+            texts.append(f"{len(duplicates)} test pictures also stand among the training ones: {{}}")
+            self.console.note(
+                f"{len(duplicates)} test pictures also stand among the training ones, such as {duplicates[0]}"
+            )
+        listed = [names for names in (unreadable, duplicates) if names]
+        texts = [text.format("; ".join(names[:20])) for text, names in zip(texts, listed, strict=True)]
+        there = {r.get("text") for r in self.run.records("warning")}
+        return [{"kind": "warning", "text": text} for text in texts if text not in there]

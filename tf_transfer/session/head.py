@@ -1,0 +1,129 @@
+"""A head on features that the frozen backbone makes once, instead of once an epoch."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer.data import batches
+from tf_transfer.data.splits import Split
+from tf_transfer.data.training_data import TrainingData
+from tf_transfer.evaluation import classification
+from tf_transfer.features import extract, solver
+from tf_transfer.machine import devices
+from tf_transfer.machine.strategy import from_chief
+from tf_transfer.modalities.image import augment, backbones, pixels
+from tf_transfer.models import batchnorm, classifier, folding, inference, weights
+from tf_transfer.session.plan import Plan
+from tf_transfer.session.session import Session
+from tf_transfer.training import optimizers
+from tf_transfer.training.regularizers import REGULARIZERS
+
+# Whoever changes one of these may change the features.
+_DECIDING = (augment, batches, pixels, extract, backbones, batchnorm, classifier, folding, inference)
+
+
+def features(
+    session: Session, model: classifier.Classifier, data: TrainingData, plan: Plan
+) -> tuple[Split, Split | None]:
+    """Returns the features of the training pictures, in as many views as planned, and of the validation pictures."""
+    size = 2 * plan.batch_size if session.image_size <= 112 else 32
+    facts = {
+        "backbone": session.config.model.backbone,
+        "network": _network_digest(model.backbone),
+        "weights": weights.digest(model.backbone),
+        "image_size": session.image_size,
+        "precision": session.precision,
+        "xla": model.xla,
+        "device": devices.facts(session.strategy, session.precision)["device"]["devices"][:1],
+        "code": _code_digest(),
+    }
+
+    def made(split: Split, views: extract.Views) -> Split:
+        shown = session.progress("features")
+        found, here = extract.extract(model, split, views, session.strategy, size, shown, session.features, facts)
+        if here:
+            session.console.line(f"features  {here:,} of {len(found):,} were in {session.features.folder}")
+        return found
+
+    train = made(data.train, extract.Views(plan.feature_views, plan.augment, session.config.run.seed))
+    return train, made(data.validation, extract.Views()) if data.validation is not None else None
+
+
+def solve(
+    session: Session, phase: str, model: classifier.Classifier, data: TrainingData, plan: Plan, log, resume
+) -> dict:
+    """Solves the head to its optimum, its L2 chosen on validation; returns how it ended.
+
+    Nothing of it is saved on the way: the features are, and from them it takes seconds.
+    """
+    train, validation = features(session, model, data, plan)
+    scale = extract.Standardizer(train.inputs)
+    told = {"log": log, "progress": session.progress(phase)}
+    best = solve_on(train, validation, scale, data.class_weights, plan, **told)
+    # Every worker has solved it; another processor may round otherwise, and one model is wanted.
+    model.head.set_weights([from_chief(session.strategy, w) for w in scale.fold(best.kernel, best.bias)])
+    return {
+        "epochs": 0,
+        "best_epoch": 0,
+        "l2": best.l2,
+        "validation_accuracy": best.measures.get("validation_accuracy"),
+        "validation_loss": best.measures.get("validation_loss"),
+    }
+
+
+def solve_on(
+    train: Split,
+    validation: Split | None,
+    scale: extract.Standardizer,
+    class_weights: np.ndarray,
+    plan: Plan,
+    **told: Callable,
+) -> solver.Solution:
+    """Solves a head on features.
+
+    Args:
+        train: features, all views.
+        validation: features that choose the L2; None for none.
+        scale: of the training features; the solution is on scaled ones.
+        class_weights: float32 `[C]`.
+        plan: of the head.
+        **told: `log` and `progress` of `solver.solve`.
+    """
+    problem = solver.Problem(train, scale, class_weights[train.labels], len(class_weights), plan.label_smoothing)
+    penalty = REGULARIZERS.create(plan.regularizer, [], [])
+    strengths = penalty.head if penalty else (0.0,)
+    iterations = optimizers.SOLVERS.create(plan.optimizer).iterations
+    return solver.solve(problem, strengths, _validator(scale, validation), iterations, **told)
+
+
+def _validator(scale: extract.Standardizer, split: Split | None):
+    if split is None:
+        return None
+
+    def validate(kernel: np.ndarray, bias: np.ndarray) -> dict:
+        kernel, bias = scale.fold(kernel, bias)
+        return classification.measure(split.inputs @ kernel + bias, split.labels)
+
+    return validate
+
+
+def _network_digest(network: keras.Model) -> str:
+    """Returns a digest of what a network computes, its weights aside; names, which Keras counts up, play no part."""
+    text = network.to_json()
+    for number, named in enumerate([network, *network.layers]):
+        text = text.replace(json.dumps(named.name), f'"#{number}"')
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@functools.cache
+def _code_digest() -> str:
+    digest = hashlib.blake2b(f"{tf.__version__} {keras.__version__}".encode(), digest_size=16)
+    for module in _DECIDING:
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()

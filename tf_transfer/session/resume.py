@@ -1,0 +1,113 @@
+"""A phase that was interrupted goes on: its checkpoints, its records and its options kept together."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.run.checkpoints import Checkpoints, Saved, parse_every
+from tf_transfer.session.session import Session
+
+# Options of which another value may take an interrupted phase on. More epochs than before may, too.
+_HARMLESS = {"patience"}
+# Records with which a phase begins, its start and its plan: where no checkpoint is, it goes back to these.
+_FIRST_RECORDS = 2
+
+
+class Resume:
+    """The checkpoints of a phase with what the run has recorded of it, for `loop.fit`.
+
+    Args:
+        session: the command.
+        phase: the phase.
+        identity: the options that decide what training does, by name.
+        history: the epochs logged, in order; put back to where a checkpoint was.
+    """
+
+    def __init__(self, session: Session, phase: str, identity: Mapping[str, Any], history: list):
+        every = parse_every(session.config.run.checkpoint_every)
+        self.checkpoints = Checkpoints(session.run, phase, every, session.console.note)
+        self.run, self.phase, self.history, self.restart = session.run, phase, history, session.restart
+        self.identity, self._begun, self._before = dict(identity), time.monotonic(), 0.0
+        self._given = session.given
+        self._found = self._first()
+        self.identity |= self.kept
+
+    def _first(self) -> Saved | None:
+        found = self.checkpoints.load()
+        differ = self._differences(found.facts["identity"]) if found else []
+        if differ and not self.restart:
+            raise UserError(
+                f"--phase={self.phase} was interrupted at step {self.checkpoints.last} with other options: "
+                f"{one_line('; '.join(differ), 400)}. Give the same ones to go on, or --restart to begin it anew."
+            )
+        # --restart takes up what the same command with --restart began, and nothing else.
+        if found and not (self.restart and (differ or not found.facts["restart"])):
+            return found
+        self.checkpoints.clear()
+        self.checkpoints.last = None
+        return None
+
+    def _differences(self, then: Mapping[str, Any]) -> list[str]:
+        found = []
+        for name in dict.fromkeys([*then, *self.identity]):
+            old, new = then.get(name), self.identity.get(name)
+            # The window of the moving average follows the epochs where nobody says otherwise: it stays as it was.
+            longer = name == "epochs" and old is not None and new >= old
+            follows = name == "ema" and name not in self._given
+            if old != new and not longer and not follows and name not in _HARMLESS:
+                shorter = f"epochs was {old:g}, now {new:g} (more would be taken)" if name == "epochs" and old else None
+                found.append(shorter or f"{name} was {old!r}, now {new!r}")
+        return found
+
+    @property
+    def step(self) -> int | None:
+        """The step that training goes on from, or None where it begins."""
+        return self._found.step if self._found else None
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What an interrupted phase keeps of its plan although more epochs would give it another value."""
+        if self._found is None or "ema" in self._given:
+            return {}
+        return {"ema": self._found.facts["identity"]["ema"]}
+
+    @property
+    def last(self) -> int | None:
+        """Step of the newest checkpoint, or None."""
+        return self.checkpoints.last
+
+    @property
+    def seconds(self) -> float:
+        """What the phase has taken so far, earlier commands included."""
+        return self._before + time.monotonic() - self._begun
+
+    def due(self, step: int) -> bool:
+        """Says whether it is time to save."""
+        return self.run.writes and self.checkpoints.due(step)
+
+    def load(self) -> Saved | None:
+        """Returns the newest checkpoint, and takes back what was recorded after it."""
+        if self._found:
+            self._before, self._begun = self._found.facts["seconds"], time.monotonic()
+        found, self._found = self._found or self.checkpoints.load(), None
+        self.run.rewind(self.phase, found.facts["records"] if found else _FIRST_RECORDS)
+        self.history[:] = found.facts["history"] if found else []
+        return dataclasses.replace(found, facts=found.facts["fit"]) if found else None
+
+    def save(self, step: int, arrays: Mapping, best: Any, facts: Mapping) -> None:
+        """Writes a checkpoint."""
+        self.checkpoints.save(
+            step,
+            arrays,
+            best,
+            {
+                "fit": dict(facts),
+                "identity": self.identity,
+                "restart": self.restart,
+                "records": self.run.recorded(self.phase),
+                "history": self.history,
+                "seconds": self.seconds,
+            },
+        )

@@ -1,0 +1,258 @@
+"""What the phases of one command share: the run, its strategy, its data and its models."""
+
+import dataclasses
+import json
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tf_transfer.config import TRAINING_PHASES, Config, pick
+from tf_transfer.console import Console, Nowhere
+from tf_transfer.data.training_data import TrainingData
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.features.store import OFF, FeatureStore, default_folder
+from tf_transfer.machine import devices
+from tf_transfer.machine.precision import precision_policy, resolve_precision
+from tf_transfer.machine.strategy import make_strategy
+from tf_transfer.machine.xla import resolve_xla
+from tf_transfer.modalities.image import backbones
+from tf_transfer.models import batchnorm, weights
+from tf_transfer.models.classifier import Classifier
+from tf_transfer.run.directory import RunDir
+from tf_transfer.session import plan as plans
+from tf_transfer.session.datasets import DataSets
+
+# The id of a --restart that is under way.
+RESTART = "restart.json"
+
+
+@dataclass
+class Session:
+    """One command on one run directory.
+
+    Attributes:
+        config: the configuration, completed with what the run directory records.
+        given: names of the options that the user set.
+        run: the run directory.
+        console: where to speak.
+        command: the command line, for the records.
+        restart: train again what is already there.
+        phases: what the command does, in order.
+        artefact: what `evaluate` scores in place of the run's models.
+    """
+
+    config: Config
+    given: frozenset[str]
+    run: RunDir
+    console: Console
+    command: str = ""
+    restart: bool = False
+    phases: Sequence[str] = ()
+    artefact: str | None = None
+
+    @cached_property
+    def strategy(self):
+        """The tf.distribute strategy."""
+        return make_strategy(self.config.run.strategy, self.config.run.worker_timeout)
+
+    @cached_property
+    def precision(self) -> str:
+        """`float32` or `bfloat16`."""
+        return resolve_precision(self.config.run.precision, self.backbone.dense)
+
+    @cached_property
+    def backbone(self) -> backbones.Backbone:
+        """The parsed backbone spec."""
+        return backbones.find_backbone(self.config.model.backbone)
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels that the network sees."""
+        return self.config.model.image_size or self.backbone.size
+
+    @cached_property
+    def datasets(self) -> DataSets:
+        """The data sets of the command."""
+        return DataSets(self.config, self.run, self.console, self.image_size)
+
+    @cached_property
+    def restart_id(self) -> str | None:
+        """Tells this --restart from others; that of the same command, where a crash ended it; None without one."""
+        if not self.restart:
+            return None
+        kept = self.run.read_json(RESTART) or {}
+        return kept["id"] if kept.get("command") == self._what() else uuid.uuid4().hex[:12]
+
+    def begins_anew(self, phase: str) -> bool:
+        """Says whether what a phase left is to be made again: it is not of this --restart."""
+        return self.restart and (self.run.done(phase) or {}).get("restart") != self.restart_id
+
+    def note_restart(self) -> None:
+        """Keeps the id, before the first thing is made under it."""
+        if self.restart:
+            self.run.write_json(RESTART, {"command": self._what(), "id": self.restart_id})
+
+    def end(self) -> None:
+        """Notes that the command has ended: the same one begins anew."""
+        if self.restart or set(self.phases) & set(TRAINING_PHASES):
+            self.run.forget(RESTART)
+
+    def _what(self) -> dict:
+        values = {"phases": list(self.phases), "given": sorted(self.given), **self.config.to_dict()}
+        # As JSON gives them back.
+        return json.loads(json.dumps(values, default=str))
+
+    def branch(self, name: str, seed: int | None = None, model: Any = None, training: Any = None) -> "Session":
+        """Returns a session of the same command that keeps what it does in a folder of this run, and says nothing.
+
+        Args:
+            name: of the folder, below this run's.
+            seed: where it is another one.
+            model: its `config.Model`, where it is another one.
+            training: its `config.Training`, where it is another one.
+        """
+        model = model or self.config.model
+        if model.weights == "source":
+            # That is this run's, not the branch's.
+            model = dataclasses.replace(model, weights=str(self.run.path / "source"))
+        run = dataclasses.replace(self.config.run, run_dir=str(self.run.path / name))
+        run = run if seed is None else dataclasses.replace(run, seed=seed)
+        config = dataclasses.replace(self.config, run=run, model=model, training=training or self.config.training)
+        folder = RunDir(run.run_dir, self.run.writes)
+        folder.propose(config.to_dict())
+        branch = Session(config, self.given, folder, Console(Nowhere()), self.command)
+        branch.strategy = self.strategy
+        return branch
+
+    def pretrained(self, num_classes: int, source: str | None = None, precision: str | None = None) -> Classifier:
+        """Builds the classifier with weights from `source` (default `--weights`) under a new head."""
+        where = source or self.config.model.weights
+        if where == "source":
+            if not self.run.done("source"):
+                raise UserError(
+                    f"--weights=source: no source model in {one_line(self.run.path)} yet; run --phase=source first."
+                )
+            where = str(self.run.path / "source")
+        model, seed = self.config.model, self.config.run.seed
+        with self.strategy.scope(), precision_policy(precision or self.precision):
+            # Random weights and the head's start depend on the seed alone, whatever ran before.
+            devices.set_up(seed)
+            network = weights.load_backbone(self.backbone, model.backbone, where, self.image_size)
+            classifier = Classifier(network, self.backbone.mode, num_classes, model.dropout, seed)
+        classifier.xla = resolve_xla(self.config.run.xla)
+        return classifier
+
+    def trained(self, phase: str, class_names: Sequence[str] | None = None, precision: str | None = None) -> Classifier:
+        """Builds the classifier that a finished phase left.
+
+        Args:
+            phase: the phase.
+            class_names: those of the data it is to meet.
+            precision: of its computation, by default the run's.
+
+        Raises:
+            UserError: it was trained on other classes than the data set has now.
+        """
+        done = self.run.done(phase)
+        if class_names is not None:
+            self.check_classes(phase, class_names)
+        classifier = self.pretrained(len(done["class_names"]), "random", precision)
+        classifier.load(self.run.path / phase)
+        return classifier
+
+    def check_classes(self, phase: str, class_names: Sequence[str]) -> None:
+        """Refuses class names that are not those of a finished phase.
+
+        Raises:
+            UserError: which differ.
+        """
+        then = self.run.done(phase)["class_names"]
+        if tuple(then) != tuple(class_names):
+            changed = sorted(set(then) ^ set(class_names)) or ["their order"]
+            raise UserError(
+                f"--dataset={one_line(self.config.data.dataset)!r} no longer has the classes that --phase={phase} was "
+                f"trained on; what differs: {one_line(', '.join(changed))}. Put them back, or use another --run_dir."
+            )
+
+    def check_unchanged(self, data: TrainingData, phase: str) -> None:
+        """Refuses data whose split is not the one that a finished phase was trained on.
+
+        Pictures that came or went move others between training and validation: what `phase` was trained on would
+        validate what goes on from it.
+
+        Raises:
+            UserError: the labels, or the number of pictures, are others.
+        """
+        then = self.run.done(phase).get("split_digest")
+        if then and then != data.facts["split_digest"]:
+            raise UserError(
+                f"--dataset={one_line(self.config.data.dataset)!r} has changed since --phase={phase}: it splits into "
+                f"other pictures now ({len(data.train):,} to train). Put it back, or use another --run_dir, or start "
+                f"over with --phase={phase},full --restart."
+            )
+
+    def plan(
+        self, phase: str, data: TrainingData, classifier: Classifier, loaded: bool = True, **other: Any
+    ) -> plans.Plan:
+        """Resolves the options of a phase against its data and network.
+
+        Args:
+            phase: the phase.
+            data: what it trains on.
+            classifier: what it trains.
+            loaded: the network has its weights; without, nothing is concluded from them.
+            **other: options that take the place of what was asked for.
+        """
+        kind = "none" if not classifier.batchnorms else self.backbone.bn
+        # Random weights have no statistics either, but for them that is the start and not the end.
+        if loaded and self.config.model.weights != "random" and batchnorm.already_folded(classifier.batchnorms):
+            kind = "folded"
+        held = 0 if data.validation is None else len(data.validation)
+        facts = plans.Facts(
+            len(data.train),
+            self.image_size,
+            data.class_names,
+            kind,
+            held,
+            self.config.model.dropout,
+        )
+        training = dataclasses.replace(self.config.training, **other)
+        plan = plans.resolve(training, phase, facts)
+        if plan.feature_views and not (plans.solved(plan.optimizer) or pick(training.optimizer, phase)):
+            self.console.note(
+                f"{phase} trains in steps, since an option of steps was given; one for another phase alone, such "
+                "as --epochs=full:8, leaves it to be solved."
+            )
+        asked = training.augment
+        if plan.feature_views and asked not in (None, plan.augment):
+            self.console.note(
+                f"{phase} trains on features computed beforehand, {plan.feature_views} of each picture: of "
+                f"--augment={one_line(asked)} it sees {plan.augment}. --feature_views=8 shows more, 0 all in each step."
+            )
+        return plan
+
+    def source_folder(self) -> Path | None:
+        """Returns the folder of the source model with its head, when the weights came from one."""
+        where = self.config.model.weights
+        if where == "source":
+            return self.run.path / "source"
+        if where in ("imagenet", "random") or not Path(where).is_dir():
+            return None
+        return weights.weights_file(where).parent
+
+    @property
+    def features(self) -> FeatureStore:
+        """The store of features."""
+        where = self.config.run.feature_store
+        folder = None if where == OFF else Path(os.path.expanduser(where)) if where else default_folder()
+        # A store that nobody asked for must not end a run.
+        warn = None if where else self.console.note
+        return FeatureStore(folder, int(self.config.run.feature_store_gb * 1e9), warn)
+
+    def progress(self, label: str) -> Callable[[int, int, str], None]:
+        """Returns a progress bar."""
+        return self.console.bar(label)

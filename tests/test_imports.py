@@ -70,7 +70,7 @@ def short(name):
 
 
 def part(name):
-    """The entry of the layers that a module belongs to: `data` of `data.splits`, `serving.http` of `serving.http.app`."""
+    """The layers' entry of a module: `data.splits` belongs to `data`, `serving.http.app` to `serving.http`."""
     pieces = short(name).split(".")
     entries = (".".join(pieces[:length]) for length in range(len(pieces), 0, -1))
     return next((entry for entry in entries if entry in LEVEL), None)

@@ -11,7 +11,7 @@ from tf_transfer.assess import domain
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
 from tf_transfer.data.splits import Split
-from tf_transfer.evaluation import comparison, ranking, similarity
+from tf_transfer.evaluation import comparison, ranking, right, similarity
 from tf_transfer.modalities.image import backbones, pixels
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
@@ -120,12 +120,12 @@ def _retention(study: Study, tuned: Classifier) -> dict | None:
     model = session.pretrained(len(names), "random")
     model.load(folder)
     predict = Predictor(model.logits, session.strategy, 64)
-    right = [predict(pictures.inputs).argmax(1) == pictures.labels]
+    correct = [right(predict(pictures.inputs), pictures.labels)]
     for variable, value in zip(model.backbone.variables, tuned.backbone.variables, strict=True):
         variable.assign(value.numpy())
-    right.append(predict(pictures.inputs).argmax(1) == pictures.labels)
-    before, after = (comparison.accuracy_interval(r) for r in right)
-    lost = comparison.accuracy_difference(right[0], right[1])
+    correct.append(right(predict(pictures.inputs), pictures.labels))
+    before, after = (comparison.accuracy_interval(r) for r in correct)
+    lost = comparison.accuracy_difference(*correct)
     return {"dataset": dataset, "split": split, "before": before, "after": after, "lost": lost}
 
 
@@ -148,7 +148,7 @@ def _interpolation(study: Study, full, shifted: Mapping[str, Split]) -> dict | N
             # Whole numbers, such as states of random generators, have no middle.
             variable.assign((1 - alpha) * a + alpha * b if np.issubdtype(a.dtype, np.floating) else b)
         for name, split in sets.items():
-            rows[name].append(scorer.predict(split.inputs).argmax(1) == split.labels)
+            rows[name].append(right(scorer.predict(split.inputs), split.labels))
     scorer.forget()
     told = {name: [comparison.accuracy_interval(r) for r in found] for name, found in rows.items()}
     chosen = None

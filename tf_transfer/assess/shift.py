@@ -10,7 +10,7 @@ from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import comparison, shift
+from tf_transfer.evaluation import comparison, right, shift
 from tf_transfer.modalities.image import pixels
 from tf_transfer.modalities.image.corruptions import CORRUPTION, SEVERITIES, SMALLEST, corrupt
 from tf_transfer.registry import split_list
@@ -85,7 +85,7 @@ def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tup
     for name, split in shifted.items():
         for kind in kinds:
             logits[kind]["sets", name] = study.scorer().logits(trials[kind], split, keep=True)
-        told = {k: comparison.accuracy_interval(logits[k]["sets", name].argmax(1) == split.labels) for k in kinds}
+        told = {k: comparison.accuracy_interval(right(logits[k]["sets", name], split.labels)) for k in kinds}
         found["sets"][name] = {"accuracy": told, "n": len(split)}
     pictures = _pictures(study, kinds)
     if pictures is None:
@@ -98,7 +98,7 @@ def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tup
             found_logits = np.split(study.scorer().logits(trials[kind], split), len(SEVERITIES))
             for j, (severity, values) in enumerate(zip(SEVERITIES, found_logits, strict=True)):
                 logits[kind][name, severity] = values
-                accuracy[kind][i, j] = (values.argmax(1) == pictures.labels).mean()
+                accuracy[kind][i, j] = right(values, pictures.labels).mean()
     for kind in kinds:
         logits[kind][CLEAN, 0] = study.scorer().logits(trials[kind], pictures)
     found["corruptions"] = _corruptions(accuracy, logits, pictures)
@@ -162,30 +162,30 @@ def large_enough(split: Split, size: int) -> Split:
 
 def _corruptions(accuracy: Mapping[str, np.ndarray], logits: Mapping, pictures: Split) -> dict:
     reference = next((k for k in _REFERENCES if k in accuracy), None)
-    n, clean = len(pictures), {k: float((v[CLEAN, 0].argmax(1) == pictures.labels).mean()) for k, v in logits.items()}
-    right = {kind: _right(logits[kind], pictures) for kind in accuracy}
+    n, clean = len(pictures), {k: float(right(v[CLEAN, 0], pictures.labels).mean()) for k, v in logits.items()}
+    correct = {kind: _right(logits[kind], pictures) for kind in accuracy}
     found = {"names": list(CORRUPTION), "severities": list(SEVERITIES), "n": n, "reference": reference, "kinds": {}}
     for kind, table in accuracy.items():
         # Pictures are drawn, corruptions are the fifteen there are.
-        told = _interval(lambda rows: rows.mean(), right[kind].mean((0, 1)))
+        told = _interval(lambda rows: rows.mean(), correct[kind].mean((0, 1)))
         found["kinds"][kind] = {
             "accuracy": table.tolist(),
             "clean": clean[kind],
             "clean_accuracy": comparison.accuracy_interval(_clean(logits[kind], pictures) > 0),
             "mean": told,
-            "cells": _cells(right[kind]),
-            "relative_robustness": _interval(_kept, np.moveaxis(right[kind], -1, 0), _clean(logits[kind], pictures)),
+            "cells": _cells(correct[kind]),
+            "relative_robustness": _interval(_kept, np.moveaxis(correct[kind], -1, 0), _clean(logits[kind], pictures)),
         }
         if reference and kind != reference:
             base = accuracy[reference]
             found["kinds"][kind] |= {
                 "corruption_error": shift.corruption_error(table, base).tolist(),
-                "mce": _interval(_mce, np.moveaxis(right[kind], -1, 0), np.moveaxis(right[reference], -1, 0)),
+                "mce": _interval(_mce, np.moveaxis(correct[kind], -1, 0), np.moveaxis(correct[reference], -1, 0)),
                 "relative_mce": _interval(
                     _relative_mce,
-                    np.moveaxis(right[kind], -1, 0),
+                    np.moveaxis(correct[kind], -1, 0),
                     _clean(logits[kind], pictures),
-                    np.moveaxis(right[reference], -1, 0),
+                    np.moveaxis(correct[reference], -1, 0),
                     _clean(logits[reference], pictures),
                 ),
             }
@@ -199,21 +199,21 @@ def corrupted(logits: Mapping) -> list[np.ndarray]:
 
 def _right(logits: Mapping, pictures: Split) -> np.ndarray:
     """Returns `[K, S, N]`: whether each picture is right under each corruption and severity."""
-    right = [v.argmax(1) == pictures.labels for v in corrupted(logits)]
-    return np.reshape(right, (len(CORRUPTION), len(SEVERITIES), -1)).astype(float)
+    found = [right(v, pictures.labels) for v in corrupted(logits)]
+    return np.reshape(found, (len(CORRUPTION), len(SEVERITIES), -1)).astype(float)
 
 
 def _clean(logits: Mapping, pictures: Split) -> np.ndarray:
-    return (logits[CLEAN, 0].argmax(1) == pictures.labels).astype(float)
+    return right(logits[CLEAN, 0], pictures.labels).astype(float)
 
 
-def _cells(right: np.ndarray) -> list[list[dict]]:
+def _cells(correct: np.ndarray) -> list[list[dict]]:
     """Returns the accuracy of each corruption and severity with its interval."""
-    return [[comparison.accuracy_interval(cell.astype(bool)) for cell in row] for row in right]
+    return [[comparison.accuracy_interval(cell.astype(bool)) for cell in row] for row in correct]
 
 
-def _kept(right: np.ndarray, clean: np.ndarray) -> float:
-    return shift.relative_robustness(right.mean(0), clean.mean())
+def _kept(correct: np.ndarray, clean: np.ndarray) -> float:
+    return shift.relative_robustness(correct.mean(0), clean.mean())
 
 
 def _mce(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from tf_transfer.config import Model
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.evaluation import right
 from tf_transfer.modalities.image import backbones
 from tf_transfer.session.session import Session
 
@@ -105,7 +106,7 @@ class Study:
         if not found or split not in self.measured:
             return None
         labels = self.measured[split].labels
-        return np.stack([self.logits[t][split].argmax(1) == labels for t in found])
+        return np.stack([right(self.logits[t][split], labels) for t in found])
 
 
 def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:

@@ -8,7 +8,7 @@ from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.shift import CLEAN, corrupted
 from tf_transfer.assess.study import Study
 from tf_transfer.data.splits import Split
-from tf_transfer.evaluation import calibration, metrics
+from tf_transfer.evaluation import calibration, metrics, right
 from tf_transfer.evaluation.statistics import bootstrap_interval, wilson_interval
 
 # Validation pictures of which a temperature is fitted.
@@ -99,14 +99,14 @@ def _estimates(study: Study, trial: Trial, shifted: Mapping[str, Split], logits:
         if name == CLEAN:
             continue
         labels = shifted[part].labels if name == "sets" else _labels(study, len(values))
-        told, right = part if name == "sets" else f"{name} {part}", values.argmax(1) == labels
+        told, correct = part if name == "sets" else f"{name} {part}", right(values, labels)
         found.append(
             {
                 "set": told,
                 "estimate": calibration.atc(*validation, values),
                 "estimate_interval": calibration.atc_interval(*validation, values, seed=study.seed),
-                "accuracy": float(right.mean()),
-                "accuracy_interval": wilson_interval(int(right.sum()), len(right)),
+                "accuracy": float(correct.mean()),
+                "accuracy_interval": wilson_interval(int(correct.sum()), len(correct)),
                 "n": len(labels),
             }
         )

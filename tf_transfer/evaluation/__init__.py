@@ -4,6 +4,7 @@ Everything here is a pure function of arrays and needs neither a model nor a dat
 """
 
 from tf_transfer.evaluation.calibration import adaptive_ece, atc, atc_interval, calibration_interval, temperature
+from tf_transfer.evaluation.classification import right
 from tf_transfer.evaluation.comparison import accuracy_difference, accuracy_interval, holm, pairwise, worst_class
 from tf_transfer.evaluation.curve import fit_power_law, label_budget, labels_needed, labels_to_reach
 from tf_transfer.evaluation.distance import coral_distance, frechet_distance, frechet_floor, mmd, proxy_a_distance
@@ -85,6 +86,7 @@ __all__ = [
     "relative_corruption_error",
     "relative_robustness",
     "reliability_bins",
+    "right",
     "score",
     "score_interval",
     "softmax",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from tf_transfer.evaluation.classification import right
 from tf_transfer.evaluation.metrics import NUM_BINS, checked, log_softmax, softmax
 from tf_transfer.evaluation.statistics import bootstrap_interval
 
@@ -45,7 +46,7 @@ def adaptive_ece(
     logits, labels = checked(logits, labels)
     weights = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
     probabilities = softmax(logits)
-    confidence, correct = probabilities.max(-1), probabilities.argmax(-1) == labels
+    confidence, correct = probabilities.max(-1), right(probabilities, labels)
     order = np.argsort(confidence, kind="stable")
     # Each bin holds the same weight; one that stands on an edge counts for the bin of its middle.
     middle = np.cumsum(weights[order]) - weights[order] / 2
@@ -105,7 +106,7 @@ def atc(validation_logits: np.ndarray, validation_labels: np.ndarray, logits: np
         Garg et al., "Leveraging unlabeled data to predict out-of-distribution performance", ICLR 2022.
     """
     validation_logits, labels = checked(validation_logits, validation_labels)
-    wrong = int(np.sum(validation_logits.argmax(-1) != labels))
+    wrong = int(np.sum(~right(validation_logits, labels)))
     known, scores = np.sort(_certainty(validation_logits)), _certainty(np.asarray(logits, np.float64))
     threshold = known[wrong] if wrong < len(known) else np.inf
     return float(np.mean(scores >= threshold))
@@ -126,7 +127,7 @@ def atc_interval(
         draws: resamples.
     """
     validation_logits, labels = checked(validation_logits, validation_labels)
-    wrong, known = validation_logits.argmax(-1) != labels, _certainty(validation_logits)
+    wrong, known = ~right(validation_logits, labels), _certainty(validation_logits)
     scores, rng, found = _certainty(np.asarray(logits, np.float64)), np.random.default_rng(seed), []
     for _ in range(draws):
         rows, others = (rng.integers(0, len(x), len(x)) for x in (known, scores))

@@ -1,6 +1,19 @@
-"""What a classification is measured by while it trains."""
+"""Which predictions of a classifier are right, and how training measures it."""
 
 import numpy as np
+
+
+def right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether each prediction is right: its largest logit is the label's; of equal ones the first counts.
+
+    Args:
+        logits: float `[..., N, C]`, or anything else of which the largest is predicted.
+        labels: int `[N]`.
+
+    Returns:
+        bool `[..., N]`.
+    """
+    return logits.argmax(-1) == labels
 
 
 def measure(logits: np.ndarray, labels: np.ndarray) -> dict:
@@ -8,12 +21,12 @@ def measure(logits: np.ndarray, labels: np.ndarray) -> dict:
     top = logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
     losses = log_sum - logits[np.arange(len(labels)), labels]
-    accuracy = float((logits.argmax(axis=1) == labels).mean())
+    accuracy = float(right(logits, labels).mean())
     return {"loss": float(losses.mean()), "accuracy": accuracy, "examples": len(labels)}
 
 
 def standard_error(accuracy: float, examples: int) -> float:
-    """Returns that of an accuracy, by Agresti and Coull's adjusted proportion: not zero where all are right."""
+    """Standard error of an accuracy (Agresti-Coull, never zero)."""
     size = examples + 4
     proportion = (accuracy * examples + 2) / size
     return float(np.sqrt(proportion * (1 - proportion) / size))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
+from tf_transfer.evaluation.classification import right
 from tf_transfer.registry import Registry
 
 METRIC = Registry("metric")
@@ -33,7 +34,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def accuracy(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Returns the share of examples whose largest logit is the label's; the first wins a tie."""
     logits, labels = checked(logits, labels)
-    return _mean(logits.argmax(-1) == labels, weights)
+    return _mean(right(logits, labels), weights)
 
 
 @METRIC.register("top5")
@@ -59,7 +60,7 @@ def macro_f1(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None 
     """Returns F1 averaged over the classes that occur as a label or as a prediction, as scikit-learn does."""
     logits, labels = checked(logits, labels)
     predicted, num_classes = logits.argmax(-1), logits.shape[-1]
-    hits = _sums_by_group(predicted == labels, labels, num_classes, weights)
+    hits = _sums_by_group(right(logits, labels), labels, num_classes, weights)
     ones = np.ones(len(labels))
     both = _sums_by_group(ones, labels, num_classes, weights) + _sums_by_group(ones, predicted, num_classes, weights)
     f1 = 2 * hits / np.where(both > 0, both, 1)
@@ -203,7 +204,7 @@ def _bin_of(confidence: np.ndarray, n_bins: int) -> np.ndarray:
 def _binned(logits: np.ndarray, labels: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the confidence, correctness (0 or 1) and bin of every prediction, each `[N]`."""
     confidence = softmax(logits).max(-1)
-    return confidence, (logits.argmax(-1) == labels).astype(np.float64), _bin_of(confidence, n_bins)
+    return confidence, right(logits, labels).astype(np.float64), _bin_of(confidence, n_bins)
 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

@@ -7,6 +7,7 @@ None is on a scale of its own: they rank networks on one target.
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from tf_transfer.evaluation.classification import right
 from tf_transfer.evaluation.metrics import log_softmax
 
 # Ratios of the noise of the labels to that of the weights that `logme` tries before it refines the best.
@@ -30,7 +31,7 @@ def knn_correct(features: np.ndarray, labels: np.ndarray, k: int = 5) -> np.ndar
     """
     x, y = _checked(features, labels, k + 1)
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    right = np.empty(len(x), bool)
+    correct = np.empty(len(x), bool)
     # Fewer than one vote in all: it decides ties only, for the class of the nearest.
     weight = 1.0 + 0.5 ** np.arange(1, k + 1)
     for start in range(0, len(x), 1024):
@@ -41,8 +42,8 @@ def knn_correct(features: np.ndarray, labels: np.ndarray, k: int = 5) -> np.ndar
         order = np.argsort(-np.take_along_axis(similarity, nearest, 1), axis=1, kind="stable")
         votes = np.zeros((len(rows), y.max() + 1))
         np.add.at(votes, (np.arange(len(rows))[:, None], y[np.take_along_axis(nearest, order, 1)]), weight / 2)
-        right[rows] = votes.argmax(1) == y[rows]
-    return right
+        correct[rows] = right(votes, y[rows])
+    return correct
 
 
 def logme(features: np.ndarray, labels: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tf_transfer.console import Console
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import comparison, metrics
+from tf_transfer.evaluation import comparison, metrics, right
 from tf_transfer.evaluation.calibration import adaptive_ece, calibration_interval
 from tf_transfer.evaluation.statistics import bootstrap_interval
 from tf_transfer.registry import split_list
@@ -122,7 +122,7 @@ def _check_same(entries: Sequence[Entry]) -> None:
 
 
 def _measured(entries: Sequence[Entry]) -> dict:
-    correct = {e.name: e.logits.argmax(1) == e.labels for e in entries}
+    correct = {e.name: right(e.logits, e.labels) for e in entries}
     runs = [
         {
             "name": e.name,

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import mcnemar_exact, score, top_losses
+from tf_transfer.evaluation import mcnemar_exact, right, score, top_losses
 from tf_transfer.models.inference import Predictor
 from tf_transfer.report import tables
 from tf_transfer.run.records import encoded
@@ -51,8 +51,8 @@ def _evaluate(session: Session, models: list[str]) -> None:
     for phase, found in measured.items():
         records.append({"kind": "evaluation", "model": phase, "split": "test", **found})
     for other in (m for m in logits if "full" in logits and m != "full"):
-        right = [logits[m].argmax(axis=1) == split.labels for m in ("full", other)]
-        records.append({"kind": "comparison", "split": "test", "a": "full", "b": other, **mcnemar_exact(*right)})
+        correct = [right(logits[m], split.labels) for m in ("full", other)]
+        records.append({"kind": "comparison", "split": "test", "a": "full", "b": other, **mcnemar_exact(*correct)})
     # By which they are known where they have been recorded already.
     records = [{**record, "id": uuid.uuid4().hex[:12]} for record in records]
     with session.run.write_folder("evaluate") as folder:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import mcnemar_exact, score
+from tf_transfer.evaluation import mcnemar_exact, right, score
 from tf_transfer.export import gate, runners, targets
 from tf_transfer.report import tables
 from tf_transfer.serving import locate
@@ -108,9 +108,9 @@ def _comparisons(session: Session, pictures: str, logits: np.ndarray, labels: np
     found = []
     with np.load(session.run.path / "evaluate" / "predictions.npz") as recorded:
         for model in (m for m in done["models"] if m in recorded):
-            ours, theirs = logits.argmax(1), recorded[model].argmax(1)
-            agreement = {"model": model, "agreement": float((ours == theirs).mean())}
-            found.append(agreement | mcnemar_exact(ours == labels, theirs == labels))
+            theirs = recorded[model]
+            agreement = {"model": model, "agreement": float(right(logits, theirs.argmax(-1)).mean())}
+            found.append(agreement | mcnemar_exact(right(logits, labels), right(theirs, labels)))
     return found
 
 

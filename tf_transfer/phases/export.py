@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import bootstrap_interval
+from tf_transfer.evaluation import bootstrap_interval, right
 from tf_transfer.evaluation.calibration import temperature
 from tf_transfer.evaluation.statistics import wilson_interval
 from tf_transfer.export import gate, saved_model
@@ -80,7 +80,7 @@ def _export(session: Session, phase: str, what: dict) -> dict:
     use, held, class_names = session.datasets.sample(_MOST)
     classifier = session.trained(phase, class_names)
     logits = Predictor(classifier.logits, session.strategy, 32)(held.inputs, session.progress("export validation"))
-    if use == "validation" and len(held) >= _FEWEST and (logits.argmax(1) != held.labels).any():
+    if use == "validation" and len(held) >= _FEWEST and not right(logits, held.labels).all():
         calibration = _calibration(logits, held.labels)
     else:
         calibration = {"temperature": 1.0, "n": 0}
@@ -171,9 +171,9 @@ def _write(session, classifier: Classifier, class_names, folder: Path, measured:
 
 def accuracy(logits: np.ndarray, held: Measured) -> dict:
     """Returns the share that is right with its Wilson interval, `n` and `split`."""
-    right = logits.argmax(1) == held.labels
-    low, high = wilson_interval(right.sum(), len(right))
-    return {"value": float(right.mean()), "low": low, "high": high, "n": len(right), "split": held.split}
+    correct = right(logits, held.labels)
+    low, high = wilson_interval(correct.sum(), len(correct))
+    return {"value": float(correct.mean()), "low": low, "high": high, "n": len(correct), "split": held.split}
 
 
 def _write_card(session: Session, done: dict, folder: Path) -> None:

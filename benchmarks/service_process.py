@@ -24,7 +24,7 @@ MODEL = ("--backbone=mobilenet(alpha=0.25)", "--image_size=96")
 _WAITING = """
 import functools, sys
 from tf_transfer import cli
-from tf_transfer.service import app
+from tf_transfer.serving.http import app
 app.Batcher = functools.partial(app.Batcher, wait={wait})
 sys.argv = ["run.py", *sys.argv[1:]]
 cli.run()

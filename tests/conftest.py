@@ -78,3 +78,17 @@ def write_picture():
         return pixels
 
     return write
+
+
+@pytest.fixture(params=["one", "mirrored"])
+def strategy(request):
+    from tf_transfer.machine.strategy import make_strategy
+
+    return make_strategy(request.param)
+
+
+@pytest.fixture
+def one_device():
+    from tf_transfer.machine.strategy import make_strategy
+
+    return make_strategy("one")

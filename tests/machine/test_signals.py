@@ -48,7 +48,7 @@ def test_one_that_is_ignored_stays_so():
 
 def test_the_second_leaves_at_once():
     program = (
-        "import os, signal, time\nfrom tf_transfer import interrupts\n"
+        "import os, signal, time\nfrom tf_transfer.machine import signals\n"
         "with signals.handled(), signals.deferred():\n"
         "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM)\n"
         "    print('still here')"

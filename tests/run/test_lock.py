@@ -16,8 +16,8 @@ from tf_transfer.run import lock
 
 HERE = {"host": socket.gethostname(), "pid": os.getpid(), "since": "then"}
 HOLD = (
-    "import sys; from tf_transfer import run_lock\n"
-    "with lock.locked(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()"
+    "import sys; from tf_transfer.run import lock as run_lock\n"
+    "with run_lock.locked(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()"
 )
 
 

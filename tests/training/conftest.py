@@ -4,21 +4,10 @@ import tensorflow as tf
 
 from tf_transfer.data.batches import Batches
 from tf_transfer.data.splits import Split
-from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.models.classifier import ParameterGroup
 from tf_transfer.training.step import Task
 
 FEATURES, CLASSES = 4, 3
-
-
-@pytest.fixture(params=["one", "mirrored"])
-def strategy(request):
-    return make_strategy(request.param)
-
-
-@pytest.fixture
-def one_device():
-    return make_strategy("one")
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.serving import inputs
-from tf_transfer.serving.inputs import PictureError
+from tf_transfer.serving.inputs import PictureError, rows, to_array, to_content
 from tf_transfer.serving.model import Answer, Model
 
 # Batches that are prepared while one is answered, and the parts in which threads take a batch.
@@ -91,7 +90,7 @@ class Predictor:
             An iterator of one prediction a picture, in order.
         """
         self._check_open()
-        return self._stream(inputs.rows(inputs))
+        return self._stream(rows(inputs))
 
     def _stream(self, inputs: Iterable) -> Iterator[Prediction]:
         for batch in self._batches(inputs):
@@ -119,7 +118,7 @@ class Predictor:
         """
         self._check_open()
         found = [np.zeros((0, self._model.features_width()), np.float32)]
-        for batch in self._batches(inputs.rows(inputs)):
+        for batch in self._batches(rows(inputs)):
             found += [row[None] for row in self._model.features([picture for _, picture in batch])]
         return np.concatenate(found)
 
@@ -197,8 +196,8 @@ class Predictor:
 
 def _read(item: object) -> np.ndarray | bytes | PictureError:
     try:
-        content = inputs.to_content(item)
-        return inputs.to_array(item) if content is None else content
+        content = to_content(item)
+        return to_array(item) if content is None else content
     except PictureError as e:
         return e
 

@@ -11,17 +11,20 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format results performance reliability serving clean
+.PHONY: help quickstart test test-all lint format results performance reliability serving clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 quickstart: $(VENV)/.installed ## install into .venv, run flags/quickstart.flags, predict from the export
 	$(PY) run.py --flagfile=flags/quickstart.flags $(ARGS)
 	$(PY) run.py --phase=predict --run_dir=runs/quickstart --images=runs/quickstart/samples
 
-test: $(VENV)/.installed-dev ## run the tests
-	$(PY) -m pytest -q -n 2 --dist worksteal $(ARGS)
+test: ## run the tests, with one network a family
+test-all: ## run every test, with all networks
+test-all: TIER := --all
+test test-all: $(VENV)/.installed-dev
+	$(PY) -m pytest -q -n 2 --dist worksteal $(TIER) $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style and formatting
 	$(PY) -m ruff check .

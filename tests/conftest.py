@@ -23,6 +23,19 @@ if (SHARED_DATA / "keras").is_dir():
     os.environ["KERAS_HOME"] = str(SHARED_DATA / "keras")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="run the tests marked `large` too: every network of a family")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what is marked `large`, unless `--all` or `-m large` asks for it."""
+    if config.getoption("--all") or "large" in config.getoption("markexpr"):
+        return
+    large = [item for item in items if item.get_closest_marker("large")]
+    config.hook.pytest_deselected(items=large)
+    items[:] = [item for item in items if not item.get_closest_marker("large")]
+
+
 class _TwoCpus:
     """Import hook: whoever imports TensorFlow first gets it with two logical CPUs.
 

@@ -5,9 +5,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +42,11 @@ class Hiding:
 
 sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
 """
+
+
+def by_tier(names: Iterable, always: Collection) -> list:
+    """Parameters of a test: those of `always` in every run, the other names with `--all`."""
+    return [name if name in always else pytest.param(name, marks=pytest.mark.large) for name in names]
 
 
 def flags(**options) -> list[str]:

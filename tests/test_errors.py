@@ -269,10 +269,10 @@ def test_hostile_class_names(tmp_path, capsys):
     from tf_transfer import serving
     from tf_transfer.console import Console
     from tf_transfer.serving import files
-    from tf_transfer.serving.files.finding import find_images
+    from tf_transfer.serving.files.finding import find_files
 
     written = [name.replace("\n", "\\n").replace("\x1b", "\\x1b") for name in sorted(HOSTILE)]
-    answers = list(serving.load(result.saved_model).predict_files(find_images("in")))
+    answers = list(serving.load(result.saved_model).predict_files(find_files("in")))
     assert list(answers[0].probabilities) == written
     assert {c["name"] for c in result.metrics["full"]["per_class"]} == set(written)
     page = result.report.read_text("utf-8")

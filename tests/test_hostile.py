@@ -15,7 +15,7 @@ from PIL import Image
 from tf_transfer import serving
 from tf_transfer.errors import UserError
 from tf_transfer.modalities.image.limits import NO_PICTURE, TOO_LARGE
-from tf_transfer.serving.model import DAMAGED
+from tf_transfer.serving.inputs import DAMAGED
 
 # Names that are markup, escapes of a terminal, paths, formulas, no UTF-8, or as long as a file system takes.
 NAMES = [

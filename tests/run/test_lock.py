@@ -16,8 +16,8 @@ from tf_transfer.run import lock
 
 HERE = {"host": socket.gethostname(), "pid": os.getpid(), "since": "then"}
 HOLD = (
-    "import sys; from tf_transfer.run import lock as run_lock\n"
-    "with run_lock.locked(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()"
+    "import sys; from tf_transfer.run import lock\n"
+    "with lock.locked(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()"
 )
 
 
@@ -67,7 +67,7 @@ def test_one_process_cannot_hold_it_twice(tmp_path):
     [
         # On another host; this very process; one that has ended and left its number; one that is no more; no holder.
         ({"host": "elsewhere", "pid": 1, "since": "then"}, True),
-        (HERE | {"begun": lock._begun(os.getpid())}, True),
+        (HERE | {"begun": lock.begun(os.getpid())}, True),
         (HERE | {"begun": "1"}, False),
         (HERE | {"pid": 2**22 + 1}, False),
         ("junk", False),
@@ -85,6 +85,24 @@ def test_where_there_are_no_locks_the_file_decides(tmp_path, monkeypatch, holder
     else:
         with lock.locked(tmp_path):
             assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+
+
+def test_a_file_that_its_holder_took_away_is_made_anew(tmp_path, monkeypatch):
+    """Taken away between the opening and the lock: on a file without a name, who comes next would see no lock."""
+    path, take, gone = tmp_path / "data", lock.take, []
+
+    def late(file, unlockable):
+        if not gone:
+            gone.append(os.fstat(file))
+            path.unlink()
+        return take(file, unlockable)
+
+    monkeypatch.setattr(lock, "take", late)
+    held = lock.opened(path)
+    assert gone and os.path.samestat(os.stat(path), os.fstat(held))
+    assert lock.opened(path) is None
+    os.close(held)
+    os.close(lock.opened(path))
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):

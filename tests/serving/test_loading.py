@@ -10,7 +10,7 @@ from serving_tools import encoded, picture, values
 
 from tf_transfer import serving
 from tf_transfer.errors import UserError
-from tf_transfer.serving import model as serving_model
+from tf_transfer.serving.inputs import DAMAGED
 
 FRESH = (
     'HIDDEN = {"keras", "tf_keras", "PIL", "pyarrow"}'
@@ -30,7 +30,10 @@ def test_a_fresh_process_needs_neither_keras_nor_the_rest_of_the_package(run, sa
     assert done.returncode == 0, done.stderr
     labels, modules = done.stdout.splitlines()
     assert labels == str([p.label for p in predictor.predict_files(samples[:2])])
-    own = [f"tf_transfer.serving{name}" for name in ("", ".model", ".inputs", ".predictor")]
+    own = [
+        f"tf_transfer.serving{name}"
+        for name in ("", ".inputs", ".model", ".pictures", ".predictor", ".saved_model", ".signatures")
+    ]
     assert modules == str(["tf_transfer", "tf_transfer.errors", *own])
 
 
@@ -49,7 +52,7 @@ def test_load_refuses_what_is_no_model(run, tmp_path):
         with pytest.raises(UserError, match="; run --phase=export first"):
             serving.load(place)
     (tmp_path / "saved_model.pb").write_bytes(b"junk")
-    with pytest.raises(UserError, match=r"is no SavedModel that this package exported: [^\n]*$"):
+    with pytest.raises(UserError, match=r"^--saved_model='[^']*' cannot be loaded: [^\n]*$"):
         serving.load(tmp_path)
     other = tf.Module()
     other.f = tf.function(lambda x: x, input_signature=[tf.TensorSpec((), tf.float32)])
@@ -77,7 +80,7 @@ def test_a_model_of_an_older_version(older):
         answers = model.predict(asked)
         assert (model.class_names, model.card) == (("red", "green", "blü"), {})
     assert [a.label for a in answers] == ["red", "", "red", "red", "", ""]
-    assert answers[1].error == answers[4].error == serving_model.DAMAGED and "NoneType" in answers[5].error
+    assert answers[1].error == answers[4].error == DAMAGED and "NoneType" in answers[5].error
     expected = np.exp(reds[2][0, 0] / 50) / np.exp(reds[2][0, 0] / 50).sum()
     np.testing.assert_allclose(values(answers[3]), expected, rtol=1e-4)
 

@@ -11,8 +11,8 @@ from serving_tools import encoded, picture, values
 
 from tf_transfer import serving
 from tf_transfer.errors import UserError
-from tf_transfer.modalities.image import decode_rows
 from tf_transfer.modalities.image.limits import NO_PICTURE
+from tf_transfer.serving.inputs import DAMAGED
 
 
 def test_a_list_may_mix_kinds_and_sizes_and_each_row_stands_for_itself(predictor, bare, samples, tmp_path):
@@ -41,7 +41,7 @@ def test_a_list_may_mix_kinds_and_sizes_and_each_row_stands_for_itself(predictor
         (picture(0, 8, 3), "got uint8 of shape [0, 8, 3]"),
         (str(samples[0]), on_disk),
         (tmp_path / "junk.png", NO_PICTURE),
-        (encoded(colours)[:-200], decode_rows.DAMAGED),
+        (encoded(colours)[:-200], DAMAGED),
         ("no\0file", "cannot be read"),
     ]
     answers = predictor.predict([given for given, _ in asked])

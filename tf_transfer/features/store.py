@@ -1,21 +1,19 @@
 """Features on disk, under everything that determines them: a second head begins where the first one's pass ended."""
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from tf_transfer.data.disk_arrays import release, temporary
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.run import atomic
+from tf_transfer.run import atomic, lock
 
 FEATURES, FACTS, PARTIAL = "features.f32", "facts.json", "features.partial"
 OFF = "off"
@@ -83,7 +81,7 @@ class FeatureStore:
         place.mkdir(parents=True, exist_ok=True)
         self._make_room(4 * shape[0] * shape[1], place)
         with (place / PARTIAL).open("ab", buffering=0) as file:
-            if not _locked(file):
+            if not lock.take(file.fileno()):
                 # Another process is at it; waiting could take longer than doing it again.
                 return _fill(temporary(shape, np.float32), 0, compute), 0
             if (found := _whole(place, shape)) is not None:
@@ -131,19 +129,10 @@ def _age_and_size(place: Path) -> tuple[float, int]:
         return 0.0, 0
 
 
-def _locked(file: BinaryIO) -> bool:
-    """Takes the lock that the one who writes holds; True as well on file systems that know none."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        return e.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True
-
-
 def _at_work(place: Path) -> bool:
     try:
         with (place / PARTIAL).open("rb") as file:
-            return not _locked(file)
+            return not lock.take(file.fileno())
     except OSError:
         return False
 

@@ -11,7 +11,7 @@ from tf_transfer.evaluation import mcnemar_exact, right, score
 from tf_transfer.export import gate, runners, targets
 from tf_transfer.report import tables
 from tf_transfer.serving import locate
-from tf_transfer.serving.model import card_of
+from tf_transfer.serving.saved_model import card_of
 from tf_transfer.session.session import Session
 
 

@@ -7,7 +7,7 @@ with serving.Predictor("runs/flowers/saved_model/1", top=3) as predictor:
         ...
 """
 
-from tf_transfer.serving.model import locate
 from tf_transfer.serving.predictor import Prediction, Predictor, load
+from tf_transfer.serving.saved_model import card_of, locate
 
-__all__ = ["Prediction", "Predictor", "load", "locate"]
+__all__ = ["Prediction", "Predictor", "card_of", "load", "locate"]

@@ -1,4 +1,4 @@
-"""Pictures as people have them, arrays, files, bytes, to what an exported model takes."""
+"""Examples as people have them, arrays, files, bytes, to what an exported model takes."""
 
 import os
 import stat
@@ -7,46 +7,62 @@ from collections.abc import Iterable
 import numpy as np
 
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.serving import pictures
+from tf_transfer.serving.signatures import Tensor
 
 MAX_BYTES = 1 << 30
 """A larger file is not read: 100 million pixels of 16 bits and four channels, uncompressed, are smaller."""
 
+DAMAGED = "damaged, or cut short"
+"""The reason given for a file that cannot be decoded and about which the model says nothing better."""
+
 _BYTES = (bytes, bytearray, memoryview)
-_ARRAYS = "uint8 of shape [H, W, 3], [H, W, 1] or [H, W] with no side 0"
 
 
-class PictureError(Exception):
-    """Why one picture has no answer, in a few words."""
+class InputError(Exception):
+    """Why one example has no answer, in a few words."""
 
 
-def rows(inputs: object) -> Iterable:
-    """Returns the pictures that an argument means: one, a stack `[N, H, W, C]`, or any iterable of them.
+def rows(inputs: object, tensor: Tensor) -> Iterable:
+    """Splits an argument into examples: one, a stack of them, or any iterable.
+
+    Args:
+        inputs: as `Predictor.predict` takes it.
+        tensor: the input of the model.
 
     Raises:
         UserError: it is nothing of the kind.
     """
-    if isinstance(inputs, (str, os.PathLike, *_BYTES)) or hasattr(inputs, "convert"):
+    if isinstance(inputs, (str, os.PathLike, *_BYTES)) or pictures.is_pillow(inputs):
         return [inputs]
     if _is_array(inputs):
         array = np.asarray(inputs)
         if array.ndim == 1 and array.dtype.kind in "OSU":
             return array.tolist()
-        if array.ndim == 4 and array.dtype == np.uint8 and array.shape[-1] in (1, 3) and all(array.shape[1:]):
+        if _is_stack(array, tensor):
             return array
         try:
-            return [to_array(array)]
-        except PictureError as e:
-            raise UserError(f"images: {e}, or a stack of them, [N, H, W, 3] or [N, H, W, 1].") from e
+            return [to_array(array, tensor)]
+        except InputError as e:
+            stacks = pictures.STACKS if pictures.takes(tensor) else _shape(tensor.shape)
+            raise UserError(f"{tensor.name}: {e}, or a stack of them, {stacks}.") from e
     if isinstance(inputs, Iterable) and not isinstance(inputs, dict):
         return inputs
-    raise UserError(f"images: expected arrays, files or bytes, got {type(inputs).__name__} {one_line(inputs, 60)!r}.")
+    got = f"{type(inputs).__name__} {one_line(inputs, 60)!r}"
+    raise UserError(f"{tensor.name}: expected arrays, files or bytes, got {got}.")
+
+
+def _is_stack(array: np.ndarray, tensor: Tensor) -> bool:
+    if pictures.takes(tensor):
+        return pictures.is_stack(array)
+    return tensor.fits(array.shape) and _castable(array, tensor)
 
 
 def to_content(item: object) -> bytes | None:
-    """Returns the bytes of a file, given as a path or as bytes; None where the picture is no file.
+    """Reads the bytes of a file, given as a path or as bytes; None where the example is no file.
 
     Raises:
-        PictureError: it cannot be read.
+        InputError: it cannot be read.
     """
     if isinstance(item, _BYTES):
         return bytes(item)
@@ -56,51 +72,58 @@ def to_content(item: object) -> bytes | None:
         state = os.stat(item)
         # To open a pipe would wait for whoever writes to it.
         if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
-            raise PictureError("not a regular file")
+            raise InputError("not a regular file")
         if state.st_size > MAX_BYTES:
-            raise PictureError(f"more than {MAX_BYTES >> 30} GiB")
+            raise InputError(f"more than {MAX_BYTES >> 30} GiB")
         with open(item, "rb") as file:
             return file.read()
     except (OSError, ValueError) as e:
-        raise PictureError(getattr(e, "strerror", None) or "cannot be read") from e
+        raise InputError(getattr(e, "strerror", None) or "cannot be read") from e
 
 
-def to_array(item: object) -> np.ndarray:
-    """Returns the uint8 `[H, W, 3]` of an array, or of what can be made one, such as a Pillow image.
+def to_array(item: object, tensor: Tensor) -> np.ndarray:
+    """Makes one example of an array, or of what can be made one, such as a Pillow image.
+
+    Args:
+        item: the example, without the side of the rows.
+        tensor: the input of the model, with that side.
 
     Raises:
-        PictureError: it is of another type or shape.
+        InputError: it is of another type or shape.
     """
     if not _is_array(item):
-        raise PictureError(f"expected an array, a file or bytes, got {type(item).__name__}")
+        raise InputError(f"expected an array, a file or bytes, got {type(item).__name__}")
+    of_pictures = pictures.takes(tensor)
     try:
-        array = np.asarray(_in_colours(item) if hasattr(item, "convert") else item)
+        array = np.asarray(pictures.in_colours(item) if of_pictures and pictures.is_pillow(item) else item)
     except (OSError, ValueError, SyntaxError) as e:
         # A Pillow image reads its file only now.
-        raise PictureError(one_line(e)) from e
-    array = array[..., None] if array.ndim == 2 else array
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] not in (1, 3) or not array.size:
-        raise PictureError(f"expected {_ARRAYS}, got {array.dtype} of shape {list(np.shape(item))}")
-    return np.broadcast_to(array, (*array.shape[:2], 3))
+        raise InputError(one_line(e)) from e
+    found = pictures.one(array) if of_pictures else _one(array, tensor)
+    if found is None:
+        expected = pictures.ARRAYS if of_pictures else f"{tensor.dtype} of shape {_shape(tensor.shape[1:])}"
+        raise InputError(f"expected {expected}, got {array.dtype} of shape {list(np.shape(item))}")
+    return found
+
+
+def _one(array: np.ndarray, tensor: Tensor) -> np.ndarray | None:
+    if not tensor.fits((1, *array.shape)) or not _castable(array, tensor):
+        return None
+    return array.astype(tensor.dtype, copy=False)
+
+
+def _castable(array: np.ndarray, tensor: Tensor) -> bool:
+    """Floats of another precision are taken; whole numbers only where none can be lost."""
+    return np.can_cast(array.dtype, tensor.dtype, "same_kind" if array.dtype.kind == tensor.kind == "f" else "safe")
+
+
+def _shape(sides: tuple[int | None, ...] | None) -> str:
+    if sides is None:
+        return "of any shape"
+    return "[" + ", ".join("any" if side is None else str(side) for side in sides) + "]"
 
 
 def _is_array(item: object) -> bool:
     # Asked of the type: a Pillow image would read its file to answer.
     held = getattr(item, "__dict__", ())
     return any(hasattr(type(item), name) or name in held for name in ("__array__", "__array_interface__"))
-
-
-def _in_colours(image):
-    """Makes colours of a Pillow image's palette, transparency or ink, as is done with a file of it, but of a GIF.
-
-    Transparent pixels of that kind of file become black, as `data.pixels.decode` says.
-    """
-    mode = getattr(image, "mode", "RGB")
-    # Modes I and F have more than 8 bits.
-    if mode[0] in "IF":
-        return image
-    if not getattr(image, "has_transparency_data", False):
-        return image if mode in ("RGB", "L") else image.convert("RGB")
-    rgba = np.asarray(image.convert("RGBA"), np.float32)
-    alpha = rgba[..., 3:] / np.float32(255)
-    return np.round(rgba[..., :3] * alpha + np.float32(255) * (1 - alpha)).astype(np.uint8)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.serving.inputs import PictureError, rows, to_array, to_content
+from tf_transfer.serving.inputs import InputError, rows, to_array, to_content
 from tf_transfer.serving.model import Answer, Model
 
 # Batches that are prepared while one is answered, and the parts in which threads take a batch.
@@ -21,11 +21,11 @@ _THREADS = "tf_transfer-decode"
 
 @dataclass(frozen=True)
 class Prediction:
-    """One picture's answer.
+    """One example's answer.
 
     Attributes:
-        file: the path that was given; empty where the picture was no file.
-        label: the class name, empty where the picture could not be read.
+        file: the path that was given; empty where the example was no file.
+        label: the class name, empty where the example could not be read.
         probability: of that class, in [0, 1].
         probabilities: by class name: of every class in the model's order, or of the `top` likeliest, likeliest first.
         error: why there is no answer, else empty.
@@ -41,11 +41,11 @@ class Prediction:
 class Predictor:
     """A loaded SavedModel; any number of threads may call it. Closed, or at the end of a `with`, its own threads end.
 
-    Each of those, four at most, may hold one picture that is being decoded: up to 1.5 GB for 100 million pixels.
+    Each of those, four at most, may hold one example that is being decoded: of a picture of 100 million pixels, 1.5 GB.
 
     Args:
         path: the numbered folder, the one above it, or the run directory.
-        batch_size: pictures that the network is given at a time.
+        batch_size: examples that the network is given at a time.
         top: how many classes a prediction names; None for all.
 
     Attributes:
@@ -68,15 +68,16 @@ class Predictor:
         self._closed = False
 
     def predict(self, inputs: object) -> list[Prediction]:
-        """Predicts pictures, whatever they come as; a bad one gets an `error`, and the others are answered.
+        """Predicts examples, whatever they come as; a bad one gets an `error`, and the others are answered.
 
         Args:
-            inputs: one picture, or an iterable that mixes them in kind and size: uint8 arrays `[H, W, 3]`, `[H, W, 1]`
-                or `[H, W]`, what can be made one (Pillow images, tensors), the bytes of a file, or its path; or one
-                array `[N, H, W, 3]` or `[N, H, W, 1]`.
+            inputs: one example, or an iterable that mixes them in kind and size: arrays as `serving_default` takes
+                them, without the side of the rows, what can be made one (tensors), the bytes of a file, or its path; or
+                one array of several. Of pictures: uint8 `[H, W, 3]`, `[H, W, 1]` or `[H, W]`, Pillow images, or stacks
+                `[N, H, W, 3]` or `[N, H, W, 1]`.
 
         Returns:
-            One prediction a picture, in order.
+            One prediction an example, in order.
 
         Raises:
             UserError: the whole argument is of another kind, or the predictor is closed.
@@ -87,14 +88,14 @@ class Predictor:
         """As `predict`, for however many: while a batch is answered, the next two are read and decoded, and no more.
 
         Returns:
-            An iterator of one prediction a picture, in order.
+            An iterator of one prediction an example, in order.
         """
         self._check_open()
-        return self._stream(rows(inputs))
+        return self._stream(rows(inputs, self._model.tensor))
 
     def _stream(self, inputs: Iterable) -> Iterator[Prediction]:
         for batch in self._batches(inputs):
-            answers = self._model.predict([picture for _, picture in batch])
+            answers = self._model.predict([example for _, example in batch])
             for (file, _), answer in zip(batch, answers, strict=True):
                 yield self._prediction(file, answer)
 
@@ -109,17 +110,17 @@ class Predictor:
             yield prediction
 
     def features(self, inputs: object) -> np.ndarray:
-        """Returns the pooled embedding, float32 `[N, D]`, of pictures as `predict` takes them.
+        """Computes the pooled embedding, float32 `[N, D]`, of examples as `predict` takes them.
 
-        The row of a picture that cannot be read is NaN.
+        The row of an example that cannot be read is NaN.
 
         Raises:
             UserError: as `predict`; or the model was exported before there were features.
         """
         self._check_open()
         found = [np.zeros((0, self._model.features_width()), np.float32)]
-        for batch in self._batches(rows(inputs)):
-            found += [row[None] for row in self._model.features([picture for _, picture in batch])]
+        for batch in self._batches(rows(inputs, self._model.tensor)):
+            found += [row[None] for row in self._model.features([example for _, example in batch])]
         return np.concatenate(found)
 
     def close(self) -> None:
@@ -138,7 +139,7 @@ class Predictor:
             raise UserError("This Predictor is closed; make another.")
 
     def _batches(self, inputs: Iterable) -> Iterator[list[tuple[str, object]]]:
-        """Yields the (file, picture) of each batch, as `Model.predict` takes it, while later ones are prepared."""
+        """Yields the (file, example) of each batch, as `Model.predict` takes it, while later ones are prepared."""
         inputs, ahead = iter(inputs), collections.deque()
         ended = False
         while True:
@@ -170,18 +171,25 @@ class Predictor:
             raise
 
     def _prepare(self, items: Sequence) -> list[tuple[str, object]]:
-        """Reads and decodes pictures."""
+        """Reads and decodes examples."""
         files = [str(x) if isinstance(x, (str, os.PathLike)) else "" for x in items]
-        found = [_read(x) for x in items]
+        found = [self._read(x) for x in items]
         encoded = [at for at, x in enumerate(found) if isinstance(x, bytes)] if self._model.decodes else []
         if encoded:
             decoded = self._model.decode([found[at] for at in encoded])
-            for at, picture in zip(encoded, decoded, strict=True):
-                found[at] = picture
+            for at, example in zip(encoded, decoded, strict=True):
+                found[at] = example
         return list(zip(files, found, strict=True))
 
-    def _prediction(self, file: str, answer: Answer | PictureError) -> Prediction:
-        if isinstance(answer, PictureError):
+    def _read(self, item: object) -> np.ndarray | bytes | InputError:
+        try:
+            content = to_content(item)
+            return to_array(item, self._model.tensor) if content is None else content
+        except InputError as e:
+            return e
+
+    def _prediction(self, file: str, answer: Answer | InputError) -> Prediction:
+        if isinstance(answer, InputError):
             return Prediction(file, "", 0.0, {}, str(answer))
         logits, probabilities = answer
         best, values = int(logits.argmax()), probabilities.tolist()
@@ -192,14 +200,6 @@ class Predictor:
             order = np.argsort(-logits, kind="stable")[: self.top].tolist()
             named = {self.class_names[i]: values[i] for i in order}
         return Prediction(file, self.class_names[best], values[best], named)
-
-
-def _read(item: object) -> np.ndarray | bytes | PictureError:
-    try:
-        content = to_content(item)
-        return to_array(item) if content is None else content
-    except PictureError as e:
-        return e
 
 
 def load(path: str | Path, **options) -> Predictor:

@@ -8,12 +8,12 @@ from tf_transfer.errors import UserError
 from tf_transfer.serving.files import finding
 
 
-def test_find_images(tmp_path, monkeypatch):
+def test_find_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a/1.JPG", "a/b/2.png", "a/3.txt", "4.jpeg", "odd[1].bmp", "x,y/5.gif"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = finding.find_images
+    found = finding.find_files
     assert found("a") == ["a/1.JPG", "a/b/2.png"]
     assert found("a/3.txt") == ["a/3.txt"]
     assert found("**/*") == ["4.jpeg", "a/1.JPG", "a/b/2.png", "odd[1].bmp", "x,y/5.gif"]
@@ -51,10 +51,10 @@ def test_a_list_of_files(tmp_path, monkeypatch, content, expected):
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/l.csv").write_text(content, "utf-8")
     if isinstance(expected, list):
-        assert finding.find_images("lists/l.csv") == expected
+        assert finding.find_files("lists/l.csv") == expected
     else:
         with pytest.raises(UserError, match=rf"^--images='lists/l.csv'(:|) {expected}"):
-            finding.find_images("lists/l.csv")
+            finding.find_files("lists/l.csv")
 
 
 def test_arrivals_are_told_once_when_they_have_stopped_growing(tmp_path):

@@ -61,20 +61,20 @@ def test_parquet_is_the_table_of_the_csv(top):
     assert parquet.read_table(io.BytesIO(written(formats.write_parquet, [], top))).column_names == rows[0]
 
 
-@pytest.mark.parametrize("ending", formats.FORMS)
+@pytest.mark.parametrize("ending", formats.FORMATS)
 def test_what_was_predicted_before_is_written_over(tmp_path, ending):
-    for content in (written(formats.FORMS[ending], MADE), b""):
+    for content in (written(formats.FORMATS[ending], MADE), b""):
         (tmp_path / f"o{ending}").write_bytes(content)
         formats.check(tmp_path / f"o{ending}")
 
 
-@pytest.mark.parametrize("ending", formats.FORMS)
-def test_no_form_holds_all_predictions(tmp_path, ending):
+@pytest.mark.parametrize("ending", formats.FORMATS)
+def test_no_format_holds_all_predictions(tmp_path, ending):
     made = (Prediction(f"{i:060d}.png", "x", 0.5, {"x": 0.5}) for i in range(60_000))
     with (tmp_path / "out").open("wb") as stream:
-        formats.FORMS[ending](MADE[:1], io.BytesIO(), None)
+        formats.FORMATS[ending](MADE[:1], io.BytesIO(), None)
         tracemalloc.start()
-        formats.FORMS[ending](made, stream, None)
+        formats.FORMATS[ending](made, stream, None)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert (tmp_path / "out").stat().st_size > 300_000 and peak < 15e6

@@ -24,7 +24,7 @@ from tf_transfer.console import Console
 from tf_transfer.errors import UserError
 from tf_transfer.machine import signals
 from tf_transfer.serving import Predictor, files
-from tf_transfer.serving.files import formats, predict
+from tf_transfer.serving.files import answer, formats
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def ask(run, folder, *, images="in", output="out.csv", top=None, watch=None, res
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(predict, "Predictor", lambda path, top=None: contextlib.nullcontext(loaded(path, top)))
+        patch.setattr(answer, "Predictor", lambda path, top=None: contextlib.nullcontext(loaded(path, top)))
         bad = files.predict(run, files.Asked.parse(images, output, top, watch, restart), Console(said))
     return bad, said.getvalue()
 
@@ -103,7 +103,7 @@ def undisturbed(run, many):
     return made
 
 
-@pytest.mark.parametrize("ending", formats.FORMS)
+@pytest.mark.parametrize("ending", formats.FORMATS)
 def test_interrupted_it_goes_on(run, many, undisturbed, monkeypatch, ending):
     top, expected = undisturbed[ending]
     output = many / f"broken{ending}"
@@ -264,7 +264,7 @@ def test_an_output_that_cannot_be_written(run, many, tmp_path):
 
 
 def test_watching_until_nothing_comes(run, many, tmp_path, monkeypatch):
-    monkeypatch.setattr(predict, "_PAUSE", 0.05)
+    monkeypatch.setattr(answer, "PAUSE", 0.05)
     (tmp_path / "in").mkdir()
     content = (many / "1.png").read_bytes()
 
@@ -287,7 +287,7 @@ def test_watching_until_nothing_comes(run, many, tmp_path, monkeypatch):
 
 def test_what_changes_while_it_is_watched_is_answered_again(run, many, tmp_path, monkeypatch):
     """A file that had stalled half way, and one that was written over; the output has them as they are now."""
-    monkeypatch.setattr(predict, "_PAUSE", 0.05)
+    monkeypatch.setattr(answer, "PAUSE", 0.05)
     (tmp_path / "in").mkdir()
     whole = (many / "1.png").read_bytes()
     (tmp_path / "in/stalled.png").write_bytes(whole[:-100])

@@ -148,7 +148,7 @@ def test_large_requests_and_answers_go_through_another_process(served, loaded):
     answer = served.post(json.dumps(rows).replace("[[[[", "[[[[256, ", 1).encode())
     assert (answer.status, "lists of one level" in answer.json()["error"]) == (400, True)
     # It may end at any time, for want of memory say.
-    served.service._aside._process.kill()
+    served.service._json._process.kill()
     answers = [served.post(rows) for _ in range(2)]
     assert answers[1].status == 200
     if answers[0].status != 200:
@@ -156,7 +156,7 @@ def test_large_requests_and_answers_go_through_another_process(served, loaded):
     # Few bytes, and as many lists and numbers.
     few = {"instances": pictures[:10].tolist()}
     assert len(json.dumps(few)) < app._LARGE
-    served.service._aside._process.kill()
+    served.service._json._process.kill()
     assert served.post(few).status in (200, 503)
     features = loaded.call("features", {"images": pictures})["features"]
     large = {"signature_name": "features", "inputs": np.repeat(pictures[:, :1, :1], 10, 0).tolist()}

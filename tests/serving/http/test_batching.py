@@ -8,7 +8,7 @@ import pytest
 
 from tf_transfer.serving.http.batching import Batcher
 from tf_transfer.serving.http.limits import Limits, RequestError
-from tf_transfer.serving.http.tensors import Signature, Tensor
+from tf_transfer.serving.signatures import Signature, Tensor
 
 X = Tensor("x", "f", np.dtype(np.float32), (None, None))
 ONE = Signature("one", (X,), ("y",), True)

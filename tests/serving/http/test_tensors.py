@@ -7,7 +7,7 @@ import pytest
 
 from tf_transfer.serving.http import tensors
 from tf_transfer.serving.http.limits import RequestError
-from tf_transfer.serving.http.tensors import Signature, Tensor
+from tf_transfer.serving.signatures import Signature, Tensor
 
 
 def tensor(name, dtype, *shape):

@@ -13,7 +13,7 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 _COLUMNS = ("path", "file")
 
 
-def find_images(text: str) -> list[str]:
+def find_files(text: str) -> list[str]:
     """Returns the pictures that a file, a folder (searched whole), a glob or a .csv list means.
 
     Those of a list come in its order, others sorted. Several are separated by commas, as long as the whole text

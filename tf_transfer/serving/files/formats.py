@@ -1,4 +1,4 @@
-"""The forms that predictions are written in, by the ending of the file; each as a stream, however many there are."""
+"""The formats that predictions are written in, by the ending of the file; each as a stream, however many there are."""
 
 import csv
 import importlib.util
@@ -74,11 +74,11 @@ def _groups(values: Iterable, size: int) -> Iterator[list]:
 
 
 def _plain(value):
-    """Makes UTF-8 of a file name that is none, as the other forms do."""
+    """Makes UTF-8 of a file name that is none, as the other formats do."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
-FORMS = {".csv": write_csv, ".jsonl": write_jsonl, ".parquet": write_parquet}
+FORMATS = {".csv": write_csv, ".jsonl": write_jsonl, ".parquet": write_parquet}
 # How each begins.
 STARTS = {".csv": b"file,", ".jsonl": b'{"file": ', ".parquet": b"PAR1"}
 
@@ -87,12 +87,12 @@ def check(path: Path) -> None:
     """Looks whether predictions can be written to a file.
 
     Raises:
-        UserError: its ending names no form, its form lacks a package, or it is there and holds something else.
+        UserError: its ending names no format, its format lacks a package, or it is there and holds something else.
     """
-    form = path.suffix.lower()
-    if form not in FORMS:
-        raise UserError(f"--predictions={one_line(path)!r}: expected a name that ends in {', '.join(FORMS)}.")
-    if form == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+    kind = path.suffix.lower()
+    if kind not in FORMATS:
+        raise UserError(f"--predictions={one_line(path)!r}: expected a name that ends in {', '.join(FORMATS)}.")
+    if kind == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise UserError(
             f"--predictions={one_line(path)!r}: Parquet needs pyarrow; pip install pyarrow, or name a .csv."
         )
@@ -100,8 +100,8 @@ def check(path: Path) -> None:
         raise UserError(f"--predictions={one_line(path)!r} is a folder; expected a file to write.")
     if path.is_file():
         with path.open("rb") as stream:
-            head = stream.read(len(STARTS[form]))
-        if head and head != STARTS[form]:
+            head = stream.read(len(STARTS[kind]))
+        if head and head != STARTS[kind]:
             raise UserError(
                 f"--predictions={one_line(path)!r} is there already, and holds no predictions: remove it, or name "
                 "another file."

@@ -6,7 +6,6 @@ bit, on how many are asked together.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -14,13 +13,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.run import lock
 from tf_transfer.serving import Prediction
 
 # Seconds between two waits for the disk.
 _SYNC = 5.0
 
 
-class Part:
+class Journal:
     """The answers so far. Opened, it holds what an earlier command left of the same work, or nothing.
 
     Args:
@@ -40,7 +40,7 @@ class Part:
         try:
             with self._writing():
                 output.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._locked()
+                self._file = self._opened()
                 self._size = 0 if restart else self._kept(work)
                 os.ftruncate(self._file, self._size)
                 if not self._size:
@@ -79,7 +79,7 @@ class Part:
             yield name, tuple(state) if state else None
 
     def drop(self, places: Collection[int]) -> None:
-        """Passes over these answers alone, by their places among `states`, as long as this part is open."""
+        """Passes over these answers alone, by their places among `states`, as long as this journal is open."""
         self._dropped = frozenset(places)
 
     def keep_last(self) -> None:
@@ -153,24 +153,14 @@ class Part:
         # Last: an answer counts when it stands there whole.
         self._size += written
 
-    def _locked(self) -> int:
-        while True:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            # A file system without locks cannot be asked.
-            with contextlib.suppress(OSError):
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as e:
-                    os.close(file)
-                    raise UserError(
-                        f"--predictions={one_line(self._output())!r} is being written by another process; wait for it, "
-                        "or name another file."
-                    ) from e
-            # The one who held it may have taken the file away between the two calls.
-            with contextlib.suppress(FileNotFoundError):
-                if os.stat(self._path).st_ino == os.fstat(file).st_ino:
-                    return file
-            os.close(file)
+    def _opened(self) -> int:
+        file = lock.opened(self._path)
+        if file is None:
+            raise UserError(
+                f"--predictions={one_line(self._output())!r} is being written by another process; wait for it, "
+                "or name another file."
+            )
+        return file
 
     def _output(self) -> Path:
         return self._path.with_name(self._path.name.removeprefix(".").removesuffix(".part"))

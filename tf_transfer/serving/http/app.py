@@ -21,10 +21,11 @@ from aiohttp import web
 from tf_transfer.errors import one_line
 from tf_transfer.serving.http import tensors
 from tf_transfer.serving.http.batching import Arrays, Batcher
-from tf_transfer.serving.http.json_worker import Aside
+from tf_transfer.serving.http.json_worker import JsonWorker
 from tf_transfer.serving.http.limits import Held, Limits, Rate, RequestError
 from tf_transfer.serving.http.metrics import Metrics
-from tf_transfer.serving.http.model import FILES, PICTURES, ServedModel
+from tf_transfer.serving.http.model import ServedModel
+from tf_transfer.serving.signatures import EXAMPLES, FILES
 
 _LOG = logging.getLogger(__name__)
 # As the server has them, in `model_servers/http_rest_api_util.cc`.
@@ -60,7 +61,7 @@ class Service:
         self.stopping, self.metrics = False, Metrics()
         self._batcher = Batcher(model.call, limits, self.metrics.call)
         self._decoders = ThreadPoolExecutor(_DECODERS, "decode")
-        self._aside = Aside()
+        self._json = JsonWorker()
         self._rate, self._held, self._under_way = Rate(limits.rate), Held(limits), 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -83,7 +84,7 @@ class Service:
 
     async def _close(self, app: web.Application) -> None:
         self._batcher.close()
-        await self._aside.close()
+        await self._json.close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -191,13 +192,13 @@ class Service:
         """Returns the name of the signature that a body asks for, and its answer."""
         wanted = (body, self._model.signatures, self._limits.rows)
         large = len(body) > _LARGE or body.count(b",") + body.count(b"[") > _MANY
-        name, inputs, row = await self._aside.call("read", *wanted) if large else tensors.read(*wanted)
-        if name == FILES and self._model.decodes and len(inputs["contents"]):
-            outputs = await self._files(inputs["contents"])
+        name, inputs, row = await self._json.call("read", *wanted) if large else tensors.read(*wanted)
+        if name == FILES and self._model.decodes and len(inputs[self._model.contents]):
+            outputs = await self._files(inputs[self._model.contents])
         else:
             outputs = await self._batcher.submit(self._model.signatures[name], inputs)
         many = sum(value.size for value in outputs.values()) > _MANY
-        return name, await self._aside.call("render", outputs, row) if many else tensors.render(outputs, row)
+        return name, await self._json.call("render", outputs, row) if many else tensors.render(outputs, row)
 
     async def _files(self, contents: np.ndarray) -> Arrays:
         """Answers files as `serve_bytes` does.
@@ -211,15 +212,17 @@ class Service:
         decoded = await asyncio.gather(
             *(loop.run_in_executor(self._decoders, self._model.decode, content) for content in contents)
         )
-        good = np.array([picture is not None for picture in decoded])
+        good = np.array([example is not None for example in decoded])
         asked = []
         if good.any():
-            pictures = np.stack([picture for picture in decoded if picture is not None])
+            found = [example for example in decoded if example is not None]
+            examples = np.array(found, object) if isinstance(found[0], bytes) else np.stack(found)
             # While they wait, they are held once.
-            del decoded
-            asked.append(self._batcher.submit(self._model.signatures[PICTURES], {"images": pictures}))
+            del decoded, found
+            asked.append(self._batcher.submit(self._model.signatures[EXAMPLES], {self._model.example: examples}))
         if not good.all():
-            asked.append(self._batcher.submit(self._model.signatures[FILES], {"contents": contents[~good]}))
+            bad = {self._model.contents: contents[~good]}
+            asked.append(self._batcher.submit(self._model.signatures[FILES], bad))
         answers = await asyncio.gather(*asked)
         if good.any():
             answers[0] = answers[0] | {"status": np.full(good.sum(), b"ok", object)}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tf_transfer.serving.http.limits import Limits, RequestError
-from tf_transfer.serving.http.tensors import Signature
+from tf_transfer.serving.signatures import Signature
 
 Arrays = dict[str, np.ndarray]
 

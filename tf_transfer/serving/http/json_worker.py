@@ -20,7 +20,7 @@ _LENGTH = struct.Struct("<Q")
 _FUNCTIONS: dict[str, Callable] = {"read": tensors.read, "render": tensors.render}
 
 
-class Aside:
+class JsonWorker:
     """Calls functions of `tensors` in another process, one at a time. Lives in an event loop."""
 
     def __init__(self):

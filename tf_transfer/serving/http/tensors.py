@@ -8,64 +8,19 @@ By its documentation, https://www.tensorflow.org/tfx/serving/api_rest, and where
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tf_transfer.errors import one_line
 from tf_transfer.serving.http.limits import RequestError
+from tf_transfer.serving.signatures import EXAMPLES, Signature, Tensor
 
 # Outputs of such a name hold bytes, all other strings text.
 _BYTES = "_bytes"
 _KINDS = {"u": "whole numbers", "i": "whole numbers", "f": "numbers", "b": "true or false", "S": "strings"}
 _TYPES = {"u": {int}, "i": {int}, "f": {int, float}, "b": {bool}, "S": {str, dict}}
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a signature.
-
-    Attributes:
-        name: as clients call it.
-        kind: of `numpy.dtype.kind`; "S" for strings.
-        dtype: as NumPy has it; object for strings.
-        shape: None for a side of any length; None as a whole for any shape.
-    """
-
-    name: str
-    kind: str
-    dtype: np.dtype
-    shape: tuple[int | None, ...] | None
-
-    @property
-    def batched(self) -> bool:
-        """Whether the first side is that of the rows, of which there may be any number."""
-        return bool(self.shape) and self.shape[0] is None
-
-    def fits(self, shape: Sequence[int]) -> bool:
-        """Says whether an array of a shape can be given to it."""
-        if self.shape is None:
-            return True
-        return len(shape) == len(self.shape) and all(b in (None, a) for a, b in zip(shape, self.shape, strict=True))
-
-
-@dataclass(frozen=True)
-class Signature:
-    """A function of the model.
-
-    Attributes:
-        name: as clients call it.
-        inputs: what it takes.
-        outputs: the names of what it returns.
-        batched: whether rows of several requests may be joined in one call.
-    """
-
-    name: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[str, ...]
-    batched: bool
 
 
 def read(body: bytes, signatures: Mapping[str, Signature], most: int) -> tuple[str, dict[str, np.ndarray], bool]:
@@ -121,7 +76,7 @@ def signature_name(document: Mapping) -> str:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise RequestError(400, f"'signature_name' key must be a string value, got {_quoted(name)}")
-    return name or "serving_default"
+    return name or EXAMPLES
 
 
 def arrays(document: Mapping, signature: Signature) -> tuple[dict[str, np.ndarray], bool]:

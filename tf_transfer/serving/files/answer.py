@@ -16,12 +16,12 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.run import atomic
 from tf_transfer.serving import Prediction, Predictor
 from tf_transfer.serving.files import formats
-from tf_transfer.serving.files.finding import Arrivals, find_images, passed_over, state
-from tf_transfer.serving.files.journal import Part
+from tf_transfer.serving.files.finding import Arrivals, find_files, passed_over, state
+from tf_transfer.serving.files.journal import Journal
 from tf_transfer.serving.files.summary import Summary
 
 # Seconds between two looks into a folder that is being filled.
-_PAUSE = 1.0
+PAUSE = 1.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Asked:
     """What to predict.
 
     Attributes:
-        images: files, a folder, a glob, a .csv list, see `finding.find_images`; with `watch`, a folder.
+        images: files, a folder, a glob, a .csv list, see `finding.find_files`; with `watch`, a folder.
         output: a .csv, .jsonl or .parquet file to write.
         top: how many classes to name; None for the first, and in .jsonl for all.
         watch: go on with what comes into the folder, until nothing has for so many seconds; None: with what is there.
@@ -105,7 +105,7 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
     Raises:
         UserError: no model, no pictures, or an output that cannot be written.
     """
-    files = find_images(asked.images) if asked.watch is None else []
+    files = find_files(asked.images) if asked.watch is None else []
     if others := passed_over(asked.images):
         console.note(f"passed over in {one_line(asked.images)}, by their names no pictures: {others:,}.")
     if asked.watch is None and asked.output.exists():
@@ -114,25 +114,25 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
         if asked.top and asked.top > (count := len(predictor.class_names)):
             console.note(f"--top={asked.top}: the model knows {count} classes; all are named.")
         top = asked.top and min(asked.top, count)
-        write = formats.FORMS[asked.output.suffix.lower()]
+        write = formats.FORMATS[asked.output.suffix.lower()]
         full = top is not None or write is formats.write_jsonl
-        with Part(asked.output, _work(asked, top, predictor), full, asked.restart) as part:
+        with Journal(asked.output, _work(asked, top, predictor), full, asked.restart) as journal:
 
             def save() -> Summary:
                 summary = Summary()
-                _write(asked.output, lambda stream: write(summary.of(part), stream, top))
+                _write(asked.output, lambda stream: write(summary.of(journal), stream, top))
                 return summary
 
-            rest = _unanswered(files, part, console) if asked.watch is None else []
-            _tell_start(asked, part, len(files), console)
+            rest = _unanswered(files, journal, console) if asked.watch is None else []
+            _tell_start(asked, journal, len(files), console)
             ended = True
             if asked.watch is None:
-                _all(rest, predictor, part, console)
+                _all(rest, predictor, journal, console)
             else:
-                ended = _watch(asked, predictor, part, console, save)
+                ended = _watch(asked, predictor, journal, console, save)
             summary = save()
             # What a signal ended is gone on with from there.
-            part.close(finished=ended)
+            journal.close(finished=ended)
     summary.tell(asked.output, console)
     if not ended:
         console.line("predict  stopped watching; the same command goes on with what comes next")
@@ -146,21 +146,21 @@ def _work(asked: Asked, top: int | None, predictor: Predictor) -> dict:
     return {"--saved_model": model, "--images": asked.images, "--top": top, "working folder": os.getcwd()}
 
 
-def _tell_start(asked: Asked, part: Part, count: int, console: Console) -> None:
-    if part.count:
+def _tell_start(asked: Asked, journal: Journal, count: int, console: Console) -> None:
+    if journal.count:
         of = f" of {count:,}" if asked.watch is None else ""
-        console.line(f"predict  going on: {part.count:,}{of} are answered already")
+        console.line(f"predict  going on: {journal.count:,}{of} are answered already")
 
 
-def _unanswered(files: list[str], part: Part, console: Console) -> list[str]:
-    """Returns the files that the part has no answer of; drops the answers of what has changed or gone since."""
+def _unanswered(files: list[str], journal: Journal, console: Console) -> list[str]:
+    """Lists the files that the journal has no answer of; drops the answers of what has changed or gone since."""
     wanted, stale = collections.Counter(files), set()
-    for place, (file, then) in enumerate(part.states()):
+    for place, (file, then) in enumerate(journal.states()):
         if wanted[file] > 0 and state(file) == then:
             wanted[file] -= 1
         else:
             stale.add(place)
-    part.drop(stale)
+    journal.drop(stale)
     if stale:
         console.note(f"{len(stale):,} pictures have changed since they were answered, or are gone: dropped.")
     rest = []
@@ -171,17 +171,17 @@ def _unanswered(files: list[str], part: Part, console: Console) -> list[str]:
     return rest
 
 
-def _all(files: list[str], predictor: Predictor, part: Part, console: Console) -> None:
+def _all(files: list[str], predictor: Predictor, journal: Journal, console: Console) -> None:
     """Answers files under a progress bar."""
-    show, total = console.bar("predict"), part.count + len(files)
+    show, total = console.bar("predict"), journal.count + len(files)
     if files:
-        show(part.count, total)
-    for _ in _answered(files, predictor, part):
-        show(part.count, total)
+        show(journal.count, total)
+    for _ in _answered(files, predictor, journal):
+        show(journal.count, total)
 
 
-def _answered(files: list[str], predictor: Predictor, part: Part) -> Iterator[list[Prediction]]:
-    """Answers files, batch by batch, into the part."""
+def _answered(files: list[str], predictor: Predictor, journal: Journal) -> Iterator[list[Prediction]]:
+    """Answers files, batch by batch, into the journal."""
     states: collections.deque = collections.deque()
 
     def noted() -> Iterator[str]:
@@ -192,13 +192,13 @@ def _answered(files: list[str], predictor: Predictor, part: Part) -> Iterator[li
 
     predictions = predictor.stream(noted())
     while batch := list(itertools.islice(predictions, predictor.batch_size)):
-        part.append(batch, [states.popleft() for _ in batch])
+        journal.append(batch, [states.popleft() for _ in batch])
         yield batch
 
 
-def _watch(asked: Asked, predictor: Predictor, part: Part, console: Console, save: Callable) -> bool:
+def _watch(asked: Asked, predictor: Predictor, journal: Journal, console: Console, save: Callable) -> bool:
     """Answers what comes into a folder, and what changes in it; returns whether the limit ended it, no signal."""
-    arrivals = Arrivals(asked.images, dict(part.states()))
+    arrivals = Arrivals(asked.images, dict(journal.states()))
     until = "" if math.isinf(asked.watch) else f", until nothing has come for {asked.watch:g} s"
     console.line(
         f"predict  watching {one_line(asked.images)}{until}; Ctrl-C ends it, with all that is answered written"
@@ -207,7 +207,7 @@ def _watch(asked: Asked, predictor: Predictor, part: Part, console: Console, sav
     try:
         while arrivals.waiting or time.monotonic() - last < asked.watch:
             if files := arrivals.look():
-                for batch in _answered(files, predictor, part):
+                for batch in _answered(files, predictor, journal):
                     latest = batch[-1]
                 told = one_line(f"not read: {latest.error}" if latest.error else latest.label, 60)
                 stale = True
@@ -215,19 +215,19 @@ def _watch(asked: Asked, predictor: Predictor, part: Part, console: Console, sav
             if files or arrivals.waiting:
                 last = time.monotonic()
             if stale and time.monotonic() >= due:
-                stale, due = False, _saved(part, save)
-            time.sleep(_PAUSE)
+                stale, due = False, _saved(journal, save)
+            time.sleep(PAUSE)
     except KeyboardInterrupt:
         return False
     finally:
-        part.keep_last()
+        journal.keep_last()
     return True
 
 
-def _saved(part: Part, save: Callable) -> float:
+def _saved(journal: Journal, save: Callable) -> float:
     """Writes what is answered so far; returns when it may be again, for a tenth of the time may go into it."""
     begun = time.monotonic()
-    part.keep_last()
+    journal.keep_last()
     save()
     ended = time.monotonic()
     return ended + 9 * (ended - begun)
@@ -245,7 +245,7 @@ def _write(output: Path, write: Callable[[BinaryIO], None]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(new, output)
-        # Before the part, which has the same answers, is taken away.
+        # Before the journal, which has the same answers, is taken away.
         atomic.sync_entries(output.parent)
     except OSError as e:
         raise UserError(f"--predictions={one_line(output)!r} cannot be written: {e.strerror or one_line(e)}.") from e

@@ -7,7 +7,7 @@ has a function of its name in `phases/stories.py`. Needs no TensorFlow: the comm
 from dataclasses import dataclass
 
 RANDOM, PRETRAINED = "random", "pretrained"
-"""What a phase begins from that no phase of the run has left; `--weights=source` makes `pretrained` the source model."""
+"""What a phase begins from that no phase of the run left; with `--weights=source`, the source model is `pretrained`."""
 SOURCE, TARGET = "source", "target"
 """The data that a phase reads: `--source_dataset` or `--dataset`."""
 
@@ -116,7 +116,7 @@ def descendants(name: str) -> tuple[str, ...]:
 
 
 def outdated(name: str) -> tuple[str, ...]:
-    """Returns the folders of a run that go out of date when a phase trains again: models first, then what tells of them."""
+    """Returns the folders of a run that go out of date when a phase trains again: models first, then the rest."""
     models = descendants(name)
     artefacts = ("saved_model", "artefacts") if any(PHASES[m].exported for m in (name, *models)) else ()
     return (*models, "evaluate", *artefacts)

@@ -19,7 +19,7 @@ from tf_transfer.run.directory import RunDir
 _FREE = {
     "run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset", "feature_store", "feature_store_gb",
     "export_precision", "export_targets", "xla", "checkpoint_every", "on_nan", "worker_timeout", "assess_budget",
-    "shifted", "backbones",
+    "shifted", "backbones", "imports",
 }  # fmt: skip
 # Those that hold for the machine they are given on.
 _OF_A_MACHINE = {"strategy", "worker_timeout"}
@@ -197,9 +197,10 @@ def _taken(given: Mapping[str, Any], recorded: Mapping[str, Any], inherited: Map
 
 def _check_names(config: Config, phases: Sequence[str]) -> None:
     """Finds a wrong name before anything heavy is imported or any data is read."""
-    from tf_transfer.modalities.image import backbones
+    from tf_transfer.modalities import backbones
     from tf_transfer.models import weights
 
+    backbones.import_modules(config.run.imports)
     model = config.model
     backbone = backbones.find_backbone(model.backbone)
     backbones.check_size(backbone, model.image_size or backbone.size)

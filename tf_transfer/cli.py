@@ -23,7 +23,7 @@ def _define() -> None:
         define(name, default, text)
     for name, (_, field) in config.option_fields().items():
         # Strings all: config.parse_option gives every bad value the same kind of message.
-        flags.DEFINE_string(name, None, field.metadata["help"])
+        flags.DEFINE_string(config.flag(name), None, field.metadata["help"])
     # Also given without a value.
     flags.FLAGS["watch"].boolean = True
 
@@ -75,9 +75,9 @@ def _dispatch(argv: Sequence[str]) -> int:
     values = flags.FLAGS
     names = _phases(values.phase)
     given = {
-        name: config.parse_option(name, values[name].value)
+        name: config.parse_option(name, values[config.flag(name)].value)
         for name in config.option_fields()
-        if values[name].present and values[name].value is not None
+        if values[config.flag(name)].present and values[config.flag(name)].value is not None
     }
     command = one_line(shlex.join(["python", *sys.argv]), 2000)
     chief = cluster.find(given.get("strategy", "auto")).chief

@@ -118,6 +118,7 @@ class Run:
     )
     precision: str = option("auto", "of the computation", choices=("auto", "float32", "bfloat16"))
     xla: str = option("auto", "compile the network with XLA; auto: on GPUs", choices=("auto", "on", "off"))
+    imports: str = option(None, "modules to import, which register networks, sources and the like: my_module,...")
     export_precision: str = option(None, "of the exported model (default: as trained)", choices=("float32", "bfloat16"))
     export_targets: str = option(
         None, "what else to export: none, or a list of keras, weights, litert_float16, litert_int8, onnx"
@@ -135,6 +136,8 @@ class Assess:
     backbones: str = option(None, "other candidates to forecast and try, such as 'mobilenet_v2|resnet50'")
 
 
+# Flags whose names Python keeps for itself.
+FLAGS = {"imports": "import"}
 STAGES = {"data": Data, "model": Model, "training": Training, "run": Run, "assess": Assess}
 
 
@@ -173,6 +176,11 @@ class Config:
 def option_fields() -> dict[str, tuple[str, dataclasses.Field]]:
     """Returns every option as `{name: (stage, field)}`, in the order of the stages."""
     return {f.name: (stage, f) for stage, cls in STAGES.items() for f in dataclasses.fields(cls)}
+
+
+def flag(name: str) -> str:
+    """Returns how an option is called on the command line."""
+    return FLAGS.get(name, name)
 
 
 def from_values(values: Mapping[str, Any], base: Config | None = None) -> Config:

@@ -87,4 +87,4 @@ def _flag_help(name: str, options: dict) -> list[str]:
     choices = options[name][1].metadata["choices"] if name in options else None
     text += f"; one of {', '.join(choices)}" if choices else ""
     text += f" [{default}]" if default not in (None, "") else ""
-    return textwrap.wrap(text, 110, initial_indent=f"  --{name:<21}", subsequent_indent=" " * 25)
+    return textwrap.wrap(text, 110, initial_indent=f"  --{config.flag(name):<21}", subsequent_indent=" " * 25)

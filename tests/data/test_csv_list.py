@@ -1,10 +1,14 @@
+import functools
 import os
 
 import numpy as np
 import pytest
 
-from tf_transfer.data.csv_list import open_csv
+from tf_transfer.data import csv_list
 from tf_transfer.errors import UserError
+from tf_transfer.modalities import base
+
+open_csv = functools.partial(csv_list.open_csv, modality=base.find("image"))
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
+import functools
 import os
 
 import numpy as np
 import pytest
 
-from tf_transfer.data.folder import open_folder
+from tf_transfer.data import folder
 from tf_transfer.errors import UserError
+from tf_transfer.modalities import base
+
+open_folder = functools.partial(folder.open_folder, modality=base.find("image"))
 
 
 @pytest.fixture

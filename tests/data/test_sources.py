@@ -1,11 +1,16 @@
+import functools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from tf_transfer.data.sources import SOURCES, open_source
+from tf_transfer.data import sources
+from tf_transfer.data.sources import SOURCES
 from tf_transfer.errors import UserError
+from tf_transfer.modalities import base
+
+open_source = functools.partial(sources.open_source, modality=base.find("image"))
 
 
 @pytest.fixture
@@ -32,9 +37,10 @@ def specs(folder):
 
 def test_names_are_known_without_tensorflow():
     code = (
-        "import sys; from tf_transfer.data.sources import *; from tf_transfer.errors import UserError\n"
+        "import sys; from tf_transfer.data.sources import open_source\n"
+        "from tf_transfer.errors import UserError; from tf_transfer.modalities import base\n"
         "for spec in ('foldr(x=1)', '/absent', 'folder(path=x)', 'absent.csv', 'digits(x=1)', 'rendered_digits(1)'):\n"
-        "    try: open_source(spec)\n"
+        "    try: open_source(spec, base.find('image'))\n"
         "    except UserError: pass\n"
         "    else: sys.exit(spec)\n"
         "sys.exit(', '.join({'tensorflow', 'tensorflow_datasets', 'keras'} & set(sys.modules)) or 0)"

@@ -1,3 +1,4 @@
+import functools
 import os
 import warnings
 
@@ -7,9 +8,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tf_transfer.data import tfds_source
-from tf_transfer.data.tfds_source import open_tfds
 from tf_transfer.errors import UserError
+from tf_transfer.modalities import base
 from tf_transfer.modalities.image import pixels
+
+open_tfds = functools.partial(tfds_source.open_tfds, modality=base.find("image"))
 
 CLASSES = ("ant", "bee", "cat")
 FIXED = tfds.features.Image(shape=(6, 6, 3))
@@ -156,7 +159,7 @@ def test_features_are_found_or_listed(store):
         open_tfds("two", label="image", data_dir=folder)
     real = {"image": tfds.features.Image(shape=(4, 4, 1), dtype=np.float32), "label": LABEL}
     store("floats", {"train": examples(pictures(2, 0, (4, 4, 1)).astype(np.float32))}, real)
-    with pytest.raises(UserError, match=r"expected uint8 images, 'image' is float32"):
+    with pytest.raises(UserError, match=r"expected uint8 pictures, 'image' is float32"):
         open_tfds("floats", data_dir=folder)
 
 

@@ -12,6 +12,7 @@ from tf_transfer import api
 from tf_transfer.console import Console
 from tf_transfer.data import tfds_directory
 from tf_transfer.data.sources import open_source
+from tf_transfer.modalities import base
 from tf_transfer.phases import dry_run
 from tf_transfer.run import directory
 from tf_transfer.session.session import Session
@@ -70,7 +71,7 @@ def test_a_data_set_that_is_mistaken_is_not_assumed(capsys):
 
 
 def test_a_source_phase_is_measured_on_its_own_data(capsys):
-    classes = np.bincount(open_source("digits").labels("train"))
+    classes = np.bincount(open_source("digits", base.find("image")).labels("train"))
     validating = [round(0.25 * n) for n in classes]
     printed = show(["source", "head"], capsys, source_dataset="digits", weights="source", examples_per_class=5)
     assert re.findall(r": (\d+) training", printed) == [str(1000 - sum(validating)), str(10 * (5 - 1))]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from tf_transfer.data.sources import open_source
 from tf_transfer.evaluation import metrics
+from tf_transfer.modalities import base
 from tf_transfer.modalities.image import pixels
 from tf_transfer.run.directory import RunDir
 
@@ -99,5 +100,7 @@ def test_pictures_are_brought_to_the_size_of_the_artefact_alone(tmp_path):
         images = pixels.resize(images, 8).numpy().reshape(len(images), -1)
         return metrics.nll(images @ kernel / 1000, split.labels)
 
-    small, large = (nll(open_source(str(tmp_path / "noise")).load("test", None, size)) for size in (8, 224))
+    small, large = (
+        nll(open_source(str(tmp_path / "noise"), base.find("image")).load("test", None, size)) for size in (8, 224)
+    )
     assert f"nll {small:.3f}" in done.stdout and f"{small:.3f}" != f"{large:.3f}"

@@ -1,16 +1,19 @@
-"""A CSV manifest of pictures: `path,label` and perhaps `split`."""
+"""A CSV manifest of files: `path,label` and perhaps `split`."""
 
 import csv
 import os
 from collections.abc import Iterator
 
+from tf_transfer.data.examples import Examples
 from tf_transfer.data.file_source import FileSource, Row
 from tf_transfer.data.splits import SPLIT_NAMES
 from tf_transfer.errors import UserError, one_line
 
 
-def open_csv(path: str, root: str | None = None, test_fraction: float = 0.2, *, max_unreadable: int = 0) -> FileSource:
-    """Opens the pictures that a comma-separated UTF-8 file lists, one a line under a header.
+def open_csv(
+    path: str, root: str | None = None, test_fraction: float = 0.2, *, modality: Examples, max_unreadable: int = 0
+) -> FileSource:
+    """Opens the files that a comma-separated UTF-8 file lists, one a line under a header.
 
     The columns `path` and `label` are required; `split` holds train, validation (val, valid) or
     test. Other columns are ignored.
@@ -19,7 +22,8 @@ def open_csv(path: str, root: str | None = None, test_fraction: float = 0.2, *, 
         path: the manifest.
         root: folder that the paths are relative to and must stay in; by default the manifest's.
         test_fraction: share of every class that becomes the test split where there is none.
-        max_unreadable: how many pictures may be skipped because they cannot be decoded.
+        modality: of the files.
+        max_unreadable: how many files may be skipped because they cannot be decoded.
 
     Raises:
         UserError: no such file, a column or a value is missing or unknown, a path leaves the root,
@@ -38,7 +42,7 @@ def open_csv(path: str, root: str | None = None, test_fraction: float = 0.2, *, 
         raise UserError(f"{what}: the manifest cannot be read: {e.strerror}.") from e
     except csv.Error as e:
         raise UserError(f"{what}: not a comma-separated file: {one_line(e)}.") from e
-    return FileSource(what, rows, test_fraction, max_unreadable, {})
+    return FileSource(what, rows, test_fraction, max_unreadable, {}, modality)
 
 
 def _rows(reader: Iterator[list[str]], folder: str, what: str) -> Iterator[Row]:

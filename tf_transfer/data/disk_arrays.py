@@ -27,7 +27,7 @@ def temporary(shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
     if free < size:
         raise UserError(
             f"{shape[0]} examples of {'x'.join(map(str, shape[1:]))} need {size / 1e9:.1f} GB in {one_line(folder)}, "
-            f"which has {free / 1e9:.1f} GB free: set TMPDIR to a larger disk, or use smaller or fewer pictures."
+            f"which has {free / 1e9:.1f} GB free: set TMPDIR to a larger disk, or use smaller or fewer examples."
         )
     with tempfile.TemporaryFile() as file:  # The mapping outlives the descriptor, and the file has no name to clean up.
         return np.memmap(file, dtype, "w+", shape=shape)

@@ -1,17 +1,19 @@
-"""A data set whose pictures are files: what folders and manifests share."""
+"""A data set whose examples are files: what folders and manifests share."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 
+from tf_transfer.data.decoding import compact, decode_files, measure_files, printable
+from tf_transfer.data.examples import Examples
 from tf_transfer.data.splits import Split, carve_test, carved_note
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.modalities.image.files import compact, decode_files, printable, read_headers, stored_shape
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a list of pictures.
+    """One line of a list of examples.
 
     Attributes:
         split: one of `train`, `validation`, `test`, or "" where the data set has no splits.
@@ -27,7 +29,7 @@ class Row:
 
 
 class FileSource:
-    """A data set whose pictures are files; see `splits.Source`.
+    """A data set whose examples are files; see `splits.Source`.
 
     Class names are those of the training rows, in Unicode order. Where the rows name no splits, or
     `train` only, a test split is carved; where they name `train` and `validation` only, the latter
@@ -35,41 +37,56 @@ class FileSource:
     """
 
     def __init__(
-        self, what: str, rows: list[Row], test_fraction: float, max_unreadable: int, notes: dict[str, list[str]]
+        self,
+        what: str,
+        rows: list[Row],
+        test_fraction: float,
+        max_unreadable: int,
+        notes: dict[str, list[str]],
+        modality: Examples,
     ):
         """Sorts the rows into splits; reads no file.
 
         Args:
             what: how errors call the data set.
-            rows: every picture, in any order.
+            rows: every example, in any order.
             test_fraction: share of every class that a carved test split takes.
             max_unreadable: how many files may be skipped, over all splits.
             notes: facts to report; `unreadable` is added when files are skipped.
+            modality: of the files.
 
         Raises:
-            UserError: there is no training picture, one class only, or a class that `train` lacks.
+            UserError: there is no training example, one class only, or a class that `train` lacks.
         """
         rows = sorted(rows, key=lambda row: row.name)
         train = [row for row in rows if row.split in ("", "train")]
         names = sorted({row.label for row in train})
         if len(names) < 2:
-            found = f"the one class {one_line(names[0])!r}" if names else "no picture"
-            raise UserError(f"{what}: expected training pictures of at least 2 classes, found {found}.")
+            found = f"the one class {one_line(names[0])!r}" if names else f"no {modality.one}"
+            raise UserError(f"{what}: expected training {modality.many} of at least 2 classes, found {found}.")
         index = {name: i for i, name in enumerate(names)}
         for row in rows:
             if row.label not in index:
                 raise UserError(
-                    f"{what}: the class {one_line(row.label)!r} of {row.split} picture {one_line(row.name)!r} has no "
-                    f"training picture; add some to train or remove it from {row.split}."
+                    f"{what}: the class {one_line(row.label)!r} of {row.split} {modality.one} {one_line(row.name)!r} "
+                    f"has no training {modality.one}; add some to train or remove it from {row.split}."
                 )
         self.class_names = tuple(printable(name) for name in names)
-        self.notes = notes
+        self.notes, self.modality = notes, modality.name
+        self._modality = modality
         self._max_unreadable = max_unreadable
         self._unreadable: dict[str, str] = {}
         self._rows = {"train": train} | {s: [row for row in rows if row.split == s] for s in ("validation", "test")}
         self._labels = {s: np.array([index[row.label] for row in part], np.int32) for s, part in self._rows.items()}
         self._complete(test_fraction)
         self.splits = tuple(s for s in ("train", "validation", "test") if self._rows[s])
+        self._notes_at_first = dict(self.notes)
+
+    def again(self) -> "FileSource":
+        """Returns the data set as it was opened; nothing is listed a second time."""
+        fresh = copy.copy(self)
+        fresh.notes, fresh._unreadable = dict(self._notes_at_first), {}
+        return fresh
 
     def _complete(self, test_fraction: float) -> None:
         if self._rows["test"]:
@@ -99,13 +116,13 @@ class FileSource:
         """
         indices = np.arange(len(self._rows[split])) if indices is None else np.asarray(indices)
         rows = [self._rows[split][i] for i in indices]
-        sizes, reasons = read_headers([row.path for row in rows])
+        sides, reasons = measure_files([row.path for row in rows], self._modality)
         readable = self._readable(split, rows, reasons)
-        shape, native = stored_shape(sizes[readable], size)
-        images, good = decode_files([rows[i].path for i in readable], shape, native)
+        form = self._modality.stored(sides[readable], size)
+        inputs, good = decode_files([rows[i].path for i in readable], form, self._modality)
         damaged = {int(readable[i]): "damaged or cut short" for i in np.flatnonzero(~good)}
         kept = self._readable(split, rows, reasons | damaged)
-        return Split(compact(images, good), self._labels[split][indices[kept]], [printable(rows[i].name) for i in kept])
+        return Split(compact(inputs, good), self._labels[split][indices[kept]], [printable(rows[i].name) for i in kept])
 
     def _readable(self, split: str, rows: list[Row], reasons: dict[int, str]) -> np.ndarray:
         """Records the unreadable rows and returns the positions of the others."""
@@ -120,5 +137,5 @@ class FileSource:
         if listed:
             self.notes["unreadable"] = listed
         if len(reasons) == len(rows):
-            raise UserError(f"No picture of the {split} split can be read ({len(rows)} asked for).")
+            raise UserError(f"No {self._modality.one} of the {split} split can be read ({len(rows)} asked for).")
         return np.array([i for i in range(len(rows)) if i not in reasons])

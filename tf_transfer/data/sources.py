@@ -4,12 +4,11 @@ import inspect
 import os
 
 from tf_transfer.data.csv_list import open_csv
+from tf_transfer.data.examples import Examples
 from tf_transfer.data.folder import open_folder
 from tf_transfer.data.splits import Source
 from tf_transfer.data.tfds_source import open_tfds
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.modalities.image.digits import open_digits
-from tf_transfer.modalities.image.rendered_digits import open_rendered_digits
 from tf_transfer.registry import Registry, Spec, parse_spec
 
 # The modules above import TensorFlow inside their functions: names and errors come at once.
@@ -17,28 +16,34 @@ SOURCES = Registry("data set")
 SOURCES.register("folder")(open_folder)
 SOURCES.register("csv")(open_csv)
 SOURCES.register("tfds")(open_tfds)
-SOURCES.register("digits")(open_digits)
-SOURCES.register("rendered_digits")(open_rendered_digits)
 
 
-def open_source(spec: str, data_dir: str | None = None, max_unreadable: int = 0) -> Source:
+def open_source(spec: str, modality: Examples, data_dir: str | None = None, max_unreadable: int = 0) -> Source:
     """Opens a data set.
 
     Args:
         spec: `name(key=value, ...)` or `name` of a registered source; a folder; a path that ends in
             `.csv`; or a TFDS name such as `cifar10` or `imagenet_resized/32x32`.
+        modality: what the network takes; files are read as such.
         data_dir: where TFDS keeps its data sets.
-        max_unreadable: how many pictures may be skipped because they cannot be decoded.
+        max_unreadable: how many files may be skipped because they cannot be decoded.
 
     Raises:
-        UserError: there is no such data set, or it cannot be used; one line says why.
+        UserError: there is no such data set, it holds something else than the network takes, or it cannot be used.
     """
     parsed = _meaning(spec.strip())
     offered = {"data_dir": data_dir, "max_unreadable": max_unreadable, "known": tuple(SOURCES.names())}
+    offered["modality"] = modality
     # A factory asks for what it needs by the names of its parameters; the spec goes first.
     takes = inspect.signature(SOURCES.factory(parsed.name)).parameters
     more = {name: value for name, value in offered.items() if name in takes and name not in parsed.kwargs}
-    return SOURCES.create(parsed, **more)
+    source = SOURCES.create(parsed, **more)
+    if source.modality != modality.name:
+        raise UserError(
+            f"--dataset={one_line(spec)} holds examples of the modality {source.modality}, and --backbone takes "
+            f"{modality.many} ({modality.name}): choose a data set or a network of the other's modality."
+        )
+    return source
 
 
 def _meaning(text: str) -> Spec:

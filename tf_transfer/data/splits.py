@@ -22,17 +22,17 @@ class Split:
     """One split in memory (or memory-mapped), random access by example.
 
     Attributes:
-        inputs: uint8 `[N, H, W, 3]` images, or float32 `[N, D]` features.
-        labels: int32 `[N]`, indices into the class names.
+        inputs: stored examples `[N, ...]`, such as uint8 `[N, H, W, 3]`, or float32 `[N, D]` features.
+        labels: int32 `[N]`, indices into the class names; None where nobody may read them.
         names: one printable name an example (a path, or `cifar10/train#12`).
     """
 
     inputs: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     names: Sequence[str]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.inputs)
 
     @cached_property
     def digests(self) -> list[bytes]:
@@ -51,31 +51,37 @@ class Split:
 
     def take(self, indices: np.ndarray) -> "Split":
         """Returns the examples at `indices`, in that order."""
-        return Split(self.inputs[indices], self.labels[indices], [self.names[i] for i in indices])
+        labels = None if self.labels is None else self.labels[indices]
+        return Split(self.inputs[indices], labels, [self.names[i] for i in indices])
 
 
 class Source(Protocol):
-    """A data set that can be opened: class names first, labels next, pixels when asked for.
+    """A data set that can be opened: class names first, labels next, inputs when asked for.
 
     Attributes:
         class_names: the classes, in label order.
         splits: names of the splits it has, out of `train`, `validation`, `test`; `train` always.
         notes: facts worth reporting, such as unreadable files that were skipped (filled by `load`).
+        modality: name of what its examples are, such as `image`.
     """
 
+    modality: str
     class_names: tuple[str, ...]
     splits: tuple[str, ...]
     notes: dict[str, list[str]]
 
+    def again(self) -> "Source":
+        """Returns the data set as it was opened: the same splits, no notes of what was read, nothing in memory."""
+
     def labels(self, split: str) -> np.ndarray:
-        """Returns the int32 `[N]` labels of a split without decoding its pictures where that can be."""
+        """Returns the int32 `[N]` labels of a split without decoding its examples where that can be."""
 
     def load(self, split: str, indices: np.ndarray | None = None, size: int | None = None) -> Split:
         """Decodes a split, or the examples of it at `indices`.
 
-        Pictures that share one size no larger than `size` keep it; otherwise every picture is
-        resized to `[size, size]` and rounded to uint8, by the same operation as the model's own
-        preprocessing, so that what is stored here and a raw picture given to the model agree.
+        They are brought to one stored form, see `examples.Examples`: those that share one size no larger than `size`
+        keep it; others are resized by the same operation as in the model's own preprocessing, so that what is stored
+        here and a raw example given to the model agree.
         """
 
 
@@ -175,11 +181,11 @@ def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray
 
 
 def find_duplicates(parts: dict[str, Split], seen: dict[bytes, tuple[str, str]] | None = None) -> list[str]:
-    """Finds pixel-equal images that stand in two different splits.
+    """Finds equal examples that stand in two different splits.
 
     Args:
         parts: splits by name.
-        seen: digest to (split, name) of images already known; the new ones are added to it.
+        seen: digest to (split, name) of examples already known; the new ones are added to it.
 
     Returns:
         One `first = second` a duplicate, each a printable `split: name`.

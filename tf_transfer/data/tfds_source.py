@@ -1,5 +1,6 @@
-"""A prepared TFDS data set as a source: one pass over its records for the labels, one for the pictures."""
+"""A prepared TFDS data set as a source: one pass over its records for the labels, one for the examples."""
 
+import copy
 import io
 import math
 from collections.abc import Iterable, Iterator
@@ -7,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tf_transfer.data.decoding import batch_size
 from tf_transfer.data.disk_arrays import MEMORY_LIMIT, release, temporary
+from tf_transfer.data.examples import Examples, Stored
 from tf_transfer.data.splits import Split, carve_test, carved_note
 from tf_transfer.data.tfds_directory import import_tfds, prepared_directory, quiet
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.modalities.image.files import batch_size, header, stored_shape
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -23,9 +25,11 @@ _READ = 512
 def open_tfds(
     name: str,
     label: str | None = None,
-    image: str | None = None,
+    example: str | None = None,
     test_fraction: float = 0.2,
     *,
+    image: str | None = None,
+    modality: Examples,
     data_dir: str | None = None,
     known: Iterable[str] = (),
 ) -> "TfdsSource":
@@ -34,13 +38,15 @@ def open_tfds(
     Args:
         name: TFDS name, perhaps with a config and a version.
         label: feature that holds the class, where there are several.
-        image: feature that holds the picture, where there are several.
+        example: feature that holds the example, where there are several.
         test_fraction: share of every class that becomes the test split where there is none.
+        image: the older name of `example`.
+        modality: of the examples.
         data_dir: where TFDS keeps its data sets; None is `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
         known: names to offer beside those of TFDS where `name` is unknown.
 
     Raises:
-        UserError: it cannot be found or prepared, or is no data set of labelled pictures.
+        UserError: it cannot be found or prepared, or is no data set of labelled examples of the modality.
     """
     directory = prepared_directory(name, data_dir, known)
     try:
@@ -48,7 +54,7 @@ def open_tfds(
             builder = import_tfds().builder_from_directory(directory)
     except Exception as e:  # A damaged description fails in TFDS, protobuf or json, each with its own errors.
         raise UserError(f"The data set in {one_line(directory)} is damaged, prepare it again: {one_line(e)}") from e
-    return TfdsSource(builder, str(name), label, image, test_fraction)
+    return TfdsSource(builder, str(name), label, example or image, test_fraction, modality)
 
 
 class TfdsSource:
@@ -59,29 +65,47 @@ class TfdsSource:
     once it was read, so that training and validation parts cost one pass.
     """
 
-    def __init__(self, builder: Any, name: str, label: str | None, image: str | None, test_fraction: float):
+    def __init__(
+        self,
+        builder: Any,
+        name: str,
+        label: str | None,
+        example: str | None,
+        test_fraction: float,
+        modality: Examples,
+    ):
         """Finds the features and the splits.
 
         Raises:
-            UserError: no picture or class feature, or several; no labelled `train` split.
+            UserError: no example or class feature, or several; no labelled `train` split.
         """
         tfds = import_tfds()
         features, supervised = builder.info.features, builder.info.supervised_keys or ()
-        self._builder, self._name = builder, name
-        self._image = _feature(name, features, tfds.features.Image, "image", image, supervised)
+        self._builder, self._name, self._modality, self.modality = builder, name, modality, modality.name
+        if modality.tfds_feature is None:
+            raise UserError(f"tfds(name={name}): no TFDS feature holds {modality.many}; use a folder or a CSV.")
+        kind = getattr(tfds.features, modality.tfds_feature)
+        self._example = _feature(name, features, kind, "example", example, supervised)
         self._label = _feature(name, features, tfds.features.ClassLabel, "label", label, supervised)
         if (written := builder.info.file_format.value) != "tfrecord":
             raise UserError(f"tfds(name={name}): expected files of format tfrecord, found {written}; prepare it again.")
-        dtype = np.dtype(features[self._image].np_dtype)
-        if dtype != np.uint8:
-            raise UserError(f"tfds(name={name}): expected uint8 images, {self._image!r} is {dtype}.")
+        dtype = np.dtype(features[self._example].np_dtype)
+        if dtype != np.dtype(modality.dtype):
+            expected = f"{np.dtype(modality.dtype)} {modality.many}"
+            raise UserError(f"tfds(name={name}): expected {expected}, {self._example!r} is {dtype}.")
         self.class_names = tuple(one_line(c) for c in features[self._label].names or ())
         self.notes: dict[str, list[str]] = {}
         self._all_labels: dict[str, np.ndarray] = {}
-        self._known_sizes: dict[str, np.ndarray] = {}
-        self._whole: dict[tuple[str, tuple[int, int]], np.ndarray] = {}
+        self._known_sides: dict[str, np.ndarray] = {}
+        self._whole: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
         self._parts = self._find_splits(test_fraction)
         self.splits = tuple(self._parts)
+
+    def again(self) -> "TfdsSource":
+        """Returns the data set as it was opened; labels that were read are kept, decoded examples are not."""
+        fresh = copy.copy(self)
+        fresh._whole = {}
+        return fresh
 
     def _find_splits(self, test_fraction: float) -> dict[str, tuple[str, np.ndarray]]:
         """Returns for each split which one of TFDS it comes from, and which examples of it."""
@@ -100,7 +124,7 @@ class TfdsSource:
         return {split: (split, rows) for split, rows in found.items()}
 
     def labels(self, split: str) -> np.ndarray:
-        """Returns the int32 `[N]` labels of a split; no picture is decoded."""
+        """Returns the int32 `[N]` labels of a split; no example is decoded."""
         origin, rows = self._parts[split]
         return self._read_labels(origin)[rows]
 
@@ -113,7 +137,7 @@ class TfdsSource:
         origin, rows = self._parts[split]
         rows = rows if indices is None else rows[indices]
         names = [f"{self._name}/{origin}#{row}" for row in rows]
-        return Split(self._pictures(origin, rows, size), self._read_labels(origin)[rows], names)
+        return Split(self._examples(origin, rows, size), self._read_labels(origin)[rows], names)
 
     def _is_labelled(self, origin: str) -> bool:
         """Looks at the first examples: some test splits are published without labels, as -1."""
@@ -126,73 +150,70 @@ class TfdsSource:
             self._check_count(origin, len(self._all_labels[origin]), self._builder.info.splits[origin].num_examples)
         return self._all_labels[origin]
 
-    def _pictures(self, origin: str, rows: np.ndarray, size: int | None) -> np.ndarray:
+    def _examples(self, origin: str, rows: np.ndarray, size: int | None) -> np.ndarray:
         total = self._builder.info.splits[origin].num_examples
-        shape, native = stored_shape(self._sizes(origin), size)
-        fits = math.prod((total, *shape, 3)) <= MEMORY_LIMIT
+        form = self._modality.stored(self._sides(origin), size)
+        shape = form.shape
+        fits = math.prod((total, *shape)) * np.dtype(form.dtype).itemsize <= MEMORY_LIMIT
         if fits and len(rows) > total // 2 and (origin, shape) not in self._whole:
-            whole = self._decode(origin, np.arange(total), shape, native)
+            whole = self._decode(origin, np.arange(total), form)
             whole.flags.writeable = False  # Shared by every caller.
             self._whole[origin, shape] = whole
         if (origin, shape) not in self._whole:
             once, places = np.unique(rows, return_inverse=True)
-            pictures = self._decode(origin, once, shape, native)
-            return pictures if np.array_equal(once, rows) else pictures[places]
+            inputs = self._decode(origin, once, form)
+            return inputs if np.array_equal(once, rows) else inputs[places]
         whole = self._whole[origin, shape]
         return whole if np.array_equal(rows, np.arange(total)) else whole[rows]
 
-    def _sizes(self, origin: str) -> np.ndarray:
-        """Returns the picture sizes that occur, `[K, 2]`; at most two where they differ."""
-        declared = self._builder.info.features[self._image].shape[:2]
+    def _sides(self, origin: str) -> np.ndarray:
+        """Returns the sides that occur, `[K, R]`; at most two rows where they differ."""
+        declared = self._builder.info.features[self._example].shape[:2]
         if None not in declared:
             return np.array([declared])
-        if origin in self._known_sizes:
-            return self._known_sizes[origin]
-        sizes: list = []
-        for content in self._iterate(origin, self._records(origin, self._image).unbatch()):
-            answer = header(io.BytesIO(content))
+        if origin in self._known_sides:
+            return self._known_sides[origin]
+        sides: list = []
+        for content in self._iterate(origin, self._records(origin, self._example).unbatch()):
+            answer = self._modality.measure(io.BytesIO(content))
             if isinstance(answer, str):
-                raise self._damaged(origin, f"a picture: {answer}")
-            sizes = sizes if answer in sizes else [*sizes, answer]
-            if len(sizes) == 2:
+                raise self._damaged(origin, f"a {self._modality.one}: {answer}")
+            sides = sides if answer in sides else [*sides, answer]
+            if len(sides) == 2:
                 break
-        self._known_sizes[origin] = np.array(sizes)
-        return self._known_sizes[origin]
+        self._known_sides[origin] = np.array(sides)
+        return self._known_sides[origin]
 
-    def _decode(self, origin: str, rows: np.ndarray, shape: tuple[int, int], native: bool) -> np.ndarray:
-        """Decodes the examples at ascending `rows` into one uint8 array, through a few batches at a time."""
+    def _decode(self, origin: str, rows: np.ndarray, form: Stored) -> np.ndarray:
+        """Decodes the examples at ascending `rows` into one array, through a few batches at a time."""
         import tensorflow as tf
 
-        from tf_transfer.modalities.image import pixels
-
         def decode(content: tf.Tensor) -> tf.Tensor:
-            picture = pixels.decode(content)
-            picture = picture if native else tf.cast(pixels.resize(picture, shape[0]), tf.uint8)
-            return tf.ensure_shape(picture, (*shape, 3))
+            return self._modality.fit(self._modality.decode(content), form)
 
         wanted = np.zeros(self._builder.info.splits[origin].num_examples, bool)
         wanted[rows] = True
         flags = tf.data.Dataset.from_tensor_slices(wanted).batch(_READ)
-        contents = tf.data.Dataset.zip(self._records(origin, self._image), flags).map(tf.boolean_mask).unbatch()
-        decoded = contents.map(decode, tf.data.AUTOTUNE).batch(batch_size(shape)).prefetch(2)
-        pictures, filled = temporary((len(rows), *shape, 3)), 0
+        contents = tf.data.Dataset.zip(self._records(origin, self._example), flags).map(tf.boolean_mask).unbatch()
+        decoded = contents.map(decode, tf.data.AUTOTUNE).batch(batch_size(form)).prefetch(2)
+        inputs, filled = temporary((len(rows), *form.shape), form.dtype), 0
         for batch in self._iterate(origin, decoded):
-            pictures[filled : filled + len(batch)] = batch
+            inputs[filled : filled + len(batch)] = batch
             filled += len(batch)
-            release(pictures)
+            release(inputs)
         self._check_count(origin, filled, len(rows))
-        return pictures
+        return inputs
 
     def _records(self, origin: str, feature: str) -> "tf.data.Dataset":
-        """Returns batches of one feature, in the order of the files; pictures are bytes still.
+        """Returns batches of one feature, in the order of the files; examples are bytes still.
 
         TFDS's own reader takes the records one by one, which costs 20 times as much and as long as
-        decoding small pictures.
+        decoding small ones.
         """
         import tensorflow as tf
 
         files = [str(path) for path in self._builder.info.splits[origin].filepaths]
-        wanted = {feature: tf.io.FixedLenFeature((), tf.string if feature == self._image else tf.int64)}
+        wanted = {feature: tf.io.FixedLenFeature((), tf.string if feature == self._example else tf.int64)}
         batches = tf.data.TFRecordDataset(files).batch(_READ)
         return batches.map(lambda records: tf.io.parse_example(records, wanted)[feature], tf.data.AUTOTUNE)
 

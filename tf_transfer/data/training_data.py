@@ -19,7 +19,7 @@ class TrainingData:
         class_names: the classes.
         class_weights: float32 `[C]`.
         facts: for the record: data set, sizes, the digest of the split, and `notes`, texts by kind.
-        digests: `{digest of a picture: (split, name)}`, to find it again in the test split.
+        digests: `{digest of an example: (split, name)}`, to find it again in the test split.
     """
 
     train: splits.Split
@@ -46,14 +46,14 @@ def plan_training(
 def load_training(
     source: splits.Source, name: str, plan: splits.SplitPlan, class_weights: str, size: int
 ) -> TrainingData:
-    """Decodes the pictures of a plan.
+    """Decodes the examples of a plan.
 
     Args:
         source: the data set.
         name: as the user wrote it.
         plan: of `plan_training`.
         class_weights: `none` or `balanced`, see `splits.class_weights`.
-        size: side in pixels that the network sees.
+        size: input size of the network.
     """
     train = source.load("train", plan.train, size)
     split, rows = validating(source, plan)
@@ -75,12 +75,12 @@ def load_training(
 
 
 def load_sample(source: splits.Source, plan: splits.SplitPlan, count: int, size: int) -> tuple[str, splits.Split]:
-    """Decodes so many pictures of those that validate, or where none do of those that train, evenly spaced.
+    """Decodes `count` of the validation examples, or of the training examples where none validate, evenly spaced.
 
     The first ones of a folder would all be of one class.
 
     Returns:
-        `validation` or `train`, what they are used for, and the pictures.
+        `validation` or `train`, what they are used for, and the examples.
     """
     split, rows = validating(source, plan)
     use, split, rows = ("validation", split, rows) if len(rows) else ("train", "train", plan.train)

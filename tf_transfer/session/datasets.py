@@ -10,6 +10,7 @@ from tf_transfer.data import splits, training_data
 from tf_transfer.data.sources import open_source
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.modalities.base import Modality
 from tf_transfer.run.directory import RunDir
 
 
@@ -21,20 +22,26 @@ class DataSets:
         config: the configuration.
         run: the run directory, which records what is read.
         console: where to speak.
-        image_size: side in pixels that pictures are brought to.
+        image_size: input size that examples are brought to.
+        modality: what the examples are.
     """
 
     config: Config
     run: RunDir
     console: Console
     image_size: int
+    modality: Modality
+    _opened: dict = field(default_factory=dict)
     _data: dict = field(default_factory=dict)
     _recorded: list = field(default_factory=list)
     _test: tuple | None = None
 
     def open(self, dataset: str):
-        """Opens a data set by its spec."""
-        return open_source(dataset, data_dir=self.config.data.data_dir, max_unreadable=self.config.data.max_unreadable)
+        """Opens a data set by its spec, once a command: a folder is not listed again."""
+        if dataset not in self._opened:
+            data = self.config.data
+            self._opened[dataset] = open_source(dataset, self.modality, data.data_dir, data.max_unreadable)
+        return self._opened[dataset].again()
 
     def training(self, dataset: str | None = None) -> TrainingData:
         """Loads the training side of the target, or of another data set; once."""
@@ -52,7 +59,7 @@ class DataSets:
         return self._data[key]
 
     def planned(self, dataset: str, few_shot: bool) -> tuple[splits.Source, splits.SplitPlan]:
-        """Opens a data set and plans what of it trains and what validates; reads labels, but no pictures.
+        """Opens a data set and plans what of it trains and what validates; reads labels, but no examples.
 
         Args:
             dataset: its spec.
@@ -77,10 +84,10 @@ class DataSets:
         return loaded
 
     def sample(self, count: int) -> tuple[str, splits.Split, tuple[str, ...]]:
-        """Returns some pictures that validate, or train where none do; no others are decoded.
+        """Returns some examples that validate, or train where none do; no others are decoded.
 
         Returns:
-            `validation` or `train`, the pictures, and the class names.
+            `validation` or `train`, the examples, and the class names.
         """
         source, plan = self.planned(self.config.data.dataset, few_shot=True)
         name, split = training_data.load_sample(source, plan, count, self.image_size)
@@ -103,8 +110,8 @@ class DataSets:
         """Reads the test split, once a command: for `evaluate` and `assess`.
 
         Returns:
-            The split, the class names, the pictures of it that also stand among the training ones, and those that
-            could not be read.
+            The split, the class names, the names of its examples that also stand among the training ones, and the
+            names of those that could not be read.
         """
         if self._test is None:
             self._test = self._read_test()
@@ -116,7 +123,7 @@ class DataSets:
         No reading is counted: neither a model nor an option is chosen by it.
 
         Args:
-            size: side in pixels that pictures are brought to, where it is another one.
+            size: input size that examples are brought to, where it is another one.
         """
         if self._test is not None and size is None:
             return self._test[0]
@@ -139,20 +146,20 @@ class DataSets:
         return split, tuple(source.class_names), duplicates, source.notes.get("unreadable", [])
 
     def warnings(self, duplicates: list[str], unreadable: list[str]) -> list[dict]:
-        """Says what is wrong with the test pictures; returns it as records, without those there are.
+        """Notes what is wrong with the test examples; returns the warnings that are not yet recorded.
 
         Args:
             duplicates: of `test`.
             unreadable: the same.
         """
-        texts = []
+        texts, many = [], self.modality.many
         if unreadable:
-            texts.append(f"{len(unreadable)} test pictures could not be read and are left out: {{}}")
-            self.console.note(f"{len(unreadable)} test pictures could not be read, such as {unreadable[0]}")
+            texts.append(f"{len(unreadable)} test {many} could not be read and are left out: {{}}")
+            self.console.note(f"{len(unreadable)} test {many} could not be read, such as {unreadable[0]}")
         if duplicates:
-            texts.append(f"{len(duplicates)} test pictures also stand among the training ones: {{}}")
+            texts.append(f"{len(duplicates)} test {many} also stand among the training ones: {{}}")
             self.console.note(
-                f"{len(duplicates)} test pictures also stand among the training ones, such as {duplicates[0]}"
+                f"{len(duplicates)} test {many} also stand among the training ones, such as {duplicates[0]}"
             )
         listed = [names for names in (unreadable, duplicates) if names]
         texts = [text.format("; ".join(names[:20])) for text, names in zip(texts, listed, strict=True)]

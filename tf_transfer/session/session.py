@@ -19,7 +19,7 @@ from tf_transfer.machine import devices
 from tf_transfer.machine.precision import precision_policy, resolve_precision
 from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.machine.xla import resolve_xla
-from tf_transfer.modalities.image import backbones
+from tf_transfer.modalities import backbones, base
 from tf_transfer.models import batchnorm, weights
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.run.directory import RunDir
@@ -70,6 +70,11 @@ class Session:
         return backbones.find_backbone(self.config.model.backbone)
 
     @property
+    def modality(self) -> base.Modality:
+        """What the network's examples are."""
+        return base.find(self.backbone.modality)
+
+    @property
     def image_size(self) -> int:
         """Side in pixels that the network sees."""
         return self.config.model.image_size or self.backbone.size
@@ -77,7 +82,7 @@ class Session:
     @cached_property
     def datasets(self) -> DataSets:
         """The data sets of the command."""
-        return DataSets(self.config, self.run, self.console, self.image_size)
+        return DataSets(self.config, self.run, self.console, self.image_size, self.modality)
 
     @cached_property
     def restart_id(self) -> str | None:

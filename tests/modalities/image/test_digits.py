@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from tf_transfer.data.array_source import ArraySource
 from tf_transfer.errors import UserError
-from tf_transfer.modalities.image.digits import ArraySource, open_digits
+from tf_transfer.modalities import base
+from tf_transfer.modalities.image.digits import open_digits
 
 
 def test_digits_are_those_of_scikit_learn():
@@ -33,7 +35,7 @@ def test_digits_split_is_stratified_and_fixed():
 
 def test_arrays_are_taken_and_resized_only_where_larger():
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 6, 3), dtype=np.uint8)
-    source = ArraySource("toy", images, np.arange(20) % 2, ("a", "b"), 0.5)
+    source = ArraySource("toy", images, np.arange(20) % 2, ("a", "b"), 0.5, base.find("image"))
     whole, part = source.load("train"), source.load("train", np.array([3, 1]), size=8)
     np.testing.assert_array_equal(part.inputs, whole.inputs[[3, 1]])
     assert part.names == ["toy/train#3", "toy/train#1"] and part.labels.tolist() == whole.labels[[3, 1]].tolist()

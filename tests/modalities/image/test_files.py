@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_transfer.data import disk_arrays
+from tf_transfer.data import decoding, disk_arrays
+from tf_transfer.data.examples import Stored
 from tf_transfer.errors import UserError
-from tf_transfer.modalities.image import files
+from tf_transfer.modalities import base
+
+IMAGES = base.find("image")
 
 
 def paths_of(write_picture, folder, sizes):
@@ -20,7 +23,7 @@ def test_headers_tell_sizes_and_reasons(tmp_path, write_picture):
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "cut.png").write_bytes((tmp_path / "0.png").read_bytes()[:20])
     bad = [str(tmp_path / name) for name in ("empty.png", "text.png", "cut.png", "absent.png")]
-    sizes, reasons = files.read_headers([*paths, *bad])
+    sizes, reasons = decoding.measure_files([*paths, *bad], IMAGES)
     np.testing.assert_array_equal(sizes, [(4, 9), (7, 5), *[(0, 0)] * 4])
     assert sorted(reasons) == [2, 3, 4, 5]
     assert reasons[3] == "no JPEG, PNG, GIF, BMP or WebP picture" and reasons[5] == "No such file or directory"
@@ -32,7 +35,7 @@ def test_a_header_that_claims_too_many_pixels_is_refused(shape):
     Image.new("L", (1, 1)).save(file, "BMP")
     content = bytearray(file.getvalue())
     content[18:26] = np.array(shape, "<i4").tobytes()
-    assert files.read_headers([io.BytesIO(bytes(content))])[1] == {0: "more than 100 million pixels"}
+    assert IMAGES.measure(io.BytesIO(bytes(content))) == "more than 100 million pixels"
 
 
 @pytest.mark.parametrize(
@@ -46,17 +49,18 @@ def test_a_header_that_claims_too_many_pixels_is_refused(shape):
     ],
 )
 def test_pictures_keep_the_size_they_share(sizes, size, expected):
-    assert files.stored_shape(np.array(sizes), size) == expected
+    shape, native = expected
+    assert IMAGES.stored(np.array(sizes), size) == ((*shape, 3), native, np.uint8)
 
 
 def test_different_sizes_need_a_size():
     with pytest.raises(UserError, match="differ in size"):
-        files.stored_shape(np.array([(6, 8), (6, 7)]), None)
+        IMAGES.stored(np.array([(6, 8), (6, 7)]), None)
 
 
 def test_decoding_in_native_size_gives_the_pixels(tmp_path, write_picture):
     paths, expected = paths_of(write_picture, tmp_path, [(5, 7)] * 40)
-    images, good = files.decode_files(paths, (5, 7), native=True)
+    images, good = decoding.decode_files(paths, Stored((5, 7, 3), native=True), IMAGES)
     np.testing.assert_array_equal(images, expected)
     assert good.all() and images.dtype == np.uint8
 
@@ -65,7 +69,7 @@ def test_decoding_resizes_as_the_model_does(tmp_path, write_picture):
     from tf_transfer.modalities.image import pixels
 
     paths, originals = paths_of(write_picture, tmp_path, [(5, 7), (12, 12), (8, 8), (30, 4)])
-    images, _ = files.decode_files(paths, (8, 8), native=False)
+    images, _ = decoding.decode_files(paths, Stored((8, 8, 3), native=False), IMAGES)
     for image, original in zip(images, originals, strict=True):
         np.testing.assert_array_equal(image, pixels.resize(original, 8))
 
@@ -74,9 +78,9 @@ def test_files_that_fail_are_marked_and_the_others_are_right(tmp_path, write_pic
     paths, expected = paths_of(write_picture, tmp_path, [(6, 6)] * 5 + [(6, 5)])
     content = (tmp_path / "1.png").read_bytes()
     (tmp_path / "1.png").write_bytes(content[:-30])
-    images, good = files.decode_files(paths, (6, 6), native=True)
+    images, good = decoding.decode_files(paths, Stored((6, 6, 3), native=True), IMAGES)
     assert good.tolist() == [True, False, True, True, True, False]
-    kept = files.compact(images, good)
+    kept = decoding.compact(images, good)
     np.testing.assert_array_equal(kept, [expected[i] for i in (0, 2, 3, 4)])
     assert np.shares_memory(kept, images)
 
@@ -86,7 +90,7 @@ def test_large_arrays_live_in_a_temporary_file(tmp_path, write_picture, monkeypa
     monkeypatch.setattr(disk_arrays.tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     paths, expected = paths_of(write_picture, tmp_path, [(6, 6)] * 4)
-    images, _ = files.decode_files(paths, (6, 6), native=True)
+    images, _ = decoding.decode_files(paths, Stored((6, 6, 3), native=True), IMAGES)
     assert isinstance(images, np.memmap)
     np.testing.assert_array_equal(images, expected)
     assert not list((tmp_path / "scratch").iterdir())
@@ -98,5 +102,5 @@ def test_large_arrays_live_in_a_temporary_file(tmp_path, write_picture, monkeypa
     ("name", "expected"), [("Größe", "Größe"), ("a\nb\x1b", r"a\nb\x1b"), ("caf\udce9", r"caf\udce9")]
 )
 def test_printable(name, expected):
-    assert files.printable(name) == expected
-    files.printable(name).encode()
+    assert decoding.printable(name) == expected
+    decoding.printable(name).encode()

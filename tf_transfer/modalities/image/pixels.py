@@ -1,4 +1,4 @@
-"""The two operations every picture goes through, shared by training, evaluation and the exported model."""
+"""Decodes picture files in the same way in tf.data, eagerly, and inside the exported model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,37 +6,9 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tf_transfer.modalities.image.limits import MAX_PIXELS, MOVING, NO_PICTURE, TOO_LARGE
+from tf_transfer.modalities.image.preprocessing import resize
 
-
-def resize(images: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes images to a square, without padding, onto the uint8 grid.
-
-    Bilinear with antialiasing when it shrinks, then rounded: a picture resized here once and
-    stored as uint8 passes a second time unchanged, so a stored data set and a raw picture given
-    to the exported model go through the same numbers.
-
-    Args:
-        images: `[B, H, W, C]` or `[H, W, C]`, any numeric type, values in [0, 255].
-        size: side of the result in pixels.
-
-    Returns:
-        float32 `[..., size, size, C]` of whole numbers in [0, 255].
-    """
-    images = tf.cast(images, tf.float32)
-    height, width = images.shape[-3], images.shape[-2]
-    if height is None or width is None:
-        # The kernel follows the sizes at run time: the two differ by a grey level where both apply.
-        shrinks = tf.reduce_max(tf.shape(images)[-3:-1]) > size
-        images = tf.cond(shrinks, lambda: _bilinear(images, size, True), lambda: _bilinear(images, size, False))
-    elif (height, width) != (size, size):
-        images = _bilinear(images, size, max(height, width) > size)
-    # Its weights are positive and add up to 1: nothing leaves [0, 255] by as much as the rounding takes back.
-    return tf.round(images)
-
-
-def _bilinear(images: tf.Tensor, size: int, antialias: bool) -> tf.Tensor:
-    # The antialiasing kernel exists for CPU only; it is left out where it would change nothing.
-    return tf.image.resize(images, (size, size), "bilinear", antialias=antialias)
+__all__ = ["FORMATS", "Format", "decode", "resize", "start"]
 
 
 def decode(content: tf.Tensor) -> tf.Tensor:

@@ -6,8 +6,9 @@ import os
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from tf_transfer.data.array_source import ArraySource
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.modalities.image.digits import ArraySource
+from tf_transfer.modalities import base
 
 _FACES = {
     "DejaVuSans": ("", "-Bold", "-Oblique", "-BoldOblique"),
@@ -43,7 +44,8 @@ def open_rendered_digits(n: int = 6000, seed: int = 0, size: int = 8, test_fract
     _check("size", size, (8, 16, 32, 64), "8, 16, 32 or 64")
     glyphs = _Glyphs()
     images = np.stack([draw(glyphs, i % 10, size, np.random.default_rng((seed, i))) for i in range(n)])
-    return ArraySource("rendered_digits", images, np.arange(n) % 10, tuple("0123456789"), test_fraction)
+    labels, names = np.arange(n) % 10, tuple("0123456789")
+    return ArraySource("rendered_digits", images, labels, names, test_fraction, base.find("image"))
 
 
 def _check(name: str, value: object, allowed: range | tuple, expected: str) -> None:

@@ -1,0 +1,74 @@
+"""Decodes lists of files in parallel: their sides first, then their contents into one array."""
+
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from tf_transfer.data.disk_arrays import release, temporary
+from tf_transfer.data.examples import Examples, Stored
+
+
+def measure_files(paths: Sequence[str], modality: Examples) -> tuple[np.ndarray, dict[int, str]]:
+    """Reads the sides of examples without decoding them.
+
+    Returns:
+        int64 `[N, R]` sides, 0 where unreadable; and the reason for each unreadable one, by its row.
+    """
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")  # Of large files and odd metadata.
+        answers = list(pool.map(modality.measure, paths))
+    reasons = {i: answer for i, answer in enumerate(answers) if isinstance(answer, str)}
+    unknown = (0,) * max((len(answer) for answer in answers if not isinstance(answer, str)), default=1)
+    sides = np.array([unknown if isinstance(answer, str) else answer for answer in answers], np.int64)
+    return sides.reshape(-1, len(unknown)), reasons
+
+
+def decode_files(paths: Sequence[str], form: Stored, modality: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes files into one array.
+
+    Args:
+        paths: the files.
+        form: in which examples are kept; where it is native, one of another shape is taken as unreadable.
+        modality: decodes, and brings to the form.
+
+    Returns:
+        `[N, *form.shape]`, and bool `[N]`, False where a file could not be decoded; its row is undefined.
+    """
+    import tensorflow as tf
+
+    def read(row: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return row, modality.fit(modality.decode(tf.io.read_file(path)), form)
+
+    inputs = temporary((len(paths), *form.shape), form.dtype)
+    good = np.zeros(len(paths), bool)
+    files = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths]).enumerate()
+    # Through tf.data this is 5 to 10 times as fast as eager calls; a file that fails is missing from the answers.
+    decoded = files.map(read, tf.data.AUTOTUNE).ignore_errors().batch(batch_size(form)).prefetch(2)
+    for rows, batch in decoded.as_numpy_iterator():
+        inputs[rows], good[rows] = batch, True
+        release(inputs)
+    return inputs, good
+
+
+def batch_size(form: Stored) -> int:
+    """Returns how many examples of this form make some 16 MB, at most 1,024."""
+    return min(1024, max(1, (16 << 20) // (math.prod(form.shape) * np.dtype(form.dtype).itemsize)))
+
+
+def compact(inputs: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Moves the good rows to the front, in place, since a copy may not fit in memory."""
+    rows = np.flatnonzero(good)
+    if len(rows) < len(inputs):
+        for to, row in enumerate(rows):
+            inputs[to] = inputs[row]
+        release(inputs)
+    return inputs[: len(rows)]
+
+
+def printable(name: str) -> str:
+    r"""Returns a name with line breaks, escapes and undecodable bytes spelt out, e.g. `caf\udce9`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

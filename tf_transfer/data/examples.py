@@ -1,0 +1,59 @@
+"""What a source of data asks of the modality of its examples: how files are measured, decoded and stored."""
+
+from collections.abc import Sequence
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+
+
+class Stored(NamedTuple):
+    """The form in which the examples of a split are kept in one array.
+
+    Attributes:
+        shape: of one example.
+        native: the examples have this shape already; otherwise they are brought to it.
+        dtype: type of the numbers.
+    """
+
+    shape: tuple[int, ...]
+    native: bool
+    dtype: type = np.uint8
+
+
+class Examples(Protocol):
+    """The part of `modalities.base.Modality` that data sources use.
+
+    Attributes:
+        name: of the modality, such as `image`.
+        one, many: the words for an example and for several.
+        endings: of the files that hold an example, in lower case.
+        dtype: of stored examples.
+        tfds_feature: class of `tensorflow_datasets.features` that holds an example; None where TFDS has none.
+    """
+
+    name: str
+    one: str
+    many: str
+    endings: tuple[str, ...]
+    dtype: type
+    tfds_feature: str | None
+
+    def measure(self, file: str | BinaryIO) -> tuple[int, ...] | str:
+        """Returns the sides of the example in a file, read from its start, or why it cannot be read."""
+
+    def stored(self, sides: np.ndarray, size: int | None) -> Stored:
+        """Decides the form in which examples of these `[N, R]` sides are kept for an input size."""
+
+    def decode(self, content: Any) -> Any:
+        """Decodes one file, a scalar string tensor; fails on a damaged one."""
+
+    def fit(self, example: Any, form: Stored) -> Any:
+        """Brings a decoded example to its stored form."""
+
+    def resized(self, inputs: np.ndarray, size: int) -> np.ndarray:
+        """Brings stored examples `[N, ...]` to another size."""
+
+
+def is_example(name: str, endings: Sequence[str]) -> bool:
+    """Says whether a visible file of this name holds an example."""
+    return name.lower().endswith(tuple(endings)) and not name.startswith(".")

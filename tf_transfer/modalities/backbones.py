@@ -1,0 +1,164 @@
+"""The registry of networks: one spec line each, known by name without importing Keras.
+
+Another package adds its own at import, and is imported by `--import=its_module`:
+
+    from tf_transfer.modalities.backbones import Backbone, register
+    register("my_network", Backbone("my_module:MyNetwork", "tf", 224, 1_234_567, imagenet=False))
+"""
+
+import importlib
+import inspect
+import re
+import sys
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.modalities import base
+from tf_transfer.registry import parse_spec, split_list, unknown_name
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What has to be known of a network before it is built.
+
+    Attributes:
+        constructor: function of `keras.applications`, or `module:function`.
+        mode: how its weights expect inputs, a word of its modality; for pictures see `preprocessing.scale`.
+        size: native input size: side in pixels, tokens, samples.
+        parameters: of the network without its top, at the default arguments.
+        smallest: smallest input size it takes.
+        imagenet: whether `--weights=imagenet` are published.
+        bn: BatchNorm policy of the full phase by default, `train` or `frozen`; `train` where nobody has measured
+            otherwise (`python -m benchmarks.results --only=bn_policy`).
+        depthwise: it spends its time in depthwise convolutions, which gain little or nothing by bfloat16 on a CPU
+            without AMX (`python -m benchmarks.precision`).
+        modality: name of what its inputs are, see `base.MODALITIES`.
+        arguments: constructor arguments that the spec set, such as `alpha`.
+    """
+
+    constructor: str
+    mode: str
+    size: int
+    parameters: int
+    smallest: int = 32
+    imagenet: bool = True
+    bn: str = "train"
+    depthwise: bool = False
+    modality: str = "image"
+    arguments: dict = field(default_factory=dict)
+
+    @property
+    def dense(self) -> bool:
+        """Whether it is a large network of plain convolutions."""
+        return not self.depthwise and self.parameters > 5_000_000
+
+    def function(self):
+        """Imports and returns the constructor."""
+        module, _, name = self.constructor.rpartition(":")
+        return getattr(importlib.import_module(module or "keras.applications"), name)
+
+
+BACKBONES: dict[str, Backbone] = {}
+
+
+def register(name: str, backbone: Backbone) -> None:
+    """Adds a network under a name that no other has.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if BACKBONES.get(name, backbone) != backbone:
+        raise ValueError(f"The backbone {name!r} is already registered.")
+    BACKBONES[name] = backbone
+
+
+def import_modules(names: str | None) -> None:
+    """Imports the modules of `--import=my_module,...`, which register networks, modalities, sources and the like.
+
+    Raises:
+        UserError: a module is not there, or fails.
+    """
+    for name in split_list(names or ""):
+        if name in sys.modules:
+            continue
+        try:
+            importlib.import_module(name)
+        # A module of somebody else fails with whatever it likes.
+        except Exception as e:
+            raise UserError(
+                f"--import={one_line(name)}: the module cannot be imported ({type(e).__name__}: {one_line(e)}); "
+                "install it, or put its folder on PYTHONPATH."
+            ) from e
+
+
+def find_backbone(spec: str) -> Backbone:
+    """Returns the backbone a spec names: `resnet50`, `mobilenet(alpha=0.25)`.
+
+    Raises:
+        UserError: unknown name, with the known ones, the nearest first; positional arguments.
+    """
+    parsed = parse_spec(spec)
+    if parsed.name not in BACKBONES:
+        raise unknown_name("--backbone", parsed.name, sorted(BACKBONES))
+    if parsed.args:
+        raise UserError(f"--backbone={one_line(spec)!r}: name the arguments, as in mobilenet(alpha=0.25).")
+    return replace(BACKBONES[parsed.name], arguments=parsed.kwargs)
+
+
+def check_size(backbone: Backbone, size: int) -> None:
+    """Refuses an input size below the smallest that the network takes."""
+    if size < backbone.smallest:
+        smallest = base.find(backbone.modality).told(backbone.smallest)
+        raise UserError(f"--input_size={size}: this backbone takes {smallest} or more (native: {backbone.size}).")
+
+
+def layer_pattern(pattern: str) -> re.Pattern:
+    """Returns the compiled regular expression of `--unfreeze`."""
+    try:
+        return re.compile(pattern)
+    except re.error as e:
+        raise UserError(f"--unfreeze={one_line(pattern)!r} is not a regular expression: {e}.") from e
+
+
+def build(backbone: Backbone, size: int, weights: str | None = None) -> "keras.Model":
+    """Builds the network without its top: preprocessed inputs to `[B, D]` features.
+
+    Args:
+        backbone: the spec.
+        size: input size.
+        weights: None for random, or `imagenet`.
+
+    Raises:
+        UserError: a size below the smallest, or arguments that the constructor does not take.
+    """
+    check_size(backbone, size)
+    modality = base.find(backbone.modality)
+    # Unknown arguments are told before the network is built.
+    constructor_arguments(backbone)
+    try:
+        return modality.build(backbone, size, weights)
+    except (ValueError, TypeError) as e:
+        raise UserError(f"--backbone: {backbone.function().__name__} refused its arguments: {one_line(e, 300)}") from e
+
+
+def constructor_arguments(backbone: Backbone) -> dict:
+    """Returns the arguments for the constructor that the spec or the package sets.
+
+    Raises:
+        UserError: arguments that the constructor does not take.
+    """
+    function = backbone.function()
+    takes, reserved = set(inspect.signature(function).parameters), base.find(backbone.modality).reserved
+    arguments = dict(backbone.arguments)
+    if unknown := set(arguments) - (takes - reserved):
+        raise UserError(
+            f"--backbone: {function.__name__} does not take {', '.join(sorted(map(one_line, unknown)))}; "
+            f"it takes: {', '.join(sorted(takes - reserved)) or 'nothing'}."
+        )
+    if "include_preprocessing" in takes:
+        arguments["include_preprocessing"] = False
+    return arguments

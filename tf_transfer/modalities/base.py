@@ -1,0 +1,180 @@
+"""The contract of a modality: what an example is to data, models, training, assessment, export and messages.
+
+A modality is an object of a class below `Modality`, registered under its name:
+
+    MODALITIES.register("image")(Images())
+
+The contract test `tests/modalities/test_contract.py` takes each through every phase.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from tf_transfer.data.examples import Stored
+from tf_transfer.registry import Registry
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+MODALITIES = Registry("modality")
+"""Modality objects by name; `find` returns one."""
+
+
+def find(name: str) -> "Modality":
+    """Returns the modality of this name.
+
+    Raises:
+        UserError: the name is not registered; the message lists those that are.
+    """
+    return MODALITIES.factory(name)
+
+
+class Modality(ABC):
+    """What an example is. Methods import TensorFlow inside: names and errors come at once.
+
+    Attributes:
+        name: `image`; recorded in the model card.
+        one, many: the words for an example and for several in every message and page: "picture", "pictures".
+        unit: in which an input size is told: "px".
+        endings: of the files that hold an example, in lower case, with the dot.
+        dtype: of stored examples.
+        tfds_feature: class of `tensorflow_datasets.features` that holds an example; None where TFDS has none.
+        corruptions: names that `corrupt` knows; () where the assessment leaves robustness out.
+        severities: of each corruption, ascending.
+        reserved: arguments of a network's constructor that `build` sets, and a spec may not.
+    """
+
+    name: str
+    one: str
+    many: str
+    unit: str
+    endings: tuple[str, ...]
+    dtype: type = np.uint8
+    tfds_feature: str | None = None
+    corruptions: tuple[str, ...] = ()
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    reserved: frozenset[str] = frozenset()
+
+    # 1. Files, and what is stored of them.
+
+    @abstractmethod
+    def measure(self, file: str | BinaryIO) -> tuple[int, ...] | str:
+        """Returns the sides of the example in a file, read from its start, or why it cannot be read."""
+
+    @abstractmethod
+    def stored(self, sides: np.ndarray, size: int | None) -> Stored:
+        """Decides the form in which examples of these int `[N, R]` sides are kept for an input size.
+
+        Raises:
+            UserError: the sides differ and `size` is None.
+        """
+
+    @abstractmethod
+    def decode(self, content: "tf.Tensor") -> "tf.Tensor":
+        """Decodes one file, a scalar string; the same in tf.data, eagerly, and inside the SavedModel.
+
+        Raises:
+            tf.errors.InvalidArgumentError: the file is damaged, or holds no example.
+        """
+
+    @abstractmethod
+    def fit(self, example: "tf.Tensor", form: Stored) -> "tf.Tensor":
+        """Brings a decoded example to its stored form, in the way in which the model brings it to its input."""
+
+    @abstractmethod
+    def decode_rows(self, contents: "tf.Tensor", size: int) -> tuple["tf.Tensor", "tf.Tensor"]:
+        """Decodes files, string `[N]`, inside a SavedModel; a bad one harms no other.
+
+        Returns:
+            Stored examples at the input size, `[N, ...]`, zero where a file is bad; and string `[N]`, `ok` or what is
+            wrong.
+        """
+
+    @abstractmethod
+    def resized(self, inputs: np.ndarray, size: int) -> np.ndarray:
+        """Brings stored examples `[N, ...]` of another size to this one, in the stored type."""
+
+    # 2. The network.
+
+    @abstractmethod
+    def build(self, backbone: Any, size: int, weights: str | None = None) -> "keras.Model":
+        """Builds the headless network of a `backbones.Backbone`: preprocessed inputs to `[B, D]` features."""
+
+    @abstractmethod
+    def inputs(self, size: int, mode: str) -> Callable[["tf.Tensor"], Any]:
+        """Returns the preprocessing inside the model: stored examples of any size to what the network takes.
+
+        Args:
+            size: input size of the network.
+            mode: how its weights expect inputs, see `backbones.Backbone`.
+        """
+
+    @abstractmethod
+    def signature(self) -> tuple[str, "tf.TensorSpec"]:
+        """Returns the name and the specification of the input of `serving_default`, with the rows first."""
+
+    # 3. Training.
+
+    @abstractmethod
+    def augmentation(self, text: str) -> Any:
+        """Parses `--augment` to an `augmentation.Augmentation`."""
+
+    def default_augmentation(self, class_names: Sequence[str], gentle: bool) -> str:
+        """Returns what `--augment` is where nobody says.
+
+        Args:
+            class_names: of the data set.
+            gentle: for a head on few fixed views, which shows no random variation.
+        """
+        return "none"
+
+    @abstractmethod
+    def effort(self, size: int) -> float:
+        """Returns the relative work on an example: up to 1, large batches fit; see `rows_at_once`."""
+
+    # 4. Assessment.
+
+    @abstractmethod
+    def random(self, n: int, size: int) -> np.ndarray:
+        """Returns `n` stored examples of random content, the same in every call, to time a network on."""
+
+    def corrupt(self, inputs: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
+        """Returns stored examples corrupted, row i in the same way whatever follows it."""
+        raise ValueError(f"{self.name} has no corruption {name!r}.")
+
+    def corruptible(self, inputs: np.ndarray, size: int) -> np.ndarray:
+        """Returns stored examples in a form that `corrupt` takes, such as enlarged to `size` where they are small."""
+        return inputs
+
+    # 5. What is shown and told.
+
+    @abstractmethod
+    def show(self, example: np.ndarray) -> dict[str, str]:
+        """Returns what a record keeps of a stored example to show it: {"png": base64} or {"text": ...}."""
+
+    @abstractmethod
+    def sample(self, example: np.ndarray) -> tuple[str, bytes]:
+        """Returns the ending and the content of a file that `decode` reads back to a stored example."""
+
+    def told(self, size: int) -> str:
+        """Returns an input size in words: "96 px"."""
+        return f"{size} {self.unit}"
+
+    def card(self) -> dict[str, Any]:
+        """Returns what the model card tells: name, words, endings, and the input of `serving_default`."""
+        name, spec = self.signature()
+        shape = [None if side is None else int(side) for side in spec.shape]
+        told = {"name": name, "dtype": spec.dtype.name, "shape": shape}
+        return {"name": self.name, "one": self.one, "many": self.many, "endings": list(self.endings), "input": told}
+
+
+def rows_at_once(effort: float, light: int, heavy: int) -> int:
+    """Returns how many examples are worked on at once, by `Modality.effort`: `light` up to 1, `heavy` above.
+
+    The one place where the size of an input decides the size of a batch.
+    """
+    return light if effort <= 1 else heavy

@@ -1,0 +1,140 @@
+"""Pictures as a modality: uint8 `[H, W, 3]` examples, from JPEG, PNG, GIF, BMP and WebP files."""
+
+import base64
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import numpy as np
+
+from tf_transfer.data.examples import Stored
+from tf_transfer.errors import UserError
+from tf_transfer.modalities import backbones, base
+
+LARGEST_LIGHT = 112
+"""Side in pixels up to which a batch of 128 pictures is worked on at once."""
+
+
+class Images(base.Modality):
+    """Pictures; see `base.Modality`. A size is the side of a square in pixels."""
+
+    name, one, many, unit = "image", "picture", "pictures", "px"
+    endings = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+    tfds_feature = "Image"
+    # Arguments of the constructors that the package sets itself.
+    reserved = frozenset({"include_top", "weights", "input_tensor", "input_shape", "pooling", "classes",
+                          "classifier_activation", "include_preprocessing", "name", "dropout",
+                          "dropout_rate"})  # fmt: skip
+
+    def measure(self, file: str | BinaryIO) -> tuple[int, int] | str:
+        """Returns a picture's (height, width) by its header, or why it cannot be read."""
+        from tf_transfer.modalities.image.files import header
+
+        return header(file)
+
+    def stored(self, sides: np.ndarray, size: int | None) -> Stored:
+        """Keeps pictures that share one size no larger than `size`; others become squares of that side."""
+        low, high = sides.min(axis=0), sides.max(axis=0)
+        height, width = (int(side) for side in low)
+        if (low == high).all() and (size is None or max(height, width) <= size):
+            return Stored((height, width, 3), native=True)
+        if size is None:
+            ranges = f"{low.tolist()} to {high.tolist()}"
+            raise UserError(f"The pictures differ in size, {ranges}: give one to resize them to.")
+        return Stored((size, size, 3), native=False)
+
+    def decode(self, content):
+        """Decodes a JPEG, PNG, GIF, BMP or WebP file to uint8 `[H, W, 3]`, see `pixels.decode`."""
+        from tf_transfer.modalities.image import pixels
+
+        return pixels.decode(content)
+
+    def fit(self, example, form: Stored):
+        """Resizes a decoded picture to its stored form, unless all have it."""
+        import tensorflow as tf
+
+        from tf_transfer.modalities.image import preprocessing
+
+        example = example if form.native else tf.cast(preprocessing.resize(example, form.shape[0]), tf.uint8)
+        return tf.ensure_shape(example, form.shape)
+
+    def decode_rows(self, contents, size: int):
+        """Decodes files to uint8 `[N, size, size, 3]` and their statuses, see `decode_rows.decode`."""
+        from tf_transfer.modalities.image import decode_rows
+
+        return decode_rows.decode(contents, size)
+
+    def resized(self, inputs: np.ndarray, size: int) -> np.ndarray:
+        """Resizes stored pictures to squares of this side."""
+        import tensorflow as tf
+
+        from tf_transfer.modalities.image import preprocessing
+
+        return tf.cast(preprocessing.resize(inputs, size), tf.uint8).numpy()
+
+    def build(self, backbone: backbones.Backbone, size: int, weights: str | None = None):
+        """Builds a network without its top: float `[B, size, size, 3]` to `[B, D]` pooled features."""
+        arguments = backbones.constructor_arguments(backbone)
+        shape = (size, size, 3)
+        return backbone.function()(include_top=False, weights=weights, input_shape=shape, pooling="avg", **arguments)
+
+    def inputs(self, size: int, mode: str):
+        """Returns the `preprocessing.Preprocessing` of a network."""
+        from tf_transfer.modalities.image import preprocessing
+
+        return preprocessing.Preprocessing(size, mode)
+
+    def signature(self):
+        """Returns `images`, uint8 `[N, H, W, C]`: colour or grey, of any size."""
+        import tensorflow as tf
+
+        return "images", tf.TensorSpec((None, None, None, None), tf.uint8, "images")
+
+    def augmentation(self, text: str):
+        """Parses `--augment`, see `augment.parse`."""
+        from tf_transfer.modalities.image import augment
+
+        return augment.parse(text)
+
+    def default_augmentation(self, class_names: Sequence[str], gentle: bool) -> str:
+        """Mirrors and shifts; single characters (digits, letters) change their meaning in a mirror."""
+        mirrors = not all(len(name) == 1 for name in class_names)
+        if gentle:
+            return "flip" if mirrors else "none"
+        return "flip,crop(0.125)" if mirrors else "crop(0.0625)"
+
+    def effort(self, size: int) -> float:
+        """Returns the number of pixels over those of a side of 112."""
+        return (size / LARGEST_LIGHT) ** 2
+
+    def random(self, n: int, size: int) -> np.ndarray:
+        """Returns uint8 `[n, size, size, 3]` noise."""
+        return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), np.uint8)
+
+    @property
+    def corruptions(self) -> tuple[str, ...]:
+        """The fifteen common corruptions, see `image.corruptions`."""
+        from tf_transfer.modalities.image.corruptions import CORRUPTION
+
+        return tuple(CORRUPTION)
+
+    def corrupt(self, inputs: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
+        """Returns pictures corrupted, see `corruptions.corrupt`."""
+        from tf_transfer.modalities.image.corruptions import corrupt
+
+        return corrupt(inputs, name, severity, seed)
+
+    def corruptible(self, inputs: np.ndarray, size: int) -> np.ndarray:
+        """Returns pictures as the network sees them where they are too small to be corrupted."""
+        from tf_transfer.modalities.image.corruptions import SMALLEST
+
+        return inputs if min(inputs.shape[1:3]) >= SMALLEST else self.resized(inputs, max(size, SMALLEST))
+
+    def show(self, example: np.ndarray) -> dict[str, str]:
+        """Returns {"png": base64} of a picture."""
+        return {"png": base64.b64encode(self.sample(example)[1]).decode()}
+
+    def sample(self, example: np.ndarray) -> tuple[str, bytes]:
+        """Returns a picture as a PNG file."""
+        import tensorflow as tf
+
+        return ".png", tf.io.encode_png(np.ascontiguousarray(example)).numpy()

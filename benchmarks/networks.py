@@ -16,14 +16,15 @@ def cases(quick: bool) -> tuple[tuple[str, int, int, int], ...]:
 def network(spec: str, size: int, precision: str):
     """Returns a plain Keras network and, of the same weights, a classifier of ours."""
     from tf_transfer.machine.precision import precision_policy
-    from tf_transfer.modalities.image import backbones
+    from tf_transfer.modalities import backbones
+    from tf_transfer.modalities.image.preprocessing import Preprocessing
     from tf_transfer.models.classifier import Classifier
 
     backbone = backbones.find_backbone(spec)
     with precision_policy(precision):
         plain, ours = backbones.build(backbone, size), backbones.build(backbone, size)
         ours.set_weights(plain.get_weights())
-        return plain, Classifier(ours, "raw", 10)
+        return plain, Classifier(ours, Preprocessing(size, "raw"), 10)
 
 
 def pictures(batch: int, size: int):

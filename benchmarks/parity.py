@@ -18,7 +18,8 @@ from tf_transfer.export import gate, saved_model
 from tf_transfer.machine import devices
 from tf_transfer.machine.precision import precision_policy
 from tf_transfer.machine.strategy import make_strategy
-from tf_transfer.modalities.image import backbones
+from tf_transfer.modalities import backbones
+from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
 
@@ -59,7 +60,7 @@ def compare(name: str, precision: str, folder: Path, strategy: str = "one") -> d
     with scope.scope(), precision_policy(precision):
         devices.set_up(1)
         network = backbones.build(backbone, backbone.smallest)
-        classifier = Classifier(network, backbone.mode, _CLASSES, seed=1)
+        classifier = Classifier(network, Preprocessing(backbone.smallest, backbone.mode), _CLASSES, seed=1)
     images = np.random.default_rng(0).integers(0, 256, (_PICTURES, 50, 70, 3), dtype=np.uint8)
     features = Predictor(classifier.features, scope, 4)(images)
     # Random networks give nearly the same features for all pictures: what sets them apart is made to count.

@@ -56,7 +56,7 @@ def _forward(spec: str, size: int, batch: int, precision: str) -> Callable[[], o
 
 def render(record: Mapping) -> list[str]:
     """Returns the lines of the page."""
-    from tf_transfer.modalities.image.backbones import find_backbone
+    from tf_transfer.modalities.backbones import find_backbone
 
     rows = []
     for spec, case in record["cases"].items():

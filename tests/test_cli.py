@@ -83,7 +83,7 @@ def test_every_phase_of_the_command_line_has_its_function():
         (["--phase=head", "--weights=imagnet"], "--weights='imagnet': expected imagenet, random, an existing"),
         (["--phase=head", "--weights=."], "--weights='.' is a directory without a trained model"),
         (["--phase=head", "--weights=source"], "give --source_dataset too"),
-        (["--phase=head", "--image_size=31"], "--image_size=31: this backbone takes 32 px or more"),
+        (["--phase=head", "--image_size=31"], "--input_size=31: this backbone takes 32 px or more"),
         (["--phase=full", "--unfreeze=stage[4"], r"--unfreeze='stage\[4' is not a regular expression"),
         (["--phase=head", "--bn=froze"], "--bn: expected one of frozen, train, local, got 'froze'"),
         (["--phase=head", "--epochs=many"], "--epochs: expected a number, got 'many'"),
@@ -171,7 +171,7 @@ def test_exit_codes(monkeypatch, capsys, raised, code, line):
 def test_flags_after_a_flagfile_win(tmp_path):
     (tmp_path / "preset.flags").write_text("# A preset.\n--phase=head\n--backbone=resnet5\n--image_size=8\n")
     done = tools.run_py("--flagfile=preset.flags", "--backbone=vgg16", cwd=tmp_path)
-    tools.assert_refused(done, "--image_size=8: this backbone takes 32 px or more")
+    tools.assert_refused(done, "--input_size=8: this backbone takes 32 px or more")
 
 
 def test_presets_are_valid(tmp_path):

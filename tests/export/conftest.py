@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tf_transfer.machine import devices
-from tf_transfer.modalities.image import backbones
+from tf_transfer.modalities import backbones
+from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.models.classifier import Classifier
 
 NAMES = ("naïve", "日本語", "\N{GRINNING FACE}", "<b>&amp;</b>")
@@ -18,7 +19,7 @@ def classifier():
     """A small network whose four classes differ; not to be changed."""
     devices.set_up(1)
     network = backbones.build(backbones.find_backbone("small_resnet(width=4)"), 24)
-    made = Classifier(network, "tf", len(NAMES), seed=1)
+    made = Classifier(network, Preprocessing(24, "tf"), len(NAMES), seed=1)
     made.head.set_weights([40 * made.head.get_weights()[0], made.head.get_weights()[1]])
     return made
 

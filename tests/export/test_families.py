@@ -29,7 +29,7 @@ def test_mirrored(tmp_path):
 
 
 def test_every_family_is_named():
-    from tf_transfer.modalities.image.backbones import BACKBONES, find_backbone
+    from tf_transfer.modalities.backbones import BACKBONES, find_backbone
 
     families = {parity.family(find_backbone(name).constructor) for name in parity.FAMILIES}
     assert {parity.family(b.constructor) for b in BACKBONES.values()} == families

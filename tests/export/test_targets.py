@@ -17,7 +17,9 @@ from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import UserError
 from tf_transfer.export import gate, keras_file, litert, runners, targets, trained
 from tf_transfer.machine import devices
-from tf_transfer.modalities.image import backbones, pixels
+from tf_transfer.modalities import backbones
+from tf_transfer.modalities.image import preprocessing
+from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.models import weights
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.phases import export_targets
@@ -40,7 +42,7 @@ def made(folder, spec="small_resnet(width=4)", size=24):
     """A model of random weights, as a phase leaves it; its logits are of the order of 1."""
     devices.set_up(1)
     backbone = backbones.find_backbone(spec)
-    classifier = Classifier(backbones.build(backbone, size), backbone.mode, len(NAMES), seed=1)
+    classifier = Classifier(backbones.build(backbone, size), Preprocessing(size, backbone.mode), len(NAMES), seed=1)
     features = classifier.features(smooth_pictures(16, size)).numpy()
     kernel = np.random.default_rng(1).normal(size=(features.shape[1], len(NAMES))).astype(np.float32)
     # Some networks of random weights tell no two pictures apart: nothing is to be divided by how much they do.
@@ -97,8 +99,7 @@ def test_each_is_by_itself_the_model_that_was_measured(name, model, images, logi
 
 @pytest.mark.parametrize("name", ["litert_float16", "litert_int8", "keras"])
 def test_broken_preprocessing_is_caught(name, model, images, logits, tmp_path, monkeypatch):
-    monkeypatch.setattr(backbones, "preprocess", lambda pixels, mode: pixels / 255.0)
-    monkeypatch.setattr(keras_file, "scaled", lambda pixels, mode: pixels / 255.0)
+    monkeypatch.setattr(preprocessing, "scale", lambda images, mode: images / 255.0)
     written(name, model, tmp_path)
     with pytest.raises(UserError, match=rf"{name} differs .* it is not kept"):
         targets.check(name, model, tmp_path / name, images, logits)
@@ -109,15 +110,15 @@ def test_broken_preprocessing_is_caught(name, model, images, logits, tmp_path, m
 def test_keras_resizes_and_scales_as_the_package_does(mode, shape):
     images = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     inputs = keras.Input((None, None, 3), dtype="uint8")
-    resized = keras_file.resized(inputs, 24)
-    both = keras.Model(inputs, [resized, keras_file.scaled(resized, mode)])
+    resized = preprocessing.resize(inputs, 24)
+    both = keras.Model(inputs, [resized, preprocessing.scale(resized, mode)])
     # As a function, whose sizes are known when it runs: so is the exported SavedModel.
-    expected = tf.function(lambda x: pixels.resize(x, 24), [tf.TensorSpec((None, None, None, 3), tf.uint8)])(images)
+    expected = tf.function(lambda x: preprocessing.resize(x, 24), [tf.TensorSpec((None, None, None, 3), tf.uint8)])(
+        images
+    )
     got, scaled = both(images)
     np.testing.assert_array_equal(got, expected)
-    np.testing.assert_allclose(
-        scaled, backbones.preprocess(expected, mode), rtol=0, atol=1e-4 if mode == "caffe" else 1e-6
-    )
+    np.testing.assert_array_equal(scaled, preprocessing.scale(expected, mode))
 
 
 @pytest.mark.parametrize("spec", FAMILIES)

@@ -8,6 +8,7 @@ from tf_transfer.features.extract import Standardizer, Views, extract
 from tf_transfer.features.store import FeatureStore
 from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.modalities.image import augment
+from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
 
@@ -22,7 +23,7 @@ SPLIT = Split(
 def small(strategy):
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        return Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), "tf", 3)
+        return Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), Preprocessing(16, "tf"), 3)
 
 
 @pytest.mark.parametrize("strategy", ["one", "mirrored"])

@@ -9,7 +9,7 @@ from tf_transfer.errors import UserError
 from tf_transfer.machine import devices
 from tf_transfer.machine.precision import precision_policy, resolve_precision
 from tf_transfer.machine.strategy import make_strategy
-from tf_transfer.modalities.image.backbones import BACKBONES
+from tf_transfer.modalities.backbones import BACKBONES
 
 
 @pytest.mark.parametrize(("name", "replicas"), [("one", 1), ("auto", 1), ("mirrored", 2)])

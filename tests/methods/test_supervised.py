@@ -9,6 +9,7 @@ from tf_transfer.evaluation.classification import measure
 from tf_transfer.methods import supervised
 from tf_transfer.methods.supervised import validator
 from tf_transfer.modalities.image import augment
+from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.dropout import Noise
@@ -22,7 +23,9 @@ NOISE = Noise(tf.constant([1, 2]), tf.range(7), 7)
 
 def small(dropout=0.0):
     keras.utils.set_random_seed(1)
-    classifier = Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), "tf", 3, dropout)
+    classifier = Classifier(
+        SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), Preprocessing(16, "tf"), 3, dropout
+    )
     classifier.head.kernel.assign(RANDOM.normal(size=classifier.head.kernel.shape))
     return classifier
 

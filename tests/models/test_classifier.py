@@ -6,6 +6,7 @@ import tensorflow as tf
 from tf_transfer.errors import UserError
 from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.modalities.image import pixels
+from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.dropout import Noise
@@ -15,7 +16,9 @@ IMAGES = RANDOM.integers(0, 256, (4, 16, 16, 3), np.uint8)
 
 
 def small(seed=0, **options):
-    return Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), "tf", 3, seed=seed, **options)
+    return Classifier(
+        SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), Preprocessing(16, "tf"), 3, seed=seed, **options
+    )
 
 
 def test_logits_are_head_of_backbone_of_preprocessed_pictures():
@@ -36,7 +39,7 @@ def test_head_starts_from_its_seed_with_deviation_a_hundredth():
     kernels = [small(seed).head.get_weights()[0] for seed in (1, 1, 2)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
-    wide = Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=64), "tf", 50)
+    wide = Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=64), Preprocessing(16, "tf"), 50)
     kernel, bias = wide.head.get_weights()
     assert kernel.shape == (256, 50) and not bias.any()
     np.testing.assert_allclose([kernel.mean(), kernel.std()], [0, 0.01], atol=4 * 0.01 / kernel.size**0.5)
@@ -91,7 +94,7 @@ def test_learning_rate_factors_fall_from_the_head_downwards():
 def test_layers_without_weights_make_no_stage():
     # VGG ends in a pooling that halves the resolution once more.
     network = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg")
-    factors = {g.name: g.factor for g in Classifier(network, "caffe", 2).groups(layer_decay=0.5)}
+    factors = {g.name: g.factor for g in Classifier(network, Preprocessing(32, "caffe"), 2).groups(layer_decay=0.5)}
     assert factors == {f"stage{s}": 0.5 ** (6 - s) for s in range(1, 6)} | {"head": 1.0}
 
 
@@ -101,7 +104,8 @@ def test_stages_count_from_the_first_layer_that_learns():
     x = keras.layers.Normalization()(inputs)
     x = keras.layers.Conv2D(2, 3, 2, "same", name="stem")(x)
     x = keras.layers.Conv2D(2, 3, 2, "same", name="next")(x)
-    classifier = Classifier(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)), "raw", 2)
+    network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    classifier = Classifier(network, Preprocessing(16, "raw"), 2)
     assert (classifier.stages["stem"], classifier.stages["next"]) == (1, 2)
 
 
@@ -138,7 +142,7 @@ def test_damaged_missing_and_foreign_files_are_told_in_one_line(tmp_path):
     classifier = small()
     with pytest.raises(UserError, match=r"backbone\.weights\.h5 do not fit this model or are damaged"):
         classifier.load(tmp_path)
-    wider = Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=8), "tf", 3)
+    wider = Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=8), Preprocessing(16, "tf"), 3)
     wider.save(tmp_path)
     with pytest.raises(UserError, match="do not fit this model") as e:
         classifier.load(tmp_path)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_transfer.modalities.image import backbones
+from tf_transfer.modalities import backbones
+from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.models import dropout
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.dropout import Noise
@@ -79,7 +80,7 @@ def test_two_layers_draw_different_numbers():
 def test_efficientnet_is_a_function_of_its_noise_in_a_training_pass():
     keras.utils.set_random_seed(0)
     backbone = backbones.find_backbone("efficientnetb0")
-    classifier = Classifier(backbones.build(backbone, 32), "raw", 3, dropout=0.2)
+    classifier = Classifier(backbones.build(backbone, 32), Preprocessing(32, "raw"), 3, dropout=0.2)
     assert len(classifier.dropouts) == 9
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8))
     whole = classifier.logits(images, True, noise(total=6)).numpy()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_transfer.modalities.image import backbones
-from tf_transfer.modalities.image.backbones import BACKBONES, find_backbone
+from tf_transfer.modalities import backbones
+from tf_transfer.modalities.backbones import BACKBONES, find_backbone
+from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.models import batchnorm, folding, weights
 from tf_transfer.models.classifier import Classifier
 
@@ -157,7 +158,7 @@ def test_weights_go_back_into_the_plain_network(tmp_path):
 
 def test_a_classifier_folds_whatever_normalises_by_moving_statistics():
     backbone = find_backbone("small_resnet(width=4)")
-    classifier = Classifier(backbones.build(backbone, 32), backbone.mode, 3)
+    classifier = Classifier(backbones.build(backbone, 32), Preprocessing(32, backbone.mode), 3)
     images = np.random.default_rng(2).integers(0, 256, (4, 32, 32, 3), np.uint8)
     classifier.set_batchnorm("train", {classifier.batchnorms[-1].name})
     classifier.features(images, training=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tf_transfer.errors import UserError
-from tf_transfer.modalities.image.backbones import find_backbone
+from tf_transfer.modalities.backbones import find_backbone
 from tf_transfer.models import weights
 
 SPEC = "small_resnet(width=4)"

@@ -8,7 +8,7 @@ import tools
 
 from tf_transfer import api
 from tf_transfer.export import saved_model
-from tf_transfer.modalities.image import backbones, pixels
+from tf_transfer.modalities.image import pixels, preprocessing
 from tf_transfer.run.directory import RunDir
 
 
@@ -57,14 +57,14 @@ def options(tmp_path):
 def test_a_broken_preprocessing_is_caught_and_leaves_nothing(options, monkeypatch):
     api.fine_tune(**options, phases=["head", "evaluate"])
     folder = options["run_dir"]
-    write, right = saved_model.write, backbones.preprocess
+    write, right = saved_model.write, preprocessing.scale
 
     def broken(*arguments):
-        monkeypatch.setattr(backbones, "preprocess", lambda images, mode: right(0.5 * images, mode))
+        monkeypatch.setattr(preprocessing, "scale", lambda images, mode: right(0.5 * images, mode))
         try:
             return write(*arguments)
         finally:
-            monkeypatch.setattr(backbones, "preprocess", right)
+            monkeypatch.setattr(preprocessing, "scale", right)
 
     monkeypatch.setattr(saved_model, "write", broken)
     before = files(folder)

@@ -7,6 +7,7 @@ from tf_transfer.data.splits import Split
 from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.methods import supervised
 from tf_transfer.modalities.image import augment
+from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.dropout import Noise
@@ -136,7 +137,9 @@ def small_resnet_steps(strategy):
     batches = Batches(Split(inputs, labels, [""] * 24), 8, 1, class_weights[labels], augmentation.mix_alpha)
     tf.keras.utils.set_random_seed(5)
     with strategy.scope():
-        classifier = Classifier(SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), "tf", 3, dropout=0.3)
+        classifier = Classifier(
+            SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), Preprocessing(16, "tf"), 3, dropout=0.3
+        )
     classifier.set_batchnorm("train")
     groups = classifier.groups(layer_decay=0.5)
     task = supervised.classification(classifier, groups, augmentation, 0.1, "l2sp(0.1, 0.01)", True, None)

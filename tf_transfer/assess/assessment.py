@@ -20,7 +20,7 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, verdict
 from tf_transfer.machine import devices
 from tf_transfer.machine.strategy import several_hosts
-from tf_transfer.modalities.image import backbones
+from tf_transfer.modalities import backbones
 from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
 

@@ -12,7 +12,6 @@ from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
 from tf_transfer.data.splits import Split
 from tf_transfer.evaluation import comparison, ranking, right, similarity
-from tf_transfer.modalities.image import backbones, pixels
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
 from tf_transfer.session.session import Session
@@ -87,8 +86,7 @@ def _stage_features(classifier: Classifier, pictures: np.ndarray, session: Sessi
 
     def pooled(images):
         """Returns what every stage ends with, averaged over the picture, side by side."""
-        inputs = backbones.preprocess(pixels.resize(images, classifier.size), classifier.mode)
-        outputs = network(inputs, training=False)
+        outputs = network(classifier.inputs(images), training=False)
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return keras.ops.concatenate(
             [keras.ops.cast(keras.ops.mean(o, axis=(1, 2)), "float32") for o in outputs], axis=1

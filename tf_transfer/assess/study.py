@@ -16,7 +16,7 @@ from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import right
-from tf_transfer.modalities.image import backbones
+from tf_transfer.modalities import backbones
 from tf_transfer.session.session import Session
 
 # Training pictures that candidates must leave to all: those for which there is not the time are left out.

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_transfer.machine.precision import precision_policy
-from tf_transfer.modalities.image import backbones
+from tf_transfer.modalities import backbones, base
+from tf_transfer.modalities.image import preprocessing
 from tf_transfer.models import folding
 from tf_transfer.models.classifier import Classifier
 
@@ -64,7 +65,8 @@ def load(
     """
     with precision_policy("float32"):
         network = backbones.build(backbone, size)
-        classifier = Classifier(network, backbone.mode, len(class_names), dropout)
+        inputs = base.find(backbone.modality).inputs(size, backbone.mode)
+        classifier = Classifier(network, inputs, len(class_names), dropout)
     classifier.load(folder)
     return Trained(classifier, backbone, folder, class_names, temperature, pictures)
 
@@ -86,7 +88,7 @@ class Inference(tf.Module):
             """Answers pictures of the network's own size."""
             for fold in classifier.folds:
                 fold.active = True
-            pixels = backbones.preprocess(tf.cast(images, tf.float32), classifier.mode)
+            pixels = preprocessing.scale(tf.cast(images, tf.float32), classifier.mode)
             features = classifier.backbone(pixels, training=False)
             if logits:
                 said = tf.matmul(features, kernel) + bias

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from tf_transfer.export.trained import Trained
-from tf_transfer.modalities.image import backbones
+from tf_transfer.modalities import backbones
 from tf_transfer.models import weights
 
 # How to build what the files load into, see `runners.WeightsFile`.

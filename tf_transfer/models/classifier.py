@@ -1,6 +1,6 @@
-"""Preprocessing, backbone and head as one classifier: raw uint8 pictures in, logits out."""
+"""Preprocessing, backbone and head as one classifier: stored examples in, logits out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.modalities.image import backbones, pixels
+from tf_transfer.modalities import backbones
 from tf_transfer.models import batchnorm, folding, weights
 from tf_transfer.models.dropout import Noise
 from tf_transfer.models.dropout import adopt as adopt_dropouts
@@ -34,22 +34,24 @@ class Classifier:
     """A backbone under a linear head, with its preprocessing inside.
 
     Args:
-        backbone: headless network, float `[B, S, S, 3]` to `[B, D]`; its batch normalisations are
-            replaced by ours in place.
-        mode: preprocessing mode of its weights, see `backbones.Backbone`.
+        backbone: headless network, preprocessed inputs to `[B, D]`; its batch normalisations and dropouts are replaced
+            by ours in place.
+        inputs: its preprocessing, see `modalities.base.Modality.inputs`.
         num_classes: C, the width of the head.
         dropout: rate between features and head while training, in [0, 1).
         seed: of the head's initial kernel, normal with deviation 0.01.
 
     Attributes:
-        xla: compile the backbone with XLA; the pictures are resized, and the head computed, outside of it.
-        stages: `{layer name: stage}`, 1 at the input, one more at each halving of the resolution.
+        xla: compile the backbone with XLA; preprocessing and the head are computed outside of it.
+        size, mode: of the preprocessing.
+        stages: `{layer name: stage}`, see `_stages`.
     """
 
-    def __init__(self, backbone: keras.Model, mode: str, num_classes: int, dropout: float = 0.0, seed: int = 0):
-        self.backbone, self.mode, self.dropout = backbone, mode, dropout
+    def __init__(self, backbone: keras.Model, inputs: Callable, num_classes: int, dropout: float = 0.0, seed: int = 0):
+        self.backbone, self.inputs, self.dropout = backbone, inputs, dropout
+        self.size, self.mode = inputs.size, inputs.mode
         self.xla = False
-        self.num_classes, self.size = num_classes, backbone.input_shape[1]
+        self.num_classes = num_classes
         self.num_features = backbone.output_shape[-1]
         self.batchnorms = batchnorm.adopt(backbone)
         self.folds = folding.adopt(backbone)
@@ -60,13 +62,13 @@ class Classifier:
         )
         self.head.build((None, self.num_features))
 
-    def features(self, images: tf.Tensor, training: bool = False, noise: Noise | None = None) -> tf.Tensor:
-        """Maps uint8 `[B, H, W, 3]` (or float in [0, 255]) of any size to float32 `[B, D]`."""
+    def features(self, examples: tf.Tensor, training: bool = False, noise: Noise | None = None) -> tf.Tensor:
+        """Maps stored examples `[B, ...]` of any size to float32 `[B, D]`."""
         for layer in self.dropouts:
             layer.noise = noise
         for fold in self.folds:
             fold.active = not (training and fold.batchnorm.use_batch_statistics)
-        inputs = backbones.preprocess(pixels.resize(images, self.size), self.mode)
+        inputs = self.inputs(examples)
         if not self.xla or (training and self._reduces_over_replicas()):
             return tf.cast(self.backbone(inputs, training=training), tf.float32)
         # Made anew each time this is traced: what folds are active is fixed by a trace.
@@ -79,9 +81,9 @@ class Classifier:
         several = replicas is not None and replicas.num_replicas_in_sync > 1
         return several and any(layer.use_batch_statistics for layer in self.batchnorms)
 
-    def logits(self, images: tf.Tensor, training: bool = False, noise: Noise | None = None) -> tf.Tensor:
-        """Maps images to float32 `[B, C]`; `noise` drives the dropout of a training pass."""
-        return self.classify(self.features(images, training, noise), training, noise)
+    def logits(self, examples: tf.Tensor, training: bool = False, noise: Noise | None = None) -> tf.Tensor:
+        """Maps stored examples to float32 `[B, C]`; `noise` drives the dropout of a training pass."""
+        return self.classify(self.features(examples, training, noise), training, noise)
 
     def classify(self, features: tf.Tensor, training: bool = False, noise: Noise | None = None) -> tf.Tensor:
         """Maps float32 `[B, D]` features to float32 `[B, C]` logits."""
@@ -181,13 +183,19 @@ class Classifier:
 
 
 def _stages(backbone: keras.Model) -> dict[str, int]:
-    """Numbers every layer by how often the resolution was halved since the first layer that learns."""
-    stages, current = {}, 1
-    learning = (layer for layer in backbone.layers if layer.trainable_weights)
-    full = next(layer.output.shape[1] for layer in learning if len(layer.output.shape) == 4)
+    """Numbers every layer from 1 at the input, for layer-wise rates and `--unfreeze`.
+
+    A stage ends where the resolution has been halved since the first layer that learns; in a network without a
+    resolution, such as an embedding under dense layers, every layer that learns begins one.
+    """
+    learning = [layer for layer in backbone.layers if layer.trainable_weights]
+    full = next((layer.output.shape[1] for layer in learning if len(layer.output.shape) == 4), None)
+    stages, current = {}, 1 if full else 0
     for layer in backbone.layers:
         shape = getattr(layer.output, "shape", ())
-        if len(shape) == 4 and shape[1]:
+        if full and len(shape) == 4 and shape[1]:
             current = 1 + max(0, round(np.log2(full / shape[1])))
-        stages[layer.name] = current
+        elif not full and layer.trainable_weights:
+            current += 1
+        stages[layer.name] = max(1, current)
     return stages

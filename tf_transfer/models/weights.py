@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.modalities.image import backbones
+from tf_transfer.modalities import backbones
 
 BACKBONE_FILE = "backbone.weights.h5"
 HEAD_FILE = "head.weights.h5"

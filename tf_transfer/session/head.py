@@ -17,7 +17,7 @@ from tf_transfer.evaluation import classification
 from tf_transfer.features import extract, solver
 from tf_transfer.machine import devices
 from tf_transfer.machine.strategy import from_chief
-from tf_transfer.modalities.image import augment, backbones, pixels
+from tf_transfer.modalities.image import augment, pixels, preprocessing
 from tf_transfer.models import batchnorm, classifier, folding, inference, weights
 from tf_transfer.session.plan import Plan
 from tf_transfer.session.session import Session
@@ -25,7 +25,7 @@ from tf_transfer.training import optimizers
 from tf_transfer.training.regularizers import REGULARIZERS
 
 # Whoever changes one of these may change the features.
-_DECIDING = (augment, batches, pixels, extract, backbones, batchnorm, classifier, folding, inference)
+_DECIDING = (augment, batches, pixels, preprocessing, extract, batchnorm, classifier, folding, inference)
 
 
 def features(

@@ -147,7 +147,8 @@ class Session:
             # Random weights and the head's start depend on the seed alone, whatever ran before.
             devices.set_up(seed)
             network = weights.load_backbone(self.backbone, model.backbone, where, self.image_size)
-            classifier = Classifier(network, self.backbone.mode, num_classes, model.dropout, seed)
+            inputs = self.modality.inputs(self.image_size, self.backbone.mode)
+            classifier = Classifier(network, inputs, num_classes, model.dropout, seed)
         classifier.xla = resolve_xla(self.config.run.xla)
         return classifier
 

@@ -10,8 +10,10 @@ import tensorflow as tf
 from tf_transfer.data.batches import DRAWS
 from tf_transfer.errors import UserError
 from tf_transfer.methods import supervised
-from tf_transfer.modalities.image import augment, backbones
-from tf_transfer.modalities.image.backbones import BACKBONES, find_backbone
+from tf_transfer.modalities import backbones
+from tf_transfer.modalities.backbones import BACKBONES, find_backbone
+from tf_transfer.modalities.image import augment, preprocessing
+from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.training import step
 
@@ -30,7 +32,8 @@ def _eager():
 def make(name):
     backbone = find_backbone(name)
     with STRATEGY.scope():
-        return Classifier(backbones.build(backbone, max(backbone.smallest, 32)), backbone.mode, CLASSES)
+        size = max(backbone.smallest, 32)
+        return Classifier(backbones.build(backbone, size), Preprocessing(size, backbone.mode), CLASSES)
 
 
 def pictures(count=4, height=40, width=48):
@@ -191,7 +194,7 @@ def test_preprocessing_is_that_of_the_family(name):
         module for start, module in sorted(FAMILIES.items(), reverse=True) if name.startswith(start)
     )  # fmt: skip
     expected = getattr(keras.applications, family).preprocess_input(PIXELS.copy())
-    np.testing.assert_allclose(backbones.preprocess(tf.constant(PIXELS), BACKBONES[name].mode), expected, atol=1e-4)
+    np.testing.assert_allclose(preprocessing.scale(tf.constant(PIXELS), BACKBONES[name].mode), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +212,7 @@ def test_preprocessing_is_that_of_the_layers_inside(name):
     for layer in inside:
         x = layer(x)
     assert np.abs(x - PIXELS).max() > 100, "found no preprocessing inside"
-    np.testing.assert_allclose(backbones.preprocess(tf.constant(PIXELS), backbone.mode), x, atol=1e-4)
+    np.testing.assert_allclose(preprocessing.scale(tf.constant(PIXELS), backbone.mode), x, atol=1e-4)
 
 
 @pytest.mark.parametrize("start", ["convnext", "efficientnetv2b", "mobilenet_v3"])
@@ -221,12 +224,12 @@ def test_networks_of_one_preprocessing_family_share_their_mode(start):
 def test_preprocessing_formulas():
     white, black = tf.fill((1, 1, 1, 3), 255.0), tf.zeros((1, 1, 1, 3))
     for mode, low, high in (("tf", -1, 1), ("raw", 0, 255), ("v2", -1, 255 / 128 - 1)):
-        np.testing.assert_allclose(backbones.preprocess(black, mode), np.full((1, 1, 1, 3), low), atol=1e-6)
-        np.testing.assert_allclose(backbones.preprocess(white, mode), np.full((1, 1, 1, 3), high), atol=1e-6)
+        np.testing.assert_allclose(preprocessing.scale(black, mode), np.full((1, 1, 1, 3), low), atol=1e-6)
+        np.testing.assert_allclose(preprocessing.scale(white, mode), np.full((1, 1, 1, 3), high), atol=1e-6)
     red = tf.constant([[[[255.0, 0.0, 0.0]]]])
-    np.testing.assert_allclose(backbones.preprocess(red, "caffe")[0, 0, 0], [-103.939, -116.779, 255 - 123.68], 1e-5)
+    np.testing.assert_allclose(preprocessing.scale(red, "caffe")[0, 0, 0], [-103.939, -116.779, 255 - 123.68], 1e-5)
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    np.testing.assert_allclose(backbones.preprocess(red, "torch")[0, 0, 0], ([1, 0, 0] - mean) / deviation, rtol=1e-5)
+    np.testing.assert_allclose(preprocessing.scale(red, "torch")[0, 0, 0], ([1, 0, 0] - mean) / deviation, rtol=1e-5)
 
 
 # --- specs
@@ -261,7 +264,7 @@ def test_a_bad_spec_is_told_in_one_line(spec, message):
         ("mobilenet(weights=imagenet)", 32, r"does not take weights"),
         ("small_resnet(include_top=True)", 32, r"does not take include_top; it takes: depth, width"),
         ("mobilenet(alpha=wide)", 32, r"MobileNet refused its arguments"),
-        ("xception", 70, r"--image_size=70: this backbone takes 71 px or more \(native: 299\)"),
+        ("xception", 70, r"--input_size=70: this backbone takes 71 px or more \(native: 299\)"),
     ],
 )
 def test_arguments_that_no_network_takes_are_told_in_one_line(spec, size, message):

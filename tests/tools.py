@@ -25,6 +25,13 @@ TINY = {
     "precision": "float32",
 }
 
+# The smallest registered backbone of each family, that is of each module of keras.applications.
+ONE_A_FAMILY = (
+    "convnext_tiny", "densenet121", "efficientnetb0", "efficientnetv2b0", "inception_resnet_v2", "inception_v3",
+    "mobilenet", "mobilenet_v2", "mobilenet_v3_small", "nasnet_mobile", "resnet50", "resnet50v2", "small_resnet",
+    "vgg16", "vgg19", "xception",
+)  # fmt: skip
+
 # An environment in which no download can succeed, and none is waited for.
 OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tools
 
 from tf_transfer.data.batches import DRAWS
 from tf_transfer.errors import UserError
@@ -67,7 +68,7 @@ def paths(variables):
 # --- every registered name
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+@pytest.fixture(scope="module", params=tools.by_tier(BACKBONES, tools.ONE_A_FAMILY))
 def classifier(request):
     yield make(request.param)
     keras.backend.clear_session()
@@ -107,11 +108,23 @@ def test_a_step_of_the_head_leaves_the_backbone_bit_for_bit(classifier):
 # --- full fine-tuning
 
 
-@pytest.fixture(params=["mobilenet", "resnet50", "efficientnetb0", "densenet121", "small_resnet"])
-def network(request):
+@pytest.fixture(scope="module", params=["mobilenet", "resnet50", "efficientnetb0", "densenet121", "small_resnet"])
+def trainable(request):
     yield make(request.param)
     keras.backend.clear_session()
     gc.collect()
+
+
+@pytest.fixture
+def network(trainable):
+    """One for several tests, left as it was found."""
+    parts, momenta = (trainable.backbone, trainable.head), [layer.momentum for layer in trainable.batchnorms]
+    weights = [part.get_weights() for part in parts]
+    yield trainable
+    for part, values in zip(parts, weights, strict=True):
+        part.set_weights(values)
+    for layer, momentum in zip(trainable.batchnorms, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def statistics(classifier):
@@ -198,7 +211,9 @@ def test_preprocessing_is_that_of_the_family(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["convnext_tiny", "efficientnetv2b0", "efficientnetv2s", "mobilenet_v3_small", "mobilenet_v3_large"]
+    "name",
+    ["convnext_tiny", "efficientnetv2b0", "efficientnetv2s", "mobilenet_v3_small"]
+    + tools.by_tier(["mobilenet_v3_large"], ()),
 )
 def test_preprocessing_is_that_of_the_layers_inside(name):
     backbone = BACKBONES[name]

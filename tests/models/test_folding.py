@@ -41,6 +41,12 @@ def _eager_and_tidy():
     tf.config.run_functions_eagerly(False)
     keras.config.set_dtype_policy("float32")
     keras.backend.clear_session()
+
+
+@pytest.fixture
+def _large():
+    """A large network refers to itself and stays until it is collected: 0.5 s, too slow after every small test."""
+    yield
     gc.collect()
 
 
@@ -96,6 +102,7 @@ def test_there_is_one_of_each_family():
     assert {family(name) for name in FAMILIES} == {family(name) for name in BACKBONES}
 
 
+@pytest.mark.usefixtures("_large")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_outputs_and_gradients_equal_those_of_keras(name):
     """In float64, where nothing but a wrong formula makes a difference."""
@@ -115,6 +122,7 @@ def test_outputs_and_gradients_equal_those_of_keras(name):
     assert_near([network(x, training=False).numpy()], theirs[:1], 1e-5)
 
 
+@pytest.mark.usefixtures("_large")
 @pytest.mark.parametrize("name", ["mobilenet(alpha=0.25)", "resnet50"])
 def test_float32_equals_keras(name, request):
     """With real weights where they are to be had: random ones leave signals that are mostly rounding."""

@@ -212,8 +212,10 @@ def test_preprocessing_is_that_of_the_family(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["convnext_tiny", "efficientnetv2b0", "efficientnetv2s", "mobilenet_v3_small"]
-    + tools.by_tier(["mobilenet_v3_large"], ()),
+    tools.by_tier(
+        ["convnext_tiny", "efficientnetv2b0", "efficientnetv2s", "mobilenet_v3_small", "mobilenet_v3_large"],
+        always=["efficientnetv2s", *tools.ONE_A_FAMILY],
+    ),
 )
 def test_preprocessing_is_that_of_the_layers_inside(name):
     backbone = BACKBONES[name]

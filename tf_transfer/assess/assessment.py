@@ -162,8 +162,8 @@ def _blocks(found: study.Study, shifted: dict) -> dict:
     blocks["gain"] = timed("gain", lambda: outcome.gain(found))
     blocks["forecast"] = timed("forecast", lambda: forecast.measure(found))
     blocks["distance"] = timed("distance", lambda: domain.measure(found, shifted))
-    blocks["shift"], logits = timed("shift", lambda: shift.measure(found, kinds, shifted))
-    blocks["trust"] = timed("trust", lambda: trust.measure(found, kinds[0], shifted, logits[kinds[0]]))
+    blocks["shift"], logits, labels = timed("shift", lambda: shift.measure(found, kinds, shifted))
+    blocks["trust"] = timed("trust", lambda: trust.measure(found, kinds[0], logits[kinds[0]], labels))
     blocks["drift"] = timed("drift", lambda: drift.measure(found, shifted))
     blocks["latency"] = outcome.latency(found, kinds[0])
     return blocks

@@ -1,5 +1,6 @@
 """Block E: the models under the fifteen common corruptions, and on the user's own shifted sets."""
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -77,9 +78,15 @@ def _joined(parts: Sequence[Split], size: int) -> Split:
     return Split(np.concatenate(inputs), np.concatenate([p.labels for p in parts]), names)
 
 
-def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tuple[dict, dict]:
-    """Returns block E, and the logits behind it by kind and by (corruption, severity), ("sets", name) or (CLEAN, 0)."""
+def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tuple[dict, dict, dict]:
+    """Measures block E.
+
+    Returns:
+        The block; the logits behind it by kind and by set; and the labels by set. A set is (corruption, severity),
+        ("sets", name) or (CLEAN, 0).
+    """
     logits: dict[str, dict] = {kind: {} for kind in kinds}
+    labels: dict[tuple, np.ndarray] = {("sets", name): split.labels for name, split in shifted.items()}
     found: dict = {"kinds": kinds, "sets": {}, "corruptions": None}
     trials = {kind: study.ran[Trial(kind, study.top, study.seed)] for kind in kinds}
     for name, split in shifted.items():
@@ -89,7 +96,7 @@ def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tup
         found["sets"][name] = {"accuracy": told, "n": len(split)}
     pictures = _pictures(study, kinds)
     if pictures is None:
-        return found, logits
+        return found, logits, labels
     accuracy = {kind: np.zeros((len(CORRUPTION), len(SEVERITIES))) for kind in kinds}
     for i, name in enumerate(CORRUPTION):
         changed = np.concatenate([corrupt(pictures.inputs, name, s, study.seed) for s in SEVERITIES])
@@ -101,8 +108,9 @@ def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tup
                 accuracy[kind][i, j] = right(values, pictures.labels).mean()
     for kind in kinds:
         logits[kind][CLEAN, 0] = study.scorer().logits(trials[kind], pictures)
+    labels |= dict.fromkeys(((CLEAN, 0), *itertools.product(CORRUPTION, SEVERITIES)), pictures.labels)
     found["corruptions"] = _corruptions(accuracy, logits, pictures)
-    return found, logits
+    return found, logits, labels
 
 
 def _pictures(study: Study, kinds: list[str]) -> Split | None:

@@ -7,31 +7,30 @@ import numpy as np
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.shift import CLEAN, corrupted
 from tf_transfer.assess.study import Study
-from tf_transfer.data.splits import Split
 from tf_transfer.evaluation import calibration, metrics, right
 from tf_transfer.evaluation.statistics import bootstrap_interval, wilson_interval
 
-# Validation pictures of which a temperature is fitted.
+# Validation pictures that fit a temperature, at the least.
 _FEWEST = 20
 _PROPER = {"nll": metrics.nll, "brier": metrics.brier}
 _CALIBRATION = {"ece": metrics.ece, "adaptive_ece": calibration.adaptive_ece}
 
 
-def measure(study: Study, kind: str, shifted: Mapping[str, Split], logits: Mapping) -> dict:
-    """Returns block F for the model of a kind.
+def measure(study: Study, kind: str, logits: Mapping, labels: Mapping) -> dict:
+    """Measures block F for the model of a kind.
 
     Args:
-        study: what was trained and predicted.
+        study: its models and their predictions.
         kind: of the model.
-        shifted: the user's sets.
-        logits: of the model on shifted sets and corruptions, as `shift.measure` gives them.
+        logits: of the model on shifted sets and corruptions, as `shift.measure` returns them.
+        labels: of the same sets, as `shift.measure` returns them.
     """
     trial = Trial(kind, study.top, study.seed)
     known, split = study.logits[trial], study.split
     found: dict = {"kind": kind, "split": split, "temperature": None, "sets": {}}
     labelled = {split: (known[split], study.measured[split].labels)}
-    labelled |= {name: (logits["sets", name], s.labels) for name, s in shifted.items()}
-    if (pooled := _pooled(study, logits)) is not None:
+    labelled |= {name: (values, labels["sets", name]) for (of, name), values in logits.items() if of == "sets"}
+    if (pooled := _pooled(logits, labels, study.seed)) is not None:
         labelled["corrupted"] = pooled
     if split != "validation" and len(study.measured.get("validation", ())) >= _FEWEST:
         held = study.measured["validation"].labels
@@ -44,12 +43,12 @@ def measure(study: Study, kind: str, shifted: Mapping[str, Split], logits: Mappi
         study.clock.leave_out(
             "temperature", f"fewer than {_FEWEST} validation pictures beside those that tell the outcome"
         )
-    for name, (values, labels) in labelled.items():
+    for name, (values, true) in labelled.items():
         scaled = values / found["temperature"] if found["temperature"] else None
-        found["sets"][name] = {"n": len(labels), "before": _scores(values, labels)} | (
-            {"after": _scores(scaled, labels)} if scaled is not None else {}
+        found["sets"][name] = {"n": len(true), "before": _scores(values, true)} | (
+            {"after": _scores(scaled, true)} if scaled is not None else {}
         )
-    found["estimates"] = _estimates(study, trial, shifted, logits) if found["temperature"] else []
+    found["estimates"] = _estimates(study, trial, logits, labels) if found["temperature"] else []
     if found["estimates"]:
         off = np.array([abs(e["estimate"] - e["accuracy"]) for e in found["estimates"]])
         low, high = bootstrap_interval(np.mean, off)
@@ -72,8 +71,8 @@ def _scores(logits: np.ndarray, labels: np.ndarray) -> dict:
     return found | {"reliability": told}
 
 
-def _pooled(study: Study, logits: Mapping) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns the logits of each picture under one corruption and severity, drawn for it, with the labels.
+def _pooled(logits: Mapping, labels: Mapping, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Draws one corruption and severity for each picture; returns its logits under them, and the labels.
 
     All of them at once would hold each picture many times, and no interval would be right.
     """
@@ -81,25 +80,18 @@ def _pooled(study: Study, logits: Mapping) -> tuple[np.ndarray, np.ndarray] | No
     if not parts:
         return None
     n = len(parts[0])
-    drawn = np.random.default_rng(study.seed).integers(0, len(parts), n)
-    return np.stack(parts)[drawn, np.arange(n)], _labels(study, n)
+    drawn = np.random.default_rng(seed).integers(0, len(parts), n)
+    return np.stack(parts)[drawn, np.arange(n)], labels[CLEAN, 0]
 
 
-def _labels(study: Study, count: int) -> np.ndarray:
-    labels = study.measured[study.split].labels
-    # The same pictures as `shift.measure` draws.
-    return labels[np.sort(np.random.default_rng(study.seed).permutation(len(labels))[:count])]
-
-
-def _estimates(study: Study, trial: Trial, shifted: Mapping[str, Split], logits: Mapping) -> list[dict]:
-    """Returns for every shifted set the accuracy estimated without its labels, beside the true one."""
+def _estimates(study: Study, trial: Trial, logits: Mapping, labels: Mapping) -> list[dict]:
+    """Estimates the accuracy on every shifted set without its labels; returns it beside the true one."""
     validation = study.logits[trial]["validation"], study.measured["validation"].labels
     found = []
     for (name, part), values in logits.items():
         if name == CLEAN:
             continue
-        labels = shifted[part].labels if name == "sets" else _labels(study, len(values))
-        told, correct = part if name == "sets" else f"{name} {part}", right(values, labels)
+        told, correct = part if name == "sets" else f"{name} {part}", right(values, labels[name, part])
         found.append(
             {
                 "set": told,
@@ -107,7 +99,7 @@ def _estimates(study: Study, trial: Trial, shifted: Mapping[str, Split], logits:
                 "estimate_interval": calibration.atc_interval(*validation, values, seed=study.seed),
                 "accuracy": float(correct.mean()),
                 "accuracy_interval": wilson_interval(int(correct.sum()), len(correct)),
-                "n": len(labels),
+                "n": len(correct),
             }
         )
     return found

@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.runner import ROOT, table
+from tf_transfer.machine.timing import timed
 
 # The networks of which real ImageNet weights are in the shared data.
 _CANDIDATES = "--backbones=mobilenet_v2(alpha=0.35)|mobilenet_v2"
@@ -66,9 +66,8 @@ SECTIONS = {
 
 
 def _run(folder: Path, *flags: str) -> dict:
-    begun = time.perf_counter()
-    subprocess.run([sys.executable, "run.py", *flags, f"--run_dir={folder}"], cwd=ROOT, check=True, stdout=sys.stderr)
-    seconds = time.perf_counter() - begun
+    command = [sys.executable, "run.py", *flags, f"--run_dir={folder}"]
+    (seconds,) = timed(lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr))
     records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     found = next(r for r in reversed(records) if r["kind"] == "assessment")
     # Paths of the machine are no results.

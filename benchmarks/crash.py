@@ -26,6 +26,7 @@ from pathlib import Path
 
 from benchmarks import runner
 from benchmarks.runner import ROOT
+from tf_transfer.machine.timing import timed
 
 _SMALL = ("--dataset=digits", "--backbone=small_resnet", "--weights=random", "--examples_per_class=20",
           "--batch_size=32", "--checkpoint_every=3", "--precision=float32", "--strategy=one")  # fmt: skip
@@ -222,9 +223,7 @@ def _kind(folder: Path, flags: tuple, before: tuple | None, wanted: int, seed: i
     if before:
         _ended(run(folder / "before", flags=before))
     first = _copy(folder, "undisturbed", before)
-    begun = time.monotonic()
-    _ended(run(first, flags=flags))
-    seconds, killed = time.monotonic() - begun, 0
+    (seconds,), killed = timed(lambda: _ended(run(first, flags=flags))), 0
     for number in itertools.count():
         if killed >= wanted:
             return {"seconds": seconds, "runs": number, "kills": killed}

@@ -9,11 +9,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import runner
+from tf_transfer.machine.timing import timed
 
 EPOCHS = 10
 MOBILENET, RESNET = "CIFAR-10, all, MobileNet(0.25) at 96 px", "CIFAR-10, 5,000 pictures, ResNet-50 at 224 px"
@@ -62,10 +62,8 @@ def _guide(args: argparse.Namespace, work: Path, epochs: int, examples: int, wan
 def _ours(args: argparse.Namespace, work: Path, name: str, *flags: str) -> dict:
     command = [sys.executable, "run.py", "--phase=head", "--dataset=cifar10", f"--data_dir={args.shared / 'tfds'}",
                f"--run_dir={work / name}", *filter(None, flags)]  # fmt: skip
-    begun = time.perf_counter()
     environment = os.environ | {"XDG_CACHE_HOME": str(work / name)}
-    subprocess.run(command, cwd=runner.ROOT, env=environment, check=True, stdout=sys.stderr)
-    seconds = time.perf_counter() - begun
+    (seconds,) = timed(lambda: subprocess.run(command, cwd=runner.ROOT, env=environment, check=True, stdout=sys.stderr))
     records = [json.loads(line) for line in (work / name / "records.jsonl").read_text().splitlines()]
     end, start = ([r for r in records if r["kind"] == kind][-1] for kind in ("phase_end", "start"))
     return {"seconds": seconds, "validation": end["validation_accuracy"], "precision": start["device"]["precision"]}

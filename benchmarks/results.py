@@ -10,12 +10,12 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import artefacts, assessments, results_page, runner
 from benchmarks.runner import ROOT
+from tf_transfer.machine.timing import timed
 
 SEEDS = (0, 1, 2)
 # What the page tells of a plan.
@@ -31,9 +31,7 @@ _UNFOLDED = (
 def run_phases(folder: Path, *flags: str, program: Sequence[str] = ("run.py",)) -> dict:
     """Runs run.py in a fresh process; returns its wall seconds and, by model, what its records say."""
     command = [sys.executable, *program, *flags, f"--run_dir={folder}"]
-    begun = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
-    seconds = time.perf_counter() - begun
+    (seconds,) = timed(lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr))
     records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     models: dict[str, dict] = {}
     for r in records:
@@ -72,10 +70,9 @@ def cifar10(shared: Path, work: Path) -> dict:
 
 
 def _guide(data: str, output: Path) -> dict:
-    begun = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.keras_guide", data, f"--json={output}"]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
-    return json.loads(output.read_text()) | {"wall_seconds": time.perf_counter() - begun}
+    (seconds,) = timed(lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr))
+    return json.loads(output.read_text()) | {"wall_seconds": seconds}
 
 
 def flowers(shared: Path, work: Path) -> dict:

@@ -1,21 +1,19 @@
 """Paired timing: alternatives take turns, so that whatever else the machine does hits all of them alike."""
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
+
+from tf_transfer.machine.timing import timed
 
 
 def in_turns(functions: Mapping[str, Callable[[], object]], rounds: int, warm: int = 2) -> dict[str, list[float]]:
     """Returns the seconds of every call of every function, `rounds` each, after `warm` calls that do not count."""
     for function in functions.values():
-        for _ in range(warm):
-            function()
+        timed(function, warm, n=0)
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
-            begun = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - begun)
+            seconds[name] += timed(function)
     return seconds
 
 

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from tf_transfer.assess import clock, domain, forecast, study
+from tf_transfer.assess import domain, forecast, study
 from tf_transfer.assess.clock import Clock
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.data.splits import Split
@@ -18,23 +18,18 @@ class Time:
     def __init__(self):
         self.now = 100.0
 
-    def monotonic(self):
+    def read(self):
         return self.now
-
-    perf_counter = monotonic
 
 
 @pytest.fixture
-def time(monkeypatch):
-    time = Time()
-    for module in (clock, domain, forecast):
-        monkeypatch.setattr(module, "time", time)
-    return time
+def time():
+    return Time()
 
 
 @pytest.fixture
 def minute(time):
-    return Clock(1.0, Console(Nowhere()))
+    return Clock(1.0, Console(Nowhere()), time.read)
 
 
 def left_out(clock):
@@ -127,15 +122,15 @@ def test_candidates_too_slow_or_too_many_to_be_built_are_left_out(time, minute, 
     seconds = {"own": 0.001, "quick": 0.002, "slow": 0.5, "late": 0.001}
     built = []
 
-    def open_network(session, data):
-        built.append(session)
+    def open_network(opened, data, pictures, now):
+        name = "own" if opened is session else opened
+        built.append(name)
         time.now += 6.0
-        return types.SimpleNamespace(seconds=seconds[session], start=6.0)
+        return types.SimpleNamespace(seconds=seconds[name], start=6.0)
 
     monkeypatch.setattr(study, "open_network", open_network)
     monkeypatch.setattr(study, "candidate", lambda model, spec, size: spec)
     session = types.SimpleNamespace(config=types.SimpleNamespace(model=None), image_size=8)
-    monkeypatch.setattr(study, "open_network", lambda s, data: open_network("own" if s is session else s, data))
     session.branch = lambda name, model: model
     labels = np.arange(2000) % 4
     pictures = Split(np.zeros((2000, 1, 1, 3), np.uint8), labels, [""] * 2000)

@@ -3,15 +3,16 @@
 import dataclasses
 import importlib
 import json
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from tf_transfer.assess import domain, drift, forecast, outcome, run_trials, shift, study, trust
 from tf_transfer.assess.clock import Clock
+from tf_transfer.assess.networks import FOLDER
 from tf_transfer.assess.plan import Trial
-from tf_transfer.assess.trials import FOLDER
 from tf_transfer.config import Config
 from tf_transfer.console import clock
 from tf_transfer.data.splits import Split
@@ -29,8 +30,12 @@ _RESULT = f"{FOLDER}/result"
 _BEGUN = f"{FOLDER}/begun.json"
 
 
-def assess(session: Session) -> None:
+def assess(session: Session, now: Callable[[], float] = time.monotonic) -> None:
     """Measures how well the pretrained network adapts to the target, and says what to do.
+
+    Args:
+        session: the command.
+        now: reads the clock by which `--assess_budget` is spent, in seconds.
 
     Raises:
         UserError: several hosts; options that name nothing; data that cannot be read.
@@ -42,7 +47,7 @@ def assess(session: Session) -> None:
     if done and done["asked"] == asked and not session.begins_anew(_RESULT):
         session.console.line("assess  already done; the test pictures are not read again (--restart would)")
     else:
-        done = _assess(session, asked)
+        done = _assess(session, asked, Clock(session.config.assess.assess_budget, session.console, now))
     if (session.run.records("assessment") or [{}])[-1].get("id") != done["id"]:
         # A crash may have come between the two.
         session.run.record("assessment", phase="assess", **{k: v for k, v in done.items() if k != "restart"})
@@ -78,9 +83,7 @@ def _asked(session: Session) -> dict:
     return json.loads(json.dumps(asked | {stage: config[stage] for stage in ("data", "model", "training", "assess")}))
 
 
-def _assess(session: Session, asked: dict) -> dict:
-    options = session.config.assess
-    timer = Clock(options.assess_budget, session.console)
+def _assess(session: Session, asked: dict, timer: Clock) -> dict:
     session.note_restart()
     if session.restart and (session.run.read_json(_BEGUN) or {}).get("restart") != session.restart_id:
         # One that a crash ended goes on with what it has trained.
@@ -93,17 +96,17 @@ def _assess(session: Session, asked: dict) -> dict:
         )
     data = session.datasets.training()
     # Before anything is kept: a wrong set must not stay among the options.
-    shifted = shift.load(session, shift.parse(options.shifted), data.class_names)
+    shifted = shift.load(session, shift.parse(session.config.assess.shifted), data.class_names)
     found = study.begin(session, timer, candidates(session.config))
     shifted = {name: found.limited(name, split, len(shifted)) for name, split in shifted.items()}
     _warn_of_seen(session, shifted, data)
-    timer.timed("imports", _import)
+    timer.spend("imports", _import)
     run_trials.train(found)
     # Everything is trained: only now are the test pictures read.
     timer.say("the test pictures")
     if (test := _test(session, timer)) is not None:
         found.measure_on("test", test)
-    timer.timed("predictions", lambda: study.predict(found))
+    timer.spend("predictions", lambda: study.predict(found))
     blocks = _blocks(found, shifted)
     done = {
         "id": uuid.uuid4().hex[:12],
@@ -154,17 +157,17 @@ def _test(session: Session, timer: Clock):
 
 def _blocks(found: study.Study, shifted: dict) -> dict:
     """Returns what each block measured."""
-    timed = found.clock.timed
+    spend = found.clock.spend
     main = outcome.best(found)
     kinds = [k for k in ("full", "head", "scratch") if Trial(k, found.top, found.seed) in found.ran]
     kinds = [main, *(k for k in kinds if k != main)]
-    blocks = {"outcome": timed("outcome", lambda: outcome.measure(found))}
-    blocks["gain"] = timed("gain", lambda: outcome.gain(found))
-    blocks["forecast"] = timed("forecast", lambda: forecast.measure(found))
-    blocks["distance"] = timed("distance", lambda: domain.measure(found, shifted))
-    blocks["shift"], logits, labels = timed("shift", lambda: shift.measure(found, kinds, shifted))
-    blocks["trust"] = timed("trust", lambda: trust.measure(found, kinds[0], logits[kinds[0]], labels))
-    blocks["drift"] = timed("drift", lambda: drift.measure(found, shifted))
+    blocks = {"outcome": spend("outcome", lambda: outcome.measure(found))}
+    blocks["gain"] = spend("gain", lambda: outcome.gain(found))
+    blocks["forecast"] = spend("forecast", lambda: forecast.measure(found))
+    blocks["distance"] = spend("distance", lambda: domain.measure(found, shifted))
+    blocks["shift"], logits, labels = spend("shift", lambda: shift.measure(found, kinds, shifted))
+    blocks["trust"] = spend("trust", lambda: trust.measure(found, kinds[0], logits[kinds[0]], labels))
+    blocks["drift"] = spend("drift", lambda: drift.measure(found, shifted))
     blocks["latency"] = outcome.latency(found, kinds[0])
     return blocks
 

@@ -1,4 +1,4 @@
-"""The time an assessment may take, what it is spent on, and what was left out for want of it."""
+"""The time that an assessment may take, what it is spent on, and what is left out for want of it."""
 
 import time
 from collections.abc import Callable
@@ -12,29 +12,31 @@ class Clock:
     Args:
         minutes: the budget, positive.
         console: where to speak.
+        now: reads a clock, in seconds. Everything that decides what there is time for is timed by it, so that a test
+            whose clock it is knows beforehand what is measured.
 
     Attributes:
         left_out: a record each, with `what` and `why`.
         spent: seconds by block.
     """
 
-    def __init__(self, minutes: float, console: Console):
-        self.seconds, self.console = 60.0 * minutes, console
+    def __init__(self, minutes: float, console: Console, now: Callable[[], float] = time.monotonic):
+        self.seconds, self.console, self.now = 60.0 * minutes, console, now
         self.left_out: list[dict[str, str]] = []
         self.spent: dict[str, float] = {}
-        self._begun = time.monotonic()
+        self._begun = self.now()
 
     def left(self) -> float:
         """Returns the seconds that are left; negative when the budget is overdrawn."""
-        return self.seconds - (time.monotonic() - self._begun)
+        return self.seconds - (self.now() - self._begun)
 
     def affords(self, what: str, seconds: float, keep: float = 0.0) -> bool:
-        """Says whether there is time for something; what there is none for is noted as left out.
+        """Says whether there is time for a measurement; notes it as left out where there is none.
 
         Args:
-            what: it is.
-            seconds: that it takes, as far as is known.
-            keep: seconds that shall be left after it.
+            what: name of the measurement.
+            seconds: it takes about so long.
+            keep: seconds that must be left after it.
         """
         if self.left() - seconds >= keep:
             return True
@@ -42,18 +44,18 @@ class Clock:
         return False
 
     def leave_out(self, what: str, why: str) -> None:
-        """Notes what is not measured, and says so."""
+        """Notes a measurement that is not made, and says so."""
         self.left_out.append({"what": what, "why": why})
         self.console.line(f"assess  left out: {what}: {why}")
 
     def say(self, text: str) -> None:
-        """Says what begins, with the time left."""
+        """Says what begins, and how much time is left."""
         self.console.line(f"assess  {clock(max(0.0, self.left()))} left  {text}")
 
-    def timed(self, block: str, work: Callable):
-        """Returns what `work()` returns, its seconds noted under the block."""
-        begun = time.monotonic()
+    def spend(self, block: str, work: Callable):
+        """Returns `work()`, and adds its seconds to those of the block."""
+        begun = self.now()
         try:
             return work()
         finally:
-            self.spent[block] = self.spent.get(block, 0.0) + time.monotonic() - begun
+            self.spent[block] = self.spent.get(block, 0.0) + self.now() - begun

@@ -1,6 +1,5 @@
 """Block A: how far the target, and the user's shifted sets, lie from the source in the network's features."""
 
-import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,6 +8,7 @@ from tf_transfer.assess.study import Study
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import one_line
 from tf_transfer.evaluation import distance, ranking
+from tf_transfer.machine.timing import timed
 
 # Pictures of each domain: the tests need a few hundred, and their cost grows with the square.
 _PICTURES = 500
@@ -57,9 +57,8 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
 
 def _affordable(study: Study, target: np.ndarray, size: int, sets: int) -> int:
     """Returns the pictures of each set that there is time for, after a trial on few; 0 where there are too few."""
-    begun = time.perf_counter()
-    _distances(target[:_LEAST], target[_LEAST : 2 * _LEAST], study.seed)
-    least = sets * (time.perf_counter() - begun)
+    (taken,) = timed(lambda: _distances(target[:_LEAST], target[_LEAST : 2 * _LEAST], study.seed), now=study.clock.now)
+    least = sets * taken
     # With ten times the pictures the distances were measured to take seven times as long.
     found = min(size, int(_LEAST * _SHARE * max(0.0, study.clock.left()) / least))
     if found < _LEAST:
@@ -118,9 +117,9 @@ def sample(study: Study, what: str, split: str, most: int, passes: int = 1) -> S
     needed = study.pools[None].seconds * passes * _FIRST
     # What reading takes is only known when it is done: some formats are read from end to end for a single picture.
     while count < len(rows) and needed <= allowed:
-        count, begun = min(len(rows), _GROWTH * count or _FIRST), time.perf_counter()
+        count, begun = min(len(rows), _GROWTH * count or _FIRST), study.clock.now()
         found = source.load(split, np.sort(rows[:count]), session.image_size)
-        taken = time.perf_counter() - begun
+        taken = study.clock.now() - begun
         allowed -= taken
         needed = min(_GROWTH, len(rows) / count) * (taken + study.pools[None].seconds * passes * count)
     if count < min(_LEAST, len(rows)):

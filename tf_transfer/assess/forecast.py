@@ -1,17 +1,17 @@
 """Block B: what each candidate promises before it is trained, and whether the promise was kept."""
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from tf_transfer.assess import subsample
+from tf_transfer.assess.networks import Pool
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
-from tf_transfer.assess.trials import Pool
 from tf_transfer.evaluation import comparison, ranking, transferability
+from tf_transfer.machine.timing import timed
 from tf_transfer.models import weights
 
 # Examples that a forecast looks at, and the halves of them by which its interval is found.
@@ -88,14 +88,10 @@ def _cost(study: Study, spec: str | None) -> dict:
     return ran.cost if ran else {}
 
 
-def _seconds(score: Callable, x: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the seconds of a score; of two where it is slow, as what else runs may have held up the first."""
-    found = []
-    while not found or (len(found) < 2 and found[0] > _SLOW):
-        begun = time.perf_counter()
-        score(x, labels)
-        found.append(time.perf_counter() - begun)
-    return min(found)
+def _seconds(call: Callable[[], object], now: Callable[[], float]) -> float:
+    """Seconds of a call; the fewer of two where it is slow, as another process may have held up the first."""
+    (found,) = timed(call, now=now)
+    return found if found <= _SLOW else min(found, *timed(call, now=now))
 
 
 def _scored(
@@ -108,7 +104,8 @@ def _scored(
         if not study.clock.affords(what, 0.0, keep):
             continue
         try:
-            if study.clock.affords(what, (_HALVES + 2) * _seconds(score, x[half], labels[half]), keep):
+            each = _seconds(lambda score=score, half=half: score(x[half], labels[half]), study.clock.now)
+            if study.clock.affords(what, (_HALVES + 2) * each, keep):
                 found[name] = ranking.score_interval(
                     lambda rows, score=score: score(x[rows], labels[rows]), len(labels), _HALVES, study.seed
                 )

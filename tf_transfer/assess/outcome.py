@@ -1,6 +1,5 @@
 """Blocks C and D: what each kind of training reached, beside its controls, with how many labels, and at what cost."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -10,14 +9,13 @@ from tf_transfer.assess.plan import WHOLE, Trial
 from tf_transfer.assess.study import Study
 from tf_transfer.evaluation import comparison, curve, metrics
 from tf_transfer.evaluation.statistics import bootstrap_interval
+from tf_transfer.machine.timing import timed
 
 KINDS = ("head", *WHOLE)
 _METRICS = {"nll": metrics.nll, "macro_f1": metrics.macro_f1}
-# Calls that a latency is the median of, after some that are not counted.
-_CALLS, _WARM = 20, 3
-# With no time left so many calls must do.
-_FEW_CALLS = 5
-# Accuracies of which it is told how many labels reach them.
+# A latency is the median of so many calls, after some that are not counted; of fewer where no time is left.
+_CALLS, _WARM, _FEW_CALLS = 20, 3, 5
+# Accuracies; the labels that reach each are told.
 _GOALS = (0.7, 0.8, 0.9, 0.95)
 
 
@@ -156,19 +154,14 @@ def latency(study: Study, kind: str) -> dict:
     found = {}
     for size in (1, 32):
         batch = tf.constant(np.repeat(picture, size, axis=0))
-        seconds = _timed(study, lambda batch=batch: run(batch).numpy())
+        seconds = _seconds(study, lambda batch=batch: run(batch).numpy())
         low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75])
         found[str(size)] = {"value": float(middle), "low": float(low), "high": float(high), "n": len(seconds)}
     return found
 
 
-def _timed(study: Study, call: Callable[[], object]) -> list[float]:
-    seconds: list[float] = []
-    for number in range(_WARM + _CALLS):
-        begun = time.perf_counter()
-        call()
-        if number >= _WARM:
-            seconds.append(time.perf_counter() - begun)
-        if len(seconds) >= _FEW_CALLS and study.clock.left() <= 0:
-            break
+def _seconds(study: Study, call: Callable[[], object]) -> list[float]:
+    seconds = timed(call, _WARM, _FEW_CALLS)
+    while len(seconds) < _CALLS and study.clock.left() > 0:
+        seconds += timed(call)
     return seconds

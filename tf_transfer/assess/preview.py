@@ -1,31 +1,20 @@
 """What an assessment would do in its time, from a few random pictures and without the data: for the dry run."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from tf_transfer.assess import assessment, plan, shift, study, subsample, trials
+from tf_transfer.assess import assessment, plan, shift, study, subsample
+from tf_transfer.assess.networks import Network, open_network
 from tf_transfer.assess.plan import Trial
 from tf_transfer.console import clock
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import one_line
-from tf_transfer.models.classifier import Classifier
-from tf_transfer.models.inference import Predictor
 from tf_transfer.session.session import Session
 
 # Pictures that a network is timed on, and in a step of its training.
 _FEW, _STEP = 64, 16
-
-
-@dataclasses.dataclass(frozen=True)
-class _Network:
-    session: Session
-    classifier: Classifier
-    seconds: float
-    step: float
-    start: float
 
 
 def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[str]) -> list[str]:
@@ -40,7 +29,8 @@ def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[s
     budget, counts = 60 * session.config.assess.assess_budget, [n for n in counts if n]
     candidates = assessment.candidates(session.config)
     data = TrainingData(range(sum(counts)), range(held) if held else None, tuple(map(str, counts)), None)
-    networks = {spec: _timed(_of(session, spec), data) for spec in (None, *candidates)}
+    some = _random(session)
+    networks = {spec: open_network(_of(session, spec), data, some, _STEP, loaded=False) for spec in (None, *candidates)}
     each, start = (sum(getattr(n, name) for n in networks.values()) for name in ("seconds", "start"))
     part = subsample.share(data, each, budget)
     left = budget - start - part * each * subsample.passes(data)
@@ -57,9 +47,9 @@ def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[s
     there = max(0.0, left - _reserved(session, networks[None], budget, held or sum(counts), len(networks)))
     _, chosen, missed = plan.fit(list(size), seed, candidates, there, cost)
     spent = sum(cost(t, chosen.scale) for t in chosen.trials)
-    some = "" if part >= 1 else f" of {part:.0%} of the pictures"
+    of_some = "" if part >= 1 else f" of {part:.0%} of the pictures"
     many = f"{len(networks)} networks are" if candidates else "the network is"
-    found = [f"about {clock(start + part * each * subsample.passes(data))}: {many} built, features{some}"]
+    found = [f"about {clock(start + part * each * subsample.passes(data))}: {many} built, features{of_some}"]
     shorter = f", each for {chosen.scale:g} of its epochs" if chosen.scale < 1 and chosen.trials else ""
     found.append(f"about {clock(spent)}: {_told(chosen.trials, seed)}{shorter}")
     if dropped := list(plan.summed([*missed, *chosen.dropped], seed)):
@@ -76,24 +66,12 @@ def _of(session: Session, spec: str | None) -> Session:
     return other
 
 
-def _timed(session: Session, data: TrainingData) -> _Network:
-    begun = time.perf_counter()
-    classifier = session.pretrained(len(data.class_names), "random")
-    predict, images = Predictor(classifier.features, session.strategy, _FEW), _random(session)
-    predict(images[:1])
-    start, begun = time.perf_counter() - begun, time.perf_counter()
-    predict(images)
-    seconds = (time.perf_counter() - begun) / len(images)
-    bn = session.plan("full", data, classifier, loaded=False).bn
-    return _Network(session, classifier, seconds, trials.step_seconds(session, classifier, images[:_STEP], bn), start)
-
-
 def _random(session: Session) -> np.ndarray:
     side = session.image_size
     return np.random.default_rng(0).integers(0, 256, (_FEW, side, side, 3), np.uint8)
 
 
-def _reserved(session: Session, network: _Network, budget: float, held: int, networks: int) -> float:
+def _reserved(session: Session, network: Network, budget: float, held: int, networks: int) -> float:
     """See `plan.reserved`."""
     corruptions = shift.most(_random(session), 3 * network.seconds)
     predictions = subsample.predictions(network.seconds, budget, 2 * held)
@@ -114,7 +92,7 @@ def _told(trials: Sequence[Trial], seed: int) -> str:
     return "heads; " + "; ".join([*found, *([f"{more} trainings with other seeds"] if more else [])])
 
 
-def _rest(session: Session, network: _Network, left: float, splits: Sequence[str]) -> str:
+def _rest(session: Session, network: Network, left: float, splits: Sequence[str]) -> str:
     each = shift.seconds(_random(session), 3 * network.seconds)
     count = shift.affordable(each, left, there=10**6)
     parts = [f"{'test' if 'test' in splits else 'validation'} pictures", "forecasts"]

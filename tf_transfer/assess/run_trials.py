@@ -1,6 +1,5 @@
 """What an assessment trains: heads, and whole networks as its time allows."""
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,11 +23,11 @@ def train(study: Study) -> None:
     """Makes the trainings that the time allows; heads first, which take seconds."""
     trials = Trials(study.session, study.data, study.pools)
     others = [spec for spec in study.pools if spec is not None]
-    begun, first = time.perf_counter(), Trial("head", study.top, study.seed)
+    begun, first = study.clock.now(), Trial("head", study.top, study.seed)
     study.reserved = _reserved(study)
     study.clock.say("heads")
-    _add(study, study.clock.timed("heads", lambda: trials.head(first)))
-    each = (time.perf_counter() - begun) / max(_FEW_PICTURES, trials.size(first)[0])
+    _add(study, study.clock.spend("heads", lambda: trials.head(first)))
+    each = (study.clock.now() - begun) / max(_FEW_PICTURES, trials.size(first)[0])
     heads = sum(_head_seconds(study, trials, t, each) for t in _wanted_heads(study, others))
     chosen = _choose(study, trials, others, heads)
     study.scale = chosen.scale
@@ -50,7 +49,7 @@ def _more_heads(study: Study, trials: Trials, others: Sequence[str], each: float
         needed = _head_seconds(study, trials, trial, each)
         if study.clock.left() - needed >= keep:
             begun = study.clock.left()
-            _add(study, study.clock.timed("heads", lambda trial=trial: trials.head(trial)))
+            _add(study, study.clock.spend("heads", lambda trial=trial: trials.head(trial)))
             # The first one of all took longer than those after it.
             each *= min(1.0, (begun - study.clock.left()) / needed)
         else:
@@ -80,7 +79,7 @@ def _reserved(study: Study) -> float:
     held = len(data.validation) if data.validation is not None else len(data.train)
     return plan.reserved(
         study.clock.seconds,
-        shift.most(some.inputs, _MEASURED * pool.seconds),
+        shift.most(some.inputs, _MEASURED * pool.seconds, study.clock.now),
         # A test split is about as large as what validates, or somewhat larger.
         subsample.predictions(pool.seconds, study.clock.seconds, 2 * held),
         len(study.pools),
@@ -106,7 +105,7 @@ def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
         study.clock.say(f"training {number + 1} of {len(chosen)}: {trial}")
         before = study.clock.left()
         _add(
-            study, study.clock.timed("training", lambda t=trial, h=head: trials.whole(t, study.scale, study.ran.get(h)))
+            study, study.clock.spend("training", lambda t=trial, h=head: trials.whole(t, study.scale, study.ran.get(h)))
         )
         expected, taken = expected + estimated, taken + before - study.clock.left()
 

@@ -4,8 +4,9 @@ from functools import cached_property
 
 import numpy as np
 
+from tf_transfer.assess.networks import Pool
 from tf_transfer.assess.plan import Trial
-from tf_transfer.assess.trials import Pool, Ran
+from tf_transfer.assess.trials import Ran
 from tf_transfer.data.splits import Split
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor

@@ -12,6 +12,7 @@ from tf_transfer.assess.study import Study
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, right, shift
+from tf_transfer.machine.timing import timed
 from tf_transfer.modalities.image import pixels
 from tf_transfer.modalities.image.corruptions import CORRUPTION, SEVERITIES, SMALLEST, corrupt
 from tf_transfer.registry import split_list
@@ -116,7 +117,7 @@ def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tup
 def _pictures(study: Study, kinds: list[str]) -> Split | None:
     """Returns the pictures that are corrupted, as many as the time allows; None where too few."""
     split = large_enough(study.measured[study.split], study.session.image_size)
-    each = seconds(split.inputs, len(kinds) * study.pools[None].seconds)
+    each = seconds(split.inputs, len(kinds) * study.pools[None].seconds, study.clock.now)
     count = affordable(each, study.clock.left(), len(split))
     if count < min(_LEAST, len(split)):
         needed = each * _LEAST
@@ -130,29 +131,23 @@ def _pictures(study: Study, kinds: list[str]) -> Split | None:
     return split.take(rows)
 
 
-def seconds(images: np.ndarray, predicting: float) -> float:
-    """Returns what a picture takes under all corruptions at all severities, timed on a few.
+def seconds(images: np.ndarray, predicting: float, now: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of a picture under all corruptions at all severities, timed on a few.
 
     Args:
         images: uint8 `[N, H, W, 3]`.
         predicting: seconds of a picture in all models.
+        now: reads the clock.
     """
     some = images[:32]
-    begun = time.perf_counter()
-    for name in CORRUPTION:
-        corrupt(some, name, 3)
-    each = (time.perf_counter() - begun) / len(some) / len(CORRUPTION)
+    (taken,) = timed(lambda: [corrupt(some, name, 3) for name in CORRUPTION], now=now)
+    each = taken / len(some) / len(CORRUPTION)
     return (each + predicting) * len(CORRUPTION) * len(SEVERITIES)
 
 
-def most(images: np.ndarray, predicting: float) -> float:
-    """Returns the seconds that must be left where as many pictures are to be corrupted as ever are.
-
-    Args:
-        images: see `seconds`.
-        predicting: see `seconds`.
-    """
-    return seconds(images, predicting) * _MOST / _SHARE
+def most(images: np.ndarray, predicting: float, now: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds that must be left for the largest number of pictures to be corrupted; arguments as for `seconds`."""
+    return seconds(images, predicting, now) * _MOST / _SHARE
 
 
 def affordable(each: float, left: float, there: int) -> int:

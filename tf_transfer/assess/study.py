@@ -8,9 +8,10 @@ import numpy as np
 
 from tf_transfer.assess import plan, subsample
 from tf_transfer.assess.clock import Clock
+from tf_transfer.assess.networks import Network, Pool, open_network, open_pool
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.scorer import Scorer
-from tf_transfer.assess.trials import Network, Pool, Ran, open_network, open_pool
+from tf_transfer.assess.trials import Ran
 from tf_transfer.config import Model
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
@@ -132,7 +133,7 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
     pools: dict[str | None, Pool] = {}
     for spec, network in networks.items():
         clock.say(f"features of {one_line(spec or session.config.model.backbone, 60)}")
-        pools[spec] = clock.timed("features", lambda network=network: open_pool(network, data))
+        pools[spec] = clock.spend("features", lambda network=network: open_pool(network, data))
     counts = np.bincount(data.train.labels)
     study = Study(session, clock, data, pools, plan.budgets(counts[counts > 0].tolist()))
     if len(study.points) == 1:
@@ -146,13 +147,17 @@ def _networks(
     session: Session, clock: Clock, data: TrainingData, candidates: Sequence[str]
 ) -> dict[str | None, Network]:
     """Builds the run's network and the candidates, each timed on a few pictures, the slowest left out in haste."""
-    found = {None: clock.timed("building networks", lambda: open_network(session, data))}
+
+    def opened(own: Session) -> Network:
+        return clock.spend("building networks", lambda: open_network(own, data, data.train.inputs, now=clock.now))
+
+    found = {None: opened(session)}
     keep = (1 - _BUILDING) * clock.left()
     for spec in candidates:
         # Another network takes about as long to build.
         if clock.affords(f"the candidate {one_line(spec, 60)}", found[None].start, keep):
             other = session.branch("assess", model=candidate(session.config.model, spec, session.image_size))
-            found[spec] = clock.timed("building networks", lambda other=other: open_network(other, data))
+            found[spec] = opened(other)
 
     def share(networks: Sequence[Network]) -> float:
         return subsample.share(data, sum(n.seconds for n in networks), clock.seconds)

@@ -7,28 +7,19 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
-import tensorflow as tf
 
+from tf_transfer.assess.networks import FOLDER, Pool
 from tf_transfer.assess.plan import Trial
-from tf_transfer.config import Training
 from tf_transfer.data import splits
-from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.features import extract
 from tf_transfer.machine.devices import PeakMemory
-from tf_transfer.models import weights
-from tf_transfer.models.classifier import Classifier
-from tf_transfer.models.dropout import Noise
-from tf_transfer.models.inference import Predictor
 from tf_transfer.run.directory import RunDir
 from tf_transfer.session import head as heads
 from tf_transfer.session import train as fitting
 from tf_transfer.session.plan import Plan
 from tf_transfer.session.session import Session
 
-FOLDER = "assess"
-# Pictures of a step that is timed.
-_STEP_PICTURES = 32
 # The phase that trains each kind, and what its folder is called beside the label budget and the seed.
 _PHASES = {"full": ("full", ""), "random head": ("full", "-random-head"), "scratch": ("scratch", "")}
 
@@ -50,116 +41,6 @@ class Ran:
     phase: str = ""
     head: tuple[np.ndarray, np.ndarray] | None = None
     cost: dict = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Pool:
-    """A candidate network with its features of the target.
-
-    Attributes:
-        session: of this candidate.
-        heading: the same for its heads, by default options alone.
-        classifier: as pretrained.
-        train: features of the training pictures, view after view.
-        validation: features of the validation pictures, or None.
-        seconds: of the pass, for one picture in one view.
-        step: seconds of one picture in a step that trains the whole network.
-        start: seconds that it takes to build the network and to trace it.
-        digest: of the pretrained weights and of the pictures.
-    """
-
-    session: Session
-    heading: Session
-    classifier: Classifier
-    train: Split
-    validation: Split | None
-    seconds: float
-    step: float
-    start: float
-    digest: str
-
-
-@dataclass(frozen=True)
-class Network:
-    """A candidate as it is built, see `Pool`."""
-
-    session: Session
-    heading: Session
-    classifier: Classifier
-    seconds: float
-    step: float
-    start: float
-
-
-def open_network(session: Session, data: TrainingData) -> Network:
-    """Builds a candidate and times it on a few pictures of the target."""
-    begun = time.perf_counter()
-    classifier = session.pretrained(len(data.class_names))
-    Predictor(classifier.features, session.strategy, 2)(data.train.inputs[:2])
-    start = time.perf_counter() - begun
-    # A head by default is solved, whatever a head of this run would do.
-    model = dataclasses.replace(session.config.model, dropout=0.0)
-    heading = session.branch(FOLDER, model=model, training=Training())
-    seconds, bn = _pass_seconds(session, classifier, data.train), session.plan("full", data, classifier).bn
-    step = step_seconds(session, classifier, data.train.inputs[:_STEP_PICTURES], bn)
-    return Network(session, heading, classifier, seconds, step, start)
-
-
-def open_pool(network: Network, data: TrainingData) -> Pool:
-    """Runs a candidate over the target once."""
-    session, classifier = network.session, network.classifier
-    plan = network.heading.plan("head", data, classifier)
-    train, validation = heads.features(session, classifier, data, plan)
-    digest = weights.digest(classifier.backbone) + data.train.fingerprint
-    times = network.seconds, network.step, network.start
-    return Pool(session, network.heading, classifier, train, validation, *times, digest)
-
-
-def _pass_seconds(session: Session, classifier: Classifier, split: Split) -> float:
-    """Returns what a picture takes in the frozen network; the features themselves may have been in the store."""
-    some = split.inputs[:128]
-    predict = Predictor(classifier.features, session.strategy, min(64, len(some)))
-    # Compiling, which the first batch does, is not the speed.
-    predict(some[:1])
-    begun = time.perf_counter()
-    predict(some)
-    return (time.perf_counter() - begun) / len(some)
-
-
-def step_seconds(session: Session, classifier: Classifier, some: np.ndarray, bn: str) -> float:
-    """Returns what a picture takes in a step that trains the whole network, of which nothing is kept.
-
-    How many passes of the frozen network it is depends on the processor and the precision: from 4 to more than 10.
-
-    Args:
-        session: of the network.
-        classifier: the network.
-        some: uint8 `[N, H, W, 3]`, the pictures of the step.
-        bn: what its batch normalisations do, see `Classifier.set_batchnorm`.
-    """
-    kept = classifier.state_values()
-    variables = [v for group in classifier.groups(session.config.training.unfreeze) for v in group.variables]
-
-    def gradients(images):
-        noise = Noise(tf.zeros(2, tf.int32), tf.range(len(some)), len(some))
-        with tf.GradientTape() as tape:
-            outputs = tf.reduce_sum(classifier.logits(images, training=True, noise=noise))
-        # One number of each, that none is left out as unused.
-        return tf.add_n([tf.reduce_max(g) for g in tape.gradient(outputs, variables) if g is not None])
-
-    step = tf.function(lambda images: session.strategy.run(gradients, args=(images,)), autograph=False)
-    classifier.set_batchnorm(bn)
-    try:
-        taken = []
-        # Compiling, which the first one does, is not the speed.
-        for _ in range(3):
-            begun = time.perf_counter()
-            session.strategy.experimental_local_results(step(tf.constant(some)))[0].numpy()
-            taken.append(time.perf_counter() - begun)
-    finally:
-        classifier.set_batchnorm("frozen")
-        classifier.set_state(kept)
-    return min(taken[1:]) / len(some) / session.strategy.num_replicas_in_sync
 
 
 class Trials:

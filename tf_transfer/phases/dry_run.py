@@ -1,8 +1,9 @@
 """What a run would do and cost: configuration, parameters, and time and memory from a few real steps."""
 
 import dataclasses
+import itertools
 import resource
-import time
+import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData, validating
 from tf_transfer.errors import MissingDataError, one_line
 from tf_transfer.machine import devices
+from tf_transfer.machine.timing import timed
 from tf_transfer.models import inference
 from tf_transfer.session import train as fitting
 from tf_transfer.session.session import Session
@@ -134,21 +136,15 @@ def _sizes(session: Session, of_source: bool) -> _Sizes:
 
 
 def _per_picture(predict: Callable, split: Split) -> float:
-    predict(split.inputs)
-    begun = time.perf_counter()
-    predict(split.inputs)
-    return (time.perf_counter() - begun) / len(split)
+    return timed(lambda: predict(split.inputs), warm=1)[0] / len(split)
 
 
 def _per_step(session: Session, task: Task, batches: Batches, plan) -> float:
     with session.strategy.scope():
         stepper = Stepper(task, fitting.loop_config(session, plan), batches.size, session.strategy)
     stream = batches.stream(session.strategy, 0, _PROBED_STEPS + 1)
-    stepper(next(stream), 0.0, 0)
-    begun = time.perf_counter()
-    for step in range(_PROBED_STEPS):
-        stepper(next(stream), 0.0, step + 1)
-    return (time.perf_counter() - begun) / _PROBED_STEPS
+    numbers = itertools.count()
+    return statistics.mean(timed(lambda: stepper(next(stream), 0.0, next(numbers)), 1, _PROBED_STEPS))
 
 
 def _peak_gb() -> float:

@@ -21,7 +21,7 @@ labels and calibrated probabilities out. Three ways to ask it.
 | | for | needs |
 |---|---|---|
 | TensorFlow Serving | production: several models and versions, GPUs, gRPC | its container |
-| `--phase=serve` | a team, a demonstration, a small product: one model, one process | `pip install 'tf_transfer[serve]'` |
+| `--phase=serve` | a team, a demonstration, a small product: one model, one process | `pip install -e '.[serve]'` |
 | `serving.Predictor`, `--phase=predict` | a program, a folder of files | this package, or TensorFlow alone |
 
 The first two answer the same requests, so that a client need not know which it asks.
@@ -71,7 +71,7 @@ with urllib.request.urlopen("http://localhost:8501/v1/models/flowers:predict", b
 | the same with `{"inputs": columns}` | `{"outputs": columns}` |
 | `GET /v1/models/NAME[/versions/V]`, `.../metadata` | status, signatures |
 | `GET /healthz`, `/readyz` | 200; `/readyz` 503 while it stops |
-| `GET /metrics` | requests, latency quantiles and sizes of batches, as Prometheus reads them |
+| `GET /metrics` | requests, histograms of latency and of sizes of batches, as Prometheus reads them |
 
 `"signature_name"` is `serving_default` (uint8 pictures `[H, W, 3]` or grey `[H, W, 1]`, those of one request of one size), `serve_bytes`
 (JPEG, PNG, GIF, BMP and WebP files in base64; rows are independent, `status` says `ok` or why a file has no answer, whose label is empty and

@@ -230,7 +230,7 @@ def test_names_are_checked_before_anything_is_made(monkeypatch):
         targets.parse("kears")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
-        UserError, match=r"--export_targets=onnx needs onnx, tf2onnx, .*pip install 'tf_transfer\[onnx\]'"
+        UserError, match=r"--export_targets=onnx needs onnx, tf2onnx, .*pip install -e '\.\[onnx\]'"
     ) as e:
         targets.parse("keras,onnx")
     assert "\n" not in str(e.value)

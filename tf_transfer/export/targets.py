@@ -79,7 +79,7 @@ def parse(text: str | None) -> list[str]:
         missing = [p for p in TARGET.factory(name).packages if importlib.util.find_spec(p) is None]
         if missing:
             raise UserError(
-                f"--export_targets={name} needs {', '.join(missing)}: pip install 'tf_transfer[{name}]', or "
+                f"--export_targets={name} needs {', '.join(missing)}: pip install -e '.[{name}]', or "
                 f"pip install {' '.join(missing)}."
             )
     return names

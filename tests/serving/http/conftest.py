@@ -43,6 +43,6 @@ def model(run):
 
 @pytest.fixture(scope="session")
 def served(run, loaded):
-    pytest.importorskip("aiohttp", reason="the service needs it: pip install 'tf_transfer[serve]'")
+    pytest.importorskip("aiohttp", reason="the service needs it: pip install -e '.[serve]'")
     with serving(run, model=loaded) as opened:
         yield opened

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("aiohttp", reason="the service needs it: pip install 'tf_transfer[serve]'")
+pytest.importorskip("aiohttp", reason="the service needs it: pip install -e '.[serve]'")
+from prometheus_client.parser import text_string_to_metric_families
 from service_client import b64, serving
 
 from benchmarks import service_hostile
@@ -229,6 +230,13 @@ def test_health_and_metrics(served):
     served.post(b"{")
     answer = served.get("/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    for line in answer.text().splitlines():
-        assert re.fullmatch(r'# TYPE \w+ \w+|\w+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? [-\d.e+]+', line)
-    assert re.search(r'requests_total\{signature="",code="400"\} [1-9]', answer.text())
+    families = {family.name: family for family in text_string_to_metric_families(answer.text())}
+    assert {name: family.type for name, family in families.items()} == {
+        "tf_transfer_requests": "counter",
+        "tf_transfer_request_seconds": "histogram",
+        "tf_transfer_batch_rows": "histogram",
+        "tf_transfer_requests_under_way": "gauge",
+        "tf_transfer_queued_rows": "gauge",
+    }
+    bad = [s for s in families["tf_transfer_requests"].samples if s.labels == {"signature": "", "code": "400"}]
+    assert [s.name for s in bad] == ["tf_transfer_requests_total"] and bad[0].value >= 1

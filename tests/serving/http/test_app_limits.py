@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-pytest.importorskip("aiohttp", reason="the service needs it: pip install 'tf_transfer[serve]'")
+pytest.importorskip("aiohttp", reason="the service needs it: pip install -e '.[serve]'")
 from service_client import b64, serving
 
 from tf_transfer.serving.http.limits import Limits
@@ -86,7 +86,7 @@ def test_what_takes_too_long_is_told_and_what_nobody_waits_for_is_dropped(small,
     hold.set()
     assert small.post({"instances": [[[[1]]]]}).status == 200
     assert len(calls) == 2
-    assert 'signature="",code="499"} 1' in small.get("/metrics").text()
+    assert 'code="499",signature=""} 1' in small.get("/metrics").text()
 
 
 def test_a_full_queue_is_told_and_empties(run, samples, monkeypatch, loaded):

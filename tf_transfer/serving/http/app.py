@@ -23,7 +23,7 @@ from tf_transfer.serving.http import tensors
 from tf_transfer.serving.http.batching import Arrays, Batcher
 from tf_transfer.serving.http.json_worker import JsonWorker
 from tf_transfer.serving.http.limits import Held, Limits, Rate, RequestError
-from tf_transfer.serving.http.metrics import Metrics
+from tf_transfer.serving.http.metrics import CONTENT_TYPE, Metrics
 from tf_transfer.serving.http.model import ServedModel
 from tf_transfer.serving.signatures import EXAMPLES, FILES
 
@@ -96,7 +96,7 @@ class Service:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         text = self.metrics.text(requests_under_way=self._under_way, queued_rows=self._batcher.queued)
-        return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def _expect(self, request: web.Request) -> web.Response | None:
         # Before a client that asks is told to send the body. Middlewares do not see this.

@@ -1,5 +1,9 @@
 """A process beside the service for JSON that is large: while Python reads or writes it, a process does nothing else.
 
+A faster parser does not take its place: the checks after it are most of the work. Of 1 MB of numbers orjson and the
+checks hold the event loop for 95 ms, of 20 MB for 1.4 s; this process holds it for 7 and 37 ms
+(benchmarks/json_worker.py).
+
 The service starts it, `python -m tf_transfer.serving.http.json_worker`, with the first such request; it ends with the
 service.
 """

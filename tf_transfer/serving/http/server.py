@@ -53,10 +53,11 @@ def prepare(saved_model: str, options: Mapping[str, str | None]) -> Prepared:
         options: texts of `host`, `port`, `model_name`, `max_batch`, `max_request_mb`, `rate_limit`, or None.
 
     Raises:
-        UserError: one of them is wrong, the port is taken, or aiohttp is missing.
+        UserError: one of them is wrong, the port is taken, or a package is missing.
     """
-    if importlib.util.find_spec("aiohttp") is None:
-        raise UserError("--phase=serve needs aiohttp, which is not installed: pip install 'tf_transfer[serve]'.")
+    for package in ("aiohttp", "prometheus_client"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"--phase=serve needs {package}, which is not installed: pip install -e '.[serve]'.")
     limits = Limits()
     megabytes = _number(options, "max_request_mb", int, limits.request_bytes >> 20, 1, 1024)
     limits = Limits(

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_transfer.errors import UserError
 from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.models import batchnorm
 
@@ -191,3 +192,10 @@ def test_folded_networks_are_recognised(strategy):
     layers[1].moving_variance.assign([1, 1, 1, 1.5])
     assert batchnorm.already_folded(layers) is False
     assert batchnorm.already_folded([]) is False
+
+
+def test_a_normalisation_inside_another_layer_is_refused():
+    block = keras.Sequential([keras.Input((6,)), keras.layers.BatchNormalization(name="deep")], name="block")
+    inputs = keras.Input((6,))
+    with pytest.raises(UserError, match=r"BatchNormalization 'deep' stands inside the layer 'block'[^\n]+$"):
+        batchnorm.adopt(keras.Model(inputs, block(inputs)))

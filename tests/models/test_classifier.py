@@ -200,3 +200,22 @@ def test_xla_leaves_statistics_of_several_replicas_alone(policy):
         found.append([*(p.numpy() for p in parts), *classifier.state_values()])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4 * max(1e-3, np.abs(one).max()))
+
+
+def test_an_embedding_under_dense_layers_has_a_stage_for_each_layer_that_learns():
+    inputs = keras.Input((5,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 4, name="words")(inputs))
+    x = keras.layers.Dense(6, name="first")(x)
+    network = keras.Model(inputs, keras.layers.Dense(3, name="second")(keras.layers.ReLU()(x)))
+
+    def as_it_is(examples):
+        return examples
+
+    as_it_is.size, as_it_is.mode = 5, "raw"
+    classifier = Classifier(network, as_it_is, 2)
+    assert [classifier.stages[name] for name in ("words", "first", "second")] == [1, 2, 3]
+    factors = {g.name: g.factor for g in classifier.groups(layer_decay=0.5)}
+    assert factors == {"stage1": 0.125, "stage2": 0.25, "stage3": 0.5, "head": 1.0}
+    assert classifier.unfrozen("second") == {"second"}
+    ids = np.array([[1, 2, 3, 0, 8], [4, 4, 4, 4, 4]], np.int32)
+    np.testing.assert_allclose(classifier.logits(ids), classifier.head(network(ids)), rtol=1e-6)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_transfer.errors import UserError
 from tf_transfer.modalities import backbones
 from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.models import dropout
@@ -88,3 +89,52 @@ def test_efficientnet_is_a_function_of_its_noise_in_a_training_pass():
     part = classifier.logits(images[2:5], True, noise(rows=[2, 3, 4], total=6))
     np.testing.assert_allclose(part, whole[2:5], rtol=1e-4, atol=1e-6)
     assert not np.allclose(classifier.logits(images, True, noise(step=1, total=6)), whole, rtol=1e-3)
+
+
+def nested():
+    """A functional model with dropouts in a nested model, in an attention and at its own level."""
+    keras.utils.set_random_seed(0)
+    inner_inputs = keras.Input((4, 6))
+    inner = keras.Model(inner_inputs, keras.layers.Dropout(0.5)(keras.layers.Dense(6)(inner_inputs)), name="inner")
+    inputs = keras.Input((4, 6))
+    x = keras.layers.Dropout(0.3)(inner(inputs))
+    x = keras.layers.MultiHeadAttention(2, 3, dropout=0.4)(x, x)
+    return keras.Model(inputs, keras.layers.Flatten()(x))
+
+
+def test_nested_dropouts_are_a_function_of_seed_step_and_row():
+    model = nested()
+    layers = dropout.adopt(model)
+    assert [layer.rate for layer in layers] == [0.5, 0.3, 0.4]
+    assert [layer.purpose for layer in layers] == [1, 2, 3]
+    x = tf.random.stateless_normal((8, 4, 6), [1, 2])
+
+    def answer(rows, **other):
+        for layer in layers:
+            layer.noise = noise(rows=rows, total=8, **other)
+        return model(tf.gather(x, rows), training=True).numpy()
+
+    whole = answer(list(range(8)))
+    np.testing.assert_array_equal(answer(list(range(8))), whole)
+    for rows in ([0, 1, 2], [7, 3], [5]):
+        np.testing.assert_allclose(answer(rows), whole[rows], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(answer(list(range(8)), step=1), whole)
+
+
+def test_the_noise_of_a_nested_dropout_is_what_its_purpose_draws():
+    inner_inputs = keras.Input((50,))
+    inner = keras.Model(inner_inputs, keras.layers.Dropout(0.5)(inner_inputs))
+    inputs = keras.Input((50,))
+    model = keras.Model(inputs, inner(keras.layers.Dropout(0.2)(inputs)))
+    for layer in dropout.adopt(model):
+        layer.noise = noise(total=4)
+    first, second = noise(total=4).uniform((50,), 1), noise(total=4).uniform((50,), 2)
+    expected = tf.where((first >= 0.2) & (second >= 0.5), 1 / 0.8 / 0.5, 0.0)
+    np.testing.assert_allclose(model(tf.ones((4, 50)), training=True), expected, rtol=1e-6)
+
+
+def test_other_random_layers_are_refused():
+    inputs = keras.Input((6,))
+    noisy = keras.Sequential([keras.Input((6,)), keras.layers.GaussianNoise(0.1, name="noisy")])
+    with pytest.raises(UserError, match=r"the layer 'noisy' \(GaussianNoise\) draws its own random numbers: [^\n]+$"):
+        dropout.adopt(keras.Model(inputs, noisy(inputs)))

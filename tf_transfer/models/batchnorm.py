@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from tf_transfer.errors import UserError, one_line
+
 
 # Keras names the group of a layer in a `.weights.h5` file after its class: another name here, and
 # the file would no longer load into a plain keras.applications model.
@@ -84,8 +86,18 @@ def adopt(model: keras.Model) -> list[BatchNormalization]:
 
     The class is exchanged, not the layer: same variables, names and graph, and no second copy of the
     network is built. Layers normalised over another axis are refused rather than computed wrongly.
+
+    Raises:
+        UserError: one stands inside another layer, whose statistics no policy would reach.
     """
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for outer in model.layers:
+        for layer in outer._flatten_layers(include_self=False):
+            if isinstance(layer, keras.layers.BatchNormalization):
+                raise UserError(
+                    f"--backbone: the BatchNormalization {one_line(layer.name)!r} stands inside the layer "
+                    f"{one_line(outer.name)!r}, where --bn cannot reach it: build the network of one level."
+                )
     for layer in layers:
         if layer.axis not in (-1, len(layer.input.shape) - 1):
             raise ValueError(f"Layer {layer.name!r} normalises axis {layer.axis}; only channels-last is supported.")

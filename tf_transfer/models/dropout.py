@@ -1,10 +1,12 @@
 """Dropout whose noise is a function of seed, step and example, however the batch is shared out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
+
+from tf_transfer.errors import UserError, one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +76,35 @@ class StochasticDepth(keras.layers.Layer):
         return {**super().get_config(), "drop_path_rate": self.drop_path_rate}
 
 
+_OURS = {"Dropout": Dropout, "StochasticDepth": StochasticDepth}
+
+
 def adopt(model: keras.Model) -> list[keras.layers.Layer]:
-    """Makes every dropout of a network one of ours, in place, with purposes from 1 on; returns them in order."""
-    ours = {"Dropout": Dropout, "StochasticDepth": StochasticDepth}
-    layers = [layer for layer in model.layers if type(layer).__name__ in ours]
+    """Makes every dropout of a network one of ours, in place, with purposes from 1 on; returns them in order.
+
+    Those inside its layers, such as in an attention or a nested model, are found too.
+
+    Raises:
+        UserError: another layer of the network draws random numbers, which would depend on how a batch is shared out.
+    """
+    layers = [layer for layer in walk(model) if type(layer).__name__ in _OURS]
     for number, layer in enumerate(layers, 1):
-        layer.__class__ = ours[type(layer).__name__]
+        layer.__class__ = _OURS[type(layer).__name__]
         layer.purpose = number
+    for layer in walk(model):
+        if getattr(layer, "seed_generator", None) is not None and type(layer) not in _OURS.values():
+            raise UserError(
+                f"--backbone: the layer {one_line(layer.name)!r} ({type(layer).__name__}) draws its own random numbers: "
+                "expected Dropout alone, whose noise follows seed, step and example; leave the layer out."
+            )
     return layers
+
+
+def walk(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields the layers of a network in order, each followed by those inside it, each once."""
+    seen = set()
+    for top in model.layers:
+        for layer in top._flatten_layers():
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                yield layer

@@ -46,7 +46,7 @@ def test_features_are_those_of_the_backbone(strategy):
 def test_the_second_view_is_the_mirror_image():
     strategy, shown = make_strategy("one"), []
     classifier = small(strategy)
-    made, _ = extract(classifier, SPLIT, Views(2, "flip"), strategy, 8, lambda *a: shown.append(a))
+    made, _ = extract(classifier, SPLIT, Views(2, augment.parse("flip")), strategy, 8, lambda *a: shown.append(a))
     both = np.concatenate([SPLIT.inputs, SPLIT.inputs[:, :, ::-1]])
     np.testing.assert_allclose(made.inputs, classifier.features(both), rtol=1e-4, atol=1e-5)
     assert np.abs(made.inputs[:11] - made.inputs[11:]).max() > 1e-3
@@ -58,7 +58,7 @@ def test_the_second_view_is_the_mirror_image():
 def test_further_views_are_random_and_fixed_by_the_seed():
     strategy = make_strategy("one")
     classifier = small(strategy)
-    views = Views(4, "flip,crop(0.25)", 3)
+    views = Views(4, augment.parse("flip,crop(0.25)"), 3)
     made, _ = extract(classifier, SPLIT, views, strategy, 8)
     rows = made.inputs.reshape(4, 11, -1)
     for view in (2, 3):
@@ -66,12 +66,12 @@ def test_further_views_are_random_and_fixed_by_the_seed():
         batch["uniform"] = np.random.Generator(np.random.Philox(key=[3, view])).random((11, DRAWS), dtype=np.float32)
         images, _ = augment.parse("flip,crop(0.25)")(batch, 3)
         np.testing.assert_allclose(rows[view], classifier.features(images), rtol=1e-4, atol=1e-5)
-    other, _ = extract(classifier, SPLIT, Views(4, "flip,crop(0.25)", 4), strategy, 8)
+    other, _ = extract(classifier, SPLIT, Views(4, augment.parse("flip,crop(0.25)"), 4), strategy, 8)
     other = other.inputs.reshape(4, 11, -1)
     np.testing.assert_array_equal(rows[:2], other[:2])
     assert all(np.abs(rows[v] - other[v]).max() > 1e-3 for v in (2, 3))
     # Where nothing flips, the second view is a random one already.
-    digits, _ = extract(classifier, SPLIT, Views(2, "crop(0.25)", 3), strategy, 8)
+    digits, _ = extract(classifier, SPLIT, Views(2, augment.parse("crop(0.25)"), 3), strategy, 8)
     assert np.abs(digits.inputs[11:] - rows[1]).max() > 1e-3
 
 
@@ -80,7 +80,7 @@ def test_an_interrupted_pass_is_gone_on_with_and_ends_with_the_same_features(tmp
     """Also where it was cut in the middle of a row, and where it stopped between the views."""
     strategy, shown = make_strategy("one"), []
     classifier = small(strategy)
-    whole, _ = extract(classifier, SPLIT, Views(2, "flip"), strategy, 4)
+    whole, _ = extract(classifier, SPLIT, Views(2, augment.parse("flip")), strategy, 4)
     store = FeatureStore(tmp_path, 1 << 30)
 
     def interrupt(done, total, text):
@@ -91,14 +91,14 @@ def test_an_interrupted_pass_is_gone_on_with_and_ends_with_the_same_features(tmp
     facts = {"weights": "w"}
     if stop < 6:
         with pytest.raises(KeyboardInterrupt):
-            extract(classifier, SPLIT, Views(2, "flip"), strategy, 4, interrupt, store, facts)
+            extract(classifier, SPLIT, Views(2, augment.parse("flip")), strategy, 4, interrupt, store, facts)
         (partial,) = tmp_path.rglob("*.partial")
         with partial.open("ab") as f:
             f.write(b"cut")
-    made, here = extract(classifier, SPLIT, Views(2, "flip"), strategy, 4, None, store, facts)
+    made, here = extract(classifier, SPLIT, Views(2, augment.parse("flip")), strategy, 4, None, store, facts)
     assert here == {0: 4, 1: 8, 3: 15, 5: 22, 6: 0}[stop]
     np.testing.assert_allclose(made.inputs, whole.inputs, rtol=1e-5, atol=1e-6)
-    again, here = extract(classifier, SPLIT, Views(2, "flip"), strategy, 4, None, store, facts)
+    again, here = extract(classifier, SPLIT, Views(2, augment.parse("flip")), strategy, 4, None, store, facts)
     assert here == 22
     np.testing.assert_array_equal(again.inputs, made.inputs)
 

@@ -136,5 +136,7 @@ def test_the_noise_of_a_nested_dropout_is_what_its_purpose_draws():
 def test_other_random_layers_are_refused():
     inputs = keras.Input((6,))
     noisy = keras.Sequential([keras.Input((6,)), keras.layers.GaussianNoise(0.1, name="noisy")])
-    with pytest.raises(UserError, match=r"the layer 'noisy' \(GaussianNoise\) draws its own random numbers: [^\n]+$"):
+    with pytest.raises(
+        UserError, match=r"the layer 'noisy' \(GaussianNoise\) draws random numbers of its own: [^\n]+$"
+    ):
         dropout.adopt(keras.Model(inputs, noisy(inputs)))

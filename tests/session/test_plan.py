@@ -4,14 +4,16 @@ import pytest
 
 from tf_transfer.config import TRAINING_PHASES, Training
 from tf_transfer.errors import UserError
+from tf_transfer.modalities import base
 from tf_transfer.modalities.image import augment
 from tf_transfer.session.plan import Facts, Plan, resolve
 from tf_transfer.training import optimizers
 from tf_transfer.training.schedules import SCHEDULES
 
-CIFAR = Facts(45_000, 96, ("airplane", "automobile", "bird"))
-FLOWERS = Facts(3_000, 224, ("daisy", "rose"))
-FEW = Facts(80, 32, tuple("0123456789"))
+IMAGES = base.find("image")
+CIFAR = Facts(45_000, IMAGES, 96, ("airplane", "automobile", "bird"))
+FLOWERS = Facts(3_000, IMAGES, 224, ("daisy", "rose"))
+FEW = Facts(80, IMAGES, 32, tuple("0123456789"))
 
 
 def plan(phase, facts=CIFAR, **training):

@@ -29,7 +29,7 @@ class Scorer:
             self._features[id(validation)] = validation, np.asarray(pool.validation.inputs)
         self._states: dict[Trial, list[np.ndarray]] = {}
         self._loaded: Trial | None = None
-        self._size = 128 if pool.session.image_size <= 112 else 32
+        self._size = pool.session.rows_at_once()
 
     @cached_property
     def network(self) -> Classifier:

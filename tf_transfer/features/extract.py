@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ from tf_transfer.data.splits import Split
 from tf_transfer.features.shared_store import SharedStore
 from tf_transfer.features.store import FeatureStore
 from tf_transfer.machine.strategy import several_hosts
-from tf_transfer.modalities.image import augment
+from tf_transfer.modalities.augmentation import Augmentation
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
 
@@ -23,26 +23,26 @@ _ROWS = 4096
 
 @dataclass(frozen=True)
 class Views:
-    """Fixed views of every picture: as it is, mirrored where the augmentation flips, then augmented at random.
+    """Fixed views of every example: as it is, mirrored where the augmentation mirrors, then augmented at random.
 
     Attributes:
         number: how many, at least 1.
-        augment: as `--augment`; what it mixes plays no part.
+        augment: what it mixes plays no part.
         seed: of the random views, which are a function of (seed, view, row).
     """
 
     number: int = 1
-    augment: str = "none"
+    augment: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
 
-    def see(self, images: np.ndarray, view: int, start: int, total: int) -> np.ndarray:
-        """Returns one view of the pictures `[B, H, W, 3]` that stand at row `start` of `total`."""
+    def see(self, inputs: np.ndarray, view: int, start: int, total: int) -> np.ndarray:
+        """Returns one view of the stored examples `[B, ...]` that stand at row `start` of `total`."""
         if view == 0:
-            return images
-        if view == 1 and "flip" in self.augment:
-            return images[:, :, ::-1]
-        uniform = _draw(self.seed, view, total)[start : start + len(images)]
-        return augment.parse(self.augment).pictures(tf.constant(images), tf.constant(uniform)).numpy()
+            return inputs
+        if view == 1 and self.augment.mirror:
+            return self.augment.mirror(inputs)
+        uniform = _draw(self.seed, view, total)[start : start + len(inputs)]
+        return self.augment.view(tf.constant(inputs), tf.constant(uniform)).numpy()
 
 
 @functools.lru_cache(maxsize=1)
@@ -65,13 +65,13 @@ def extract(
 
     Args:
         classifier: its backbone runs in inference mode.
-        split: uint8 pictures.
-        views: of each picture.
+        split: stored examples.
+        views: of each example.
         strategy: its replicas share each batch.
-        batch_size: pictures a batch.
-        progress: called with (pictures done, pictures in all, text).
+        batch_size: examples a batch.
+        progress: called with (examples done, examples in all, text).
         store: where features are kept; None for nowhere.
-        facts: what determines them beside the pictures and the views: network, weights, precision.
+        facts: what determines them beside the examples and the views: network, weights, precision.
 
     Returns:
         Float32 `[views * N, D]` features, view after view; and how many rows of them were in the store.
@@ -91,7 +91,7 @@ def extract(
             yield from predict.stream(_View(split.inputs, views, view), row, seen)
             row = 0
 
-    facts = {**(facts or {}), "views": [views.number, views.augment, views.seed], "pictures": split.fingerprint}
+    facts = {**(facts or {}), "views": [views.number, views.augment.text, views.seed], "pictures": split.fingerprint}
     shape = (views.number * total, classifier.num_features)
     if several_hosts(strategy):
         store = SharedStore(store, strategy)
@@ -100,7 +100,7 @@ def extract(
 
 
 class _View:
-    """The pictures of a split seen in one view, slice by slice."""
+    """The examples of a split seen in one view, slice by slice."""
 
     def __init__(self, inputs: np.ndarray, views: Views, view: int):
         self.inputs, self.views, self.view = inputs, views, view

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tf_transfer.data.splits import Split
 from tf_transfer.evaluation.classification import measure
-from tf_transfer.modalities.image import augment
+from tf_transfer.modalities import augmentation as augmentations
 from tf_transfer.models.classifier import Classifier, ParameterGroup
 from tf_transfer.models.inference import Predictor
 from tf_transfer.training.regularizers import REGULARIZERS
@@ -23,18 +23,18 @@ def validator(predict: Predictor, split: Split | None) -> Callable[[], dict] | N
 def classification(
     classifier: Classifier,
     groups: list[ParameterGroup],
-    augmentation: augment.Augmentation,
+    augmentation: augmentations.Augmentation,
     smoothing: float,
     regularizer: str,
     through_backbone: bool,
     validate: Callable[[], dict] | None,
 ) -> Task:
-    """Cross-entropy on pictures: head and full fine-tuning, training from scratch, a source model.
+    """Cross-entropy on examples: head and full fine-tuning, training from scratch, a source model.
 
     Args:
         classifier: what trains; its batch-norm policy is already set.
         groups: what of it trains.
-        augmentation: of the training pictures.
+        augmentation: of the training examples.
         smoothing: label smoothing in [0, 1).
         regularizer: spec of R(theta) with its strength.
         through_backbone: run the backbone in training mode (dropout, batch statistics), not only the head.
@@ -42,8 +42,8 @@ def classification(
     """
 
     def loss(batch, noise):
-        images, targets = augmentation(batch, classifier.num_classes, smoothing)
-        features = classifier.features(images, through_backbone, noise)
+        inputs, targets = augmentation(batch, classifier.num_classes, smoothing)
+        features = classifier.features(inputs, through_backbone, noise)
         return _cross_entropy(classifier.classify(features, True, noise), targets, batch["label"])
 
     return Task(loss, groups, classifier.state, _penalty(regularizer, groups), validate)
@@ -54,7 +54,7 @@ def probe(classifier: Classifier, smoothing: float, regularizer: str, validate: 
     groups = [classifier.head_group()]
 
     def loss(batch, noise):
-        targets = augment.one_hot(batch["label"], classifier.num_classes, smoothing)
+        targets = augmentations.one_hot(batch["label"], classifier.num_classes, smoothing)
         return _cross_entropy(classifier.classify(batch["inputs"], True, noise), targets, batch["label"])
 
     state = [v.value for v in classifier.head.variables]

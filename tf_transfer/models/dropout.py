@@ -94,8 +94,8 @@ def adopt(model: keras.Model) -> list[keras.layers.Layer]:
     for layer in walk(model):
         if getattr(layer, "seed_generator", None) is not None and type(layer) not in _OURS.values():
             raise UserError(
-                f"--backbone: the layer {one_line(layer.name)!r} ({type(layer).__name__}) draws its own random numbers: "
-                "expected Dropout alone, whose noise follows seed, step and example; leave the layer out."
+                f"--backbone: the layer {one_line(layer.name)!r} ({type(layer).__name__}) draws random numbers of its "
+                "own: expected Dropout alone, whose noise follows seed, step and example; leave the layer out."
             )
     return layers
 

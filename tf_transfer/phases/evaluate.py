@@ -82,7 +82,7 @@ def _measure(logits: np.ndarray, split: Split, class_names: tuple[str, ...]) -> 
 
 def _logits(session: Session, phase: str, split: Split, class_names: tuple[str, ...]) -> np.ndarray:
     classifier = session.trained(phase, class_names)
-    predict = Predictor(classifier.logits, session.strategy, 128 if session.image_size <= 112 else 32)
+    predict = Predictor(classifier.logits, session.strategy, session.rows_at_once())
     return predict(split.inputs, session.progress(f"evaluate {phase}"))
 
 

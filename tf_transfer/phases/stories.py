@@ -151,7 +151,7 @@ def run(session: Session, names: Sequence[str]) -> None:
     stories = [PHASES.factory(name) for name in names]
     fitting.check_specs(session.config)
     for name in set(names) & set(TRAINING_PHASES):
-        plans.check(session.config.training, name)
+        plans.check(session.config.training, name, session.modality)
     if "assess" in names:
         assessment.check(session.config)
     if "export" in names:
@@ -216,7 +216,7 @@ def _already_done(session: Session, phase: str) -> bool:
         # Only a head on a frozen backbone heeds it.
         asked.pop("feature_views", None)
     views = done["plan"]["feature_views"]
-    if views and "augment" in asked and plans.seen(asked["augment"], views) == done["plan"]["augment"]:
+    if views and "augment" in asked and _shown(session, asked["augment"], views) == done["plan"]["augment"]:
         # On features made beforehand, the views say what is augmented.
         del asked["augment"]
     if plans.solved(done["plan"]["optimizer"]) and plans.solved(asked.get("optimizer", "lbfgs")):
@@ -229,6 +229,10 @@ def _already_done(session: Session, phase: str) -> bool:
         )
     session.console.line(f"{phase}  already done in {one_line(session.run.path)} (--restart trains it again)")
     return True
+
+
+def _shown(session: Session, augment: str, views: int) -> str:
+    return session.modality.augmentation(augment).shown(views)
 
 
 def _no_head(session: Session) -> str:

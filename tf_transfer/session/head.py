@@ -31,8 +31,8 @@ _DECIDING = (augment, batches, pixels, preprocessing, extract, batchnorm, classi
 def features(
     session: Session, model: classifier.Classifier, data: TrainingData, plan: Plan
 ) -> tuple[Split, Split | None]:
-    """Returns the features of the training pictures, in as many views as planned, and of the validation pictures."""
-    size = 2 * plan.batch_size if session.image_size <= 112 else 32
+    """Returns the features of the training examples, in as many views as planned, and of the validation examples."""
+    size = session.rows_at_once(2 * plan.batch_size)
     facts = {
         "backbone": session.config.model.backbone,
         "network": _network_digest(model.backbone),
@@ -51,7 +51,8 @@ def features(
             session.console.line(f"features  {here:,} of {len(found):,} were in {session.features.folder}")
         return found
 
-    train = made(data.train, extract.Views(plan.feature_views, plan.augment, session.config.run.seed))
+    augmentation = session.modality.augmentation(plan.augment)
+    train = made(data.train, extract.Views(plan.feature_views, augmentation, session.config.run.seed))
     return train, made(data.validation, extract.Views()) if data.validation is not None else None
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from tf_transfer.config import Training, pick
 from tf_transfer.errors import UserError
-from tf_transfer.registry import parse_spec, split_list
+from tf_transfer.modalities.base import Modality, rows_at_once
+from tf_transfer.registry import parse_spec
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Facts:
 
     Attributes:
         examples: training examples, validation taken off.
-        image_size: side that the network sees.
+        modality: what the examples are.
+        input_size: of the network.
         class_names: names of the classes.
         batchnorm: `none`, `train` or `frozen`: what suits the network, see `backbones.Backbone.bn`.
         validation: examples that validate.
@@ -26,7 +28,8 @@ class Facts:
     """
 
     examples: int
-    image_size: int
+    modality: Modality
+    input_size: int
     class_names: tuple[str, ...]
     batchnorm: str = "train"
     validation: int = 0
@@ -74,7 +77,7 @@ def resolve(training: Training, phase: str, facts: Facts) -> Plan:
             plan[name] = rule(phase, facts, plan)
     if plan["feature_views"]:
         # Features made beforehand know no other augmentation than their views.
-        plan["augment"] = seen(plan["augment"], plan["feature_views"])
+        plan["augment"] = facts.modality.augmentation(plan["augment"]).shown(plan["feature_views"])
     if solved(plan["optimizer"]):
         if not plan["feature_views"]:
             raise UserError(
@@ -86,7 +89,9 @@ def resolve(training: Training, phase: str, facts: Facts) -> Plan:
             raise UserError("--optimizer=lbfgs knows no --dropout: leave one of the two out, or take sgd.")
         plan |= dict.fromkeys(OF_STEPS, 0) | {"schedule": "constant"}
         if _is_path(plan["regularizer"]) and not facts.validation:
-            raise UserError("--regularizer=l2path chooses on validation pictures, and there are none: give l2(0.01).")
+            raise UserError(
+                f"--regularizer=l2path chooses on validation {facts.modality.many}, and there are none: give l2(0.01)."
+            )
     elif _is_path(plan["regularizer"]):
         raise UserError(
             f"--regularizer=l2path needs --optimizer=lbfgs; --phase={phase} here runs {plan['optimizer']}. "
@@ -95,21 +100,13 @@ def resolve(training: Training, phase: str, facts: Facts) -> Plan:
     return Plan(**plan)
 
 
-def check(training: Training, phase: str) -> None:
+def check(training: Training, phase: str, modality: Modality) -> None:
     """Finds options that do not go together in a phase, before any data is read; see `resolve`."""
-    resolve(training, phase, Facts(1000, 32, ("one", "two"), validation=100))
+    resolve(training, phase, Facts(1000, modality, 32, ("one", "two"), validation=100))
 
 
 def _is_path(regularizer: str) -> bool:
     return parse_spec(regularizer).name == "l2path"
-
-
-def seen(augment: str, views: int) -> str:
-    """What of an augmentation so many fixed views show: mirrors, then all that mixes no pictures."""
-    parts = [part for part in split_list(augment) if parse_spec(part).name not in ("mixup", "cutmix", "none")]
-    if views <= 1 + ("flip" in parts):
-        parts = [part for part in parts if part == "flip" and views > 1]
-    return ",".join(parts) or "none"
 
 
 def solved(optimizer: str) -> bool:
@@ -123,19 +120,13 @@ def _bn(phase: str, facts: Facts, plan: dict) -> str:
     return "frozen" if phase == "full" and facts.batchnorm != "train" else "train"
 
 
-def _flips(facts: Facts) -> bool:
-    """Single characters (digits, letters) change their meaning in a mirror."""
-    return not all(len(name) == 1 for name in facts.class_names)
-
-
 def _augment(phase: str, facts: Facts, plan: dict) -> str:
-    if phase == "head" and plan.get("feature_views", 1) <= 2:
-        return "flip" if _flips(facts) else "none"
-    return "flip,crop(0.125)" if _flips(facts) else "crop(0.0625)"
+    gentle = phase == "head" and plan.get("feature_views", 1) <= 2
+    return facts.modality.default_augmentation(facts.class_names, gentle)
 
 
 def _feature_views(phase: str, facts: Facts, plan: dict) -> int:
-    return 2 if "flip" in plan["augment"] else 1
+    return 2 if facts.modality.augmentation(plan["augment"]).mirror else 1
 
 
 def _optimizer(phase: str, facts: Facts, plan: dict) -> str:
@@ -146,7 +137,8 @@ def _optimizer(phase: str, facts: Facts, plan: dict) -> str:
 
 
 def _batch_size(phase: str, facts: Facts, plan: dict) -> int:
-    size = 256 if plan["feature_views"] else 128 if facts.image_size <= 112 else 64
+    effort = facts.modality.effort(facts.input_size)
+    size = 256 if plan["feature_views"] else rows_at_once(effort, 128, 64)
     while size > 16 and size * 8 > facts.examples:
         size //= 2
     return size

@@ -79,6 +79,10 @@ class Session:
         """Side in pixels that the network sees."""
         return self.config.model.image_size or self.backbone.size
 
+    def rows_at_once(self, light: int = 128) -> int:
+        """Returns how many examples are predicted at once, see `modalities.base.rows_at_once`."""
+        return base.rows_at_once(self.modality.effort(self.image_size), light, 32)
+
     @cached_property
     def datasets(self) -> DataSets:
         """The data sets of the command."""
@@ -220,6 +224,7 @@ class Session:
         held = 0 if data.validation is None else len(data.validation)
         facts = plans.Facts(
             len(data.train),
+            self.modality,
             self.image_size,
             data.class_names,
             kind,

@@ -14,7 +14,7 @@ from tf_transfer.features import extract
 from tf_transfer.machine import devices, signals
 from tf_transfer.machine.strategy import barrier
 from tf_transfer.methods import supervised
-from tf_transfer.modalities.image import augment
+from tf_transfer.modalities import backbones, base
 from tf_transfer.models import inference
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.run import checkpoints
@@ -50,7 +50,7 @@ def check_specs(config: Config) -> None:
         "optimizer": optimizers.check,
         "schedule": SCHEDULES.create,
         "regularizer": lambda spec: REGULARIZERS.create(spec, [], []),
-        "augment": augment.parse,
+        "augment": base.find(backbones.find_backbone(config.model.backbone).modality).augmentation,
     }
     for option, check in checks.items():
         value = getattr(config.training, option)
@@ -202,7 +202,7 @@ def prepare(
 
 def in_steps(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan):
     """Returns the task and the batches of a phase in which the backbone runs in every step."""
-    augmentation = augment.parse(plan.augment)
+    augmentation = session.modality.augmentation(plan.augment)
     batches = _batches(session, data.train, data.class_weights, plan, augmentation.mix_alpha)
     following = classifier.unfrozen(plan.unfreeze) if phase == "full" else None
     # A function compiled as a whole is differentiated as a whole: frozen stages would cost their backward pass.

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tf_transfer.data.batches import DRAWS
 from tf_transfer.errors import UserError
+from tf_transfer.modalities import augmentation
 from tf_transfer.modalities.image import augment
 
 RANDOM = np.random.default_rng(0)
@@ -180,7 +181,7 @@ def test_every_registered_operation_keeps_shape_and_range():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_one_hot_spreads_the_smoothing_over_all_classes(smoothing):
-    targets = augment.one_hot(tf.constant([2, 0]), 4, smoothing)
+    targets = augmentation.one_hot(tf.constant([2, 0]), 4, smoothing)
     spread = smoothing / 4
     np.testing.assert_allclose(
         targets, [[spread, spread, 1 - 3 * spread, spread], [1 - 3 * spread, spread, spread, spread]], atol=1e-7
@@ -216,3 +217,26 @@ def test_bad_augmentations_are_told_in_one_line(text, message):
     with pytest.raises(UserError, match=message) as e:
         augment.parse(text)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "views", "shown"),
+    [
+        ("flip,crop(0.125),mixup(0.2)", 1, "none"),
+        ("flip,crop(0.125),mixup(0.2)", 2, "flip"),
+        ("flip,crop(0.125),mixup(0.2)", 3, "flip,crop(0.125)"),
+        ("crop(0.0625)", 1, "none"),
+        ("crop(0.0625)", 2, "crop(0.0625)"),
+        ("none", 4, "none"),
+        ("cutmix", 4, "none"),
+        ("flip()", 2, "flip()"),
+    ],
+)
+def test_what_fixed_views_show(text, views, shown):
+    assert augment.parse(text).shown(views) == shown
+
+
+def test_the_parsed_augmentation_says_whether_it_mirrors():
+    image = np.arange(24).reshape(1, 2, 4, 3)
+    np.testing.assert_array_equal(augment.parse("crop,flip()").mirror(image), image[:, :, ::-1])
+    assert augment.parse("crop,mixup").mirror is None

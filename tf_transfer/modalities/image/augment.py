@@ -1,17 +1,9 @@
-"""Random augmentation on the device, vectorised over the batch and without state.
-
-Every operation is a function of the pictures and of the uniform numbers that came with each example
-(`batches.DRAWS` of them), so that augmentation depends on (seed, epoch, example) and on nothing else:
-not on the replica, nor on how often a run was interrupted.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""Random augmentation of pictures; see `modalities.augmentation`."""
 
 import tensorflow as tf
 
-from tf_transfer.errors import UserError
-from tf_transfer.registry import Registry, check_range, split_list
+from tf_transfer.modalities import augmentation
+from tf_transfer.registry import Registry, check_range
 
 # Factories of (images, uniform) -> images; each notes the columns of `uniform` that it reads.
 AUGMENTATIONS = Registry("augmentation")
@@ -19,73 +11,9 @@ AUGMENTATIONS = Registry("augmentation")
 MIXERS = Registry("mixing augmentation")
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """A parsed `--augment`.
-
-    Attributes:
-        operations: applied in order to `[B, H, W, 3]` pictures.
-        mixer: mixes each picture with another, or None.
-        mix_alpha: of the mixing law, 0 without a mixer.
-    """
-
-    operations: tuple[Callable, ...] = ()
-    mixer: Callable | None = None
-    mix_alpha: float = 0.0
-
-    def __call__(self, batch: dict, num_classes: int, smoothing: float = 0.0) -> tuple[tf.Tensor, tf.Tensor]:
-        """Augments a batch of `batches.Batches`.
-
-        Returns:
-            The pictures, uint8 or float32 `[B, H, W, 3]`, and float32 `[B, C]` target probabilities.
-        """
-        images = self.pictures(batch["inputs"], batch["uniform"])
-        targets = one_hot(batch["label"], num_classes, smoothing)
-        if self.mixer is None:
-            return images, targets
-        others = self.pictures(batch["inputs2"], batch["uniform"])
-        images, share = self.mixer(
-            tf.cast(images, tf.float32), tf.cast(others, tf.float32), batch["mix"], batch["uniform"]
-        )
-        others_targets = one_hot(batch["label2"], num_classes, smoothing)
-        return images, share[:, None] * targets + (1.0 - share[:, None]) * others_targets
-
-    def pictures(self, images: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-        """Augments pictures `[B, H, W, 3]` by their numbers `[B, DRAWS]`; nothing is mixed."""
-        for operation in self.operations:
-            images = operation(images, uniform)
-        return images
-
-
-def parse(text: str) -> Augmentation:
-    """Parses `none` or a list such as `flip,crop(0.125),mixup(0.2)`.
-
-    Raises:
-        UserError: an unknown operation, or two mixers.
-    """
-    operations, mixers = [], []
-    for part in split_list(text):
-        name = part.partition("(")[0].strip()
-        if name == "none":
-            continue
-        if name in MIXERS:
-            mixers.append(MIXERS.create(part))
-        elif name in AUGMENTATIONS:
-            operations.append(AUGMENTATIONS.create(part))
-        else:
-            known = Registry("--augment operation")
-            for each in ("none", *AUGMENTATIONS.names(), *MIXERS.names()):
-                known.register(each)(None)
-            known.factory(name)
-    if len(mixers) > 1:
-        raise UserError(f"--augment={text!r}: one of mixup and cutmix, not both.")
-    mixer, alpha = mixers[0] if mixers else (None, 0.0)
-    return Augmentation(tuple(operations), mixer, alpha)
-
-
-def one_hot(labels: tf.Tensor, num_classes: int, smoothing: float = 0.0) -> tf.Tensor:
-    """Returns float32 `[B, C]` targets: 1 - smoothing on the label plus smoothing / C on every class."""
-    return tf.one_hot(labels, num_classes) * (1.0 - smoothing) + smoothing / num_classes
+def parse(text: str) -> augmentation.Augmentation:
+    """Parses `none` or a list such as `flip,crop(0.125),mixup(0.2)`, see `augmentation.parse`."""
+    return augmentation.parse(text, AUGMENTATIONS, MIXERS)
 
 
 @AUGMENTATIONS.register("flip")
@@ -98,6 +26,7 @@ def flip():
         mirrored = tf.where(uniform[:, :1] < 0.5, (width - 1 - columns)[None], columns[None])
         return tf.gather(images, mirrored, axis=2, batch_dims=1)
 
+    apply.mirror = lambda images: images[:, :, ::-1]
     return apply
 
 

@@ -1,0 +1,110 @@
+"""A parsed `--augment` of any modality: random operations on the device, vectorised over the batch, without state.
+
+Every operation is a function of the examples and of the uniform numbers that came with each of them
+(`batches.DRAWS` of them), so that augmentation depends on (seed, epoch, example) and on nothing else:
+not on the replica, nor on how often a run was interrupted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from tf_transfer.errors import UserError, one_line
+from tf_transfer.registry import Registry, split_list
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A parsed `--augment`.
+
+    Attributes:
+        operations: applied in order to stored examples `[B, ...]`; one that has an attribute `mirror`, a function of
+            the examples alone, shows them in a second fixed form.
+        mixer: mixes each example with another, or None.
+        mix_alpha: of the mixing law, 0 without a mixer.
+        specs: the text of each operation.
+    """
+
+    operations: tuple[Callable, ...] = ()
+    mixer: Callable | None = None
+    mix_alpha: float = 0.0
+    specs: tuple[str, ...] = ()
+
+    def __call__(self, batch: dict, num_classes: int, smoothing: float = 0.0) -> tuple[tf.Tensor, tf.Tensor]:
+        """Augments a batch of `batches.Batches`.
+
+        Returns:
+            The examples, as stored or float32 `[B, ...]`, and float32 `[B, C]` target probabilities.
+        """
+        inputs = self.view(batch["inputs"], batch["uniform"])
+        targets = one_hot(batch["label"], num_classes, smoothing)
+        if self.mixer is None:
+            return inputs, targets
+        others = self.view(batch["inputs2"], batch["uniform"])
+        inputs, share = self.mixer(
+            tf.cast(inputs, tf.float32), tf.cast(others, tf.float32), batch["mix"], batch["uniform"]
+        )
+        others_targets = one_hot(batch["label2"], num_classes, smoothing)
+        return inputs, share[:, None] * targets + (1.0 - share[:, None]) * others_targets
+
+    def view(self, inputs: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+        """Augments examples `[B, ...]` by their numbers `[B, DRAWS]`; nothing is mixed."""
+        for operation in self.operations:
+            inputs = operation(inputs, uniform)
+        return inputs
+
+    @property
+    def mirror(self) -> Callable | None:
+        """The second fixed form of stored examples `[B, ...]`; None where no operation mirrors."""
+        return next((operation.mirror for operation in self.operations if hasattr(operation, "mirror")), None)
+
+    @property
+    def text(self) -> str:
+        """As `--augment` without what mixes."""
+        return ",".join(self.specs) or "none"
+
+    def shown(self, views: int) -> str:
+        """Returns what `views` fixed views show of it, as `--augment`: mirrors first, then all that does not mix."""
+        if views > 1 + (self.mirror is not None):
+            return self.text
+        mirrors = [s for s, operation in zip(self.specs, self.operations, strict=True) if hasattr(operation, "mirror")]
+        return ",".join(mirrors if views > 1 else []) or "none"
+
+
+def parse(text: str, operations: Registry, mixers: Registry) -> Augmentation:
+    """Parses `none` or a list such as `flip,crop(0.125),mixup(0.2)`.
+
+    Args:
+        text: as `--augment`.
+        operations: factories of (inputs, uniform) -> inputs; each notes the columns of `uniform` that it reads.
+        mixers: factories of a pair: (inputs, others, mix, uniform) -> (inputs, mix as the share of the first example),
+            and the alpha of the mixing law.
+
+    Raises:
+        UserError: an unknown operation, or two mixers.
+    """
+    specs, mixing = [], []
+    for part in split_list(text):
+        name = part.partition("(")[0].strip()
+        if name == "none":
+            continue
+        if name in mixers:
+            mixing.append(part)
+        elif name in operations:
+            specs.append(part)
+        else:
+            known = Registry("--augment operation")
+            for each in ("none", *operations.names(), *mixers.names()):
+                known.register(each)(None)
+            known.factory(name)
+    if len(mixing) > 1:
+        either = " and ".join(sorted(mixers.names(), reverse=True))
+        raise UserError(f"--augment={one_line(text)!r}: one of {either}, not both.")
+    mixer, alpha = mixers.create(mixing[0]) if mixing else (None, 0.0)
+    return Augmentation(tuple(operations.create(spec) for spec in specs), mixer, alpha, tuple(specs))
+
+
+def one_hot(labels: tf.Tensor, num_classes: int, smoothing: float = 0.0) -> tf.Tensor:
+    """Returns float32 `[B, C]` targets: 1 - smoothing on the label plus smoothing / C on every class."""
+    return tf.one_hot(labels, num_classes) * (1.0 - smoothing) + smoothing / num_classes

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shlex
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ from tf_transfer import config, help
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import LostWorkerError, UserError, one_line
 from tf_transfer.machine import cluster, signals
+from tf_transfer.machine.quiet import quiet
 from tf_transfer.registry import unknown_name
 
 
@@ -182,32 +182,21 @@ def _serve(console: Console, names: Sequence[str], given: dict) -> int:
 def _quiet_start(run: config.Run | None = None):
     """Starts TensorFlow and its devices, and inside, what imports it.
 
-    It greets on standard error, whatever its log level, with its build options and the GPUs it did not find; none of
-    it is news. What came is shown after all when the import fails.
+    TensorFlow greets on standard error, whatever its log level, with its build options and the GPUs it did not find;
+    none of it is news. The greeting is shown after all when the import fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.ERROR)
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as greeting:
-        os.dup2(greeting.fileno(), 2)
-        try:
-            if run and cluster.is_one(run.strategy):
-                # Workers come together before anything else is computed.
-                from tf_transfer.machine import strategy
+    with quiet(shown_on=ImportError):
+        if run and cluster.is_multiworker(run.strategy):
+            # Workers come together before anything else is computed.
+            from tf_transfer.machine import strategy
 
-                strategy.make_strategy(run.strategy, run.worker_timeout)
-            import tensorflow
+            strategy.make_strategy(run.strategy, run.worker_timeout)
+        import tensorflow
 
-            tensorflow.config.list_logical_devices()
-            yield
-        except ImportError:
-            greeting.seek(0)
-            os.write(kept, greeting.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+        tensorflow.config.list_logical_devices()
+        yield
 
 
 def _fail(message: str, code: int, at_once: bool = False) -> None:

@@ -35,7 +35,7 @@ def test_tf_config_says_who_this_is(monkeypatch, jobs, kind, index, place):
     # `auto` takes several workers, `one` and `mirrored` none.
     assert cluster.find("auto") == (place if place.workers > 1 else Cluster())
     assert cluster.find("mirrored") == cluster.find("one") == Cluster()
-    assert cluster.is_one("multiworker") and cluster.is_one("auto") == (place.workers > 1)
+    assert cluster.is_multiworker("multiworker") and cluster.is_multiworker("auto") == (place.workers > 1)
 
 
 def test_slurm_says_who_this_is(monkeypatch):
@@ -50,7 +50,7 @@ def test_slurm_says_who_this_is(monkeypatch):
 def test_nobody_says_it():
     with pytest.raises(UserError, match="--strategy=multiworker: set TF_CONFIG for every worker, such as"):
         cluster.find("multiworker")
-    assert cluster.find("auto") == Cluster() and not cluster.is_one("auto")
+    assert cluster.find("auto") == Cluster() and not cluster.is_multiworker("auto")
 
 
 @pytest.mark.parametrize(

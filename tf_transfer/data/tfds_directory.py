@@ -1,7 +1,6 @@
 """Where a prepared TFDS data set is, and how it gets there: the disk is asked first, then the network."""
 
 import difflib
-import logging
 import os
 import queue
 import re
@@ -9,15 +8,15 @@ import threading
 import time
 import urllib.error
 import urllib.request
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from http.client import HTTPException
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from tf_transfer.errors import MissingDataError, UserError, one_line
+from tf_transfer.machine.quiet import without_warnings
 
 _NAME = re.compile(r"(?P<base>[a-z]\w*)(/(?P<config>\w[\w.=+-]*))?(:(?P<version>\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -27,18 +26,9 @@ _NO_SERVER = (407, 502, 503, 504)
 """HTTP answers that come from a proxy and say that it could not reach anyone."""
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Drops warnings, and absl's log below errors: TFDS warns of its own deprecated calls."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
+def quiet() -> AbstractContextManager:
+    """Inside, TFDS does not warn of its own deprecated calls."""
+    return without_warnings("absl")
 
 
 def import_tfds() -> ModuleType:

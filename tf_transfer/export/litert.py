@@ -1,12 +1,6 @@
 """LiteRT (TensorFlow Lite): `.tflite` files for phones and boards, with weights of 16 bits or all in 8-bit integers."""
 
-import contextlib
-import logging
-import os
-import sys
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +9,7 @@ import tensorflow as tf
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.export import runners
 from tf_transfer.export.trained import Inference, Trained, inference
+from tf_transfer.machine.quiet import quiet, without_warnings
 
 
 def write_float16(trained: Trained, path: Path) -> None:
@@ -40,7 +35,7 @@ def write_int8(trained: Trained, path: Path) -> None:
     """
     pictures = _spanning(trained.pictures())
     _quantise(trained, path, pictures)
-    with _quiet():
+    with quiet(), without_warnings("tensorflow"):
         rounded = _in_batches(runners.LiteRt(path), pictures)
     with inference(trained, tf.uint8) as made:
         exact = _in_batches(made.answer, pictures)
@@ -77,28 +72,9 @@ def _converter(made: Inference) -> tf.lite.TFLiteConverter:
 
 def _convert(converter: tf.lite.TFLiteConverter, path: Path) -> None:
     try:
-        with _quiet():
+        with quiet(), without_warnings("tensorflow"):
             content = converter.convert()
     # Whatever an operation without a counterpart makes it raise.
     except Exception as e:
         raise UserError(f"LiteRT cannot hold this network: {one_line(e, 300)}") from e
     path.write_bytes(content)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The converter talks on standard error and by the log of TensorFlow; none of it is news."""
-    log = tf.get_logger()
-    level = log.level
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as told, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        log.setLevel(logging.ERROR)
-        os.dup2(told.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            log.setLevel(level)

@@ -1,4 +1,4 @@
-"""Which worker of how many this process is, from the environment, without TensorFlow."""
+"""The place of this process among the workers of a run, from the environment, without TensorFlow."""
 
 import json
 import os
@@ -15,8 +15,8 @@ class Cluster:
     """One worker of a run on several hosts.
 
     Attributes:
-        index: of this worker; 0 is the chief, who alone writes and speaks.
-        workers: how many there are.
+        index: number of this worker; worker 0 is the chief, which alone writes and speaks.
+        workers: number of workers.
     """
 
     index: int = 0
@@ -28,8 +28,8 @@ class Cluster:
         return self.index == 0
 
 
-def is_one(strategy: str) -> bool:
-    """Says whether `--strategy` means workers, of which there may be one."""
+def is_multiworker(strategy: str) -> bool:
+    """Whether `--strategy` runs on workers that talk to each other, be it a single one."""
     return strategy == "multiworker" or find(strategy).workers > 1
 
 

@@ -29,7 +29,7 @@ def make_strategy(name: str, timeout: float = 300.0) -> tf.distribute.Strategy:
     """
     if name not in STRATEGIES:
         raise UserError(f"--strategy={name!r}: expected one of {', '.join(STRATEGIES)}.")
-    if cluster.is_one(name):
+    if cluster.is_multiworker(name):
         return _multiworker(timeout)
     if name == "tpu":
         return _tpu()

@@ -160,7 +160,7 @@ def run(session: Session, names: Sequence[str]) -> None:
         # A wrong target is told now, not when the source model has been trained.
         session.datasets.open(session.config.data.dataset)
     # Workers come together before anything is computed.
-    hosts = several_hosts(session.strategy) if cluster.is_one(session.config.run.strategy) else False
+    hosts = several_hosts(session.strategy) if cluster.is_multiworker(session.config.run.strategy) else False
     session.phases = names
     for name in TRAINING_PHASES:
         # A crash may have come between the end of a phase and what follows it.

@@ -1,0 +1,68 @@
+"""What is written to standard error, by Python or past it, is dropped inside and nowhere else."""
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from tf_transfer.machine.quiet import quiet, without_warnings
+
+PROGRAM = """
+import os, subprocess, sys
+from tf_transfer.machine.quiet import quiet
+
+print("before", file=sys.stderr)
+try:
+    with quiet({shown_on}):
+        print("from Python", file=sys.stderr)
+        os.write(2, b"from below\\n")
+        subprocess.run([sys.executable, "-c", "import os; os.write(2, b'from a child')"], check=True)
+        {fails}
+except ImportError as e:
+    print("failed", file=sys.stderr)
+print("after", file=sys.stderr)
+"""
+FAILS = "raise ImportError"
+
+
+@pytest.mark.parametrize(
+    ("shown_on", "fails", "expected"),
+    [
+        ("", "pass", "before\nafter\n"),
+        ("", FAILS, "before\nfailed\nafter\n"),
+        ("ImportError", "pass", "before\nafter\n"),
+        ("(OSError, ImportError)", FAILS, "before\nfrom Python\nfrom below\nfrom a childfailed\nafter\n"),
+    ],
+)
+def test_standard_error_is_dropped_inside(shown_on, fails, expected):
+    program = PROGRAM.format(shown_on=shown_on, fails=fails)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, expected)
+
+
+def test_no_file_stays_open():
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with quiet():
+            pass
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_warnings_and_the_named_log_are_dropped_inside(caplog):
+    log, other = logging.getLogger("a library"), logging.getLogger("another")
+    log.setLevel(logging.INFO)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        with without_warnings("a library"):
+            warnings.warn("inside", stacklevel=1)
+            log.warning("inside")
+            log.error("an error")
+            other.warning("of another")
+        warnings.warn("outside", stacklevel=1)
+        log.warning("outside")
+    assert [str(w.message) for w in found] == ["outside"]
+    assert [r.getMessage() for r in caplog.records] == ["an error", "of another", "outside"]
+    assert log.level == logging.INFO

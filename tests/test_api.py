@@ -82,7 +82,7 @@ def recorded():
 def test_options_not_given_come_from_the_run_directory():
     finished({"dataset": "digits", "backbone": "vgg16", "image_size": 64, "seed": 4, "precision": "float32"})
     complete, _ = api.open_run({"run_dir": "run"}, ["evaluate"])
-    assert (complete.data.dataset, complete.model.backbone, complete.model.image_size) == ("digits", "vgg16", 64)
+    assert (complete.data.dataset, complete.model.backbone, complete.model.input_size) == ("digits", "vgg16", 64)
     assert (complete.run.seed, complete.run.precision) == (4, "float32")
 
 
@@ -119,14 +119,14 @@ def test_every_other_option_is_held_fast():
         "class_weights": "balanced",
         "backbone": "vgg16",
         "weights": "random",
-        "image_size": 96,
+        "input_size": 96,
         "dropout": 0.5,
         "seed": 3,
         "precision": "float32",
     }
     free = {"run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset"}
     free |= {"feature_store", "feature_store_gb", "export_precision", "export_targets", "xla"}
-    free |= {"checkpoint_every", "on_nan", "worker_timeout", "assess_budget", "shifted", "backbones"}
+    free |= {"checkpoint_every", "on_nan", "worker_timeout", "assess_budget", "shifted", "backbones", "imports"}
     untrained = {name for name, (stage, _) in config.option_fields().items() if stage != "training"}
     assert set(others) == untrained - free
     before = recorded()
@@ -209,20 +209,20 @@ def test_what_is_of_a_network_or_a_data_set_is_not_taken_by_another():
               "max_unreadable": 3, "shifted": "a:digits", "validation_fraction": 0.3}  # fmt: skip
     finished(before, "full")
     found, notes, _ = restarted(backbone="vgg19")
-    assert (found["image_size"], found["weights"], found["dropout"]) == (None, "imagenet", 0.5)
+    assert (found["input_size"], found["weights"], found["dropout"]) == (None, "imagenet", 0.5)
     assert (found["max_unreadable"], found["shifted"]) == (3, "a:digits")
-    assert "not --weights='some.weights.h5', --image_size=64, of what is exchanged" in notes[0]
+    assert "not --weights='some.weights.h5', --input_size=64, of what is exchanged" in notes[0]
     finished(before, "full")
     found, _, _ = restarted(backbone="vgg19", dataset="digits", image_size=48)
     assert (found["max_unreadable"], found["shifted"], found["validation_fraction"]) == (0, None, 0.3)
-    assert found["image_size"] == 48
+    assert found["input_size"] == 48
 
 
 def test_words_for_weights_are_for_any_network_and_nothing_trained_exchanges_alike():
     _, run = api.open_run({"run_dir": "run", "backbone": "vgg16", "image_size": 64, "weights": "random"}, ["head"])
     run.record("start")
     complete, _ = api.open_run({"run_dir": "run", "backbone": "vgg19"}, ["head"])
-    assert (complete.model.weights, complete.model.image_size) == ("random", None)
+    assert (complete.model.weights, complete.model.input_size) == ("random", None)
 
 
 def test_in_python_the_network_need_not_be_named_again(tmp_path):

@@ -227,3 +227,11 @@ def test_long_names_are_cut():
 def test_training_phases_are_those_of_the_plan():
     assert TRAINING_PHASES == ("source", "head", "full", "scratch")
     assert {f.name for f in dataclasses.fields(Training)} <= set(OPTIONS)
+
+
+def test_older_names_of_options_stay():
+    assert from_values({"image_size": 96}) == from_values({"input_size": 96})
+    recorded = {"model": {"backbone": "vgg16", "image_size": 64}, "run": {"seed": 3, "gone": 1}}
+    assert flatten(recorded) == {"backbone": "vgg16", "input_size": 64, "seed": 3}
+    with pytest.raises(UserError, match="--image_size is the older name of --input_size: give one of the two"):
+        from_values({"image_size": 96, "input_size": 64})

@@ -25,7 +25,7 @@ _FREE = {
 _OF_A_MACHINE = {"strategy", "worker_timeout"}
 # Those that are of one network or of one data set: another one does not inherit them. Of weights a file or a run is;
 # the words that stand for any network's are not.
-_OF_A_NETWORK, _OF_A_DATA_SET = {"image_size", "weights"}, {"max_unreadable", "shifted"}
+_OF_A_NETWORK, _OF_A_DATA_SET = {"input_size", "weights"}, {"max_unreadable", "shifted"}
 _ANY_WEIGHTS = {"imagenet", "random", "source"}
 # Phases that go on from nothing that this run has trained.
 _FIRST = {"source", "head", "scratch", "assess"}
@@ -77,6 +77,7 @@ def fine_tune(
     """
     phases = [phases] if isinstance(phases, str) else list(phases)
     given = {"dataset": dataset, **options} | ({"backbone": backbone} if backbone is not None else {})
+    given = configs.canonical(given)
     given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in given.items()}
     chief = cluster.find(given.get("strategy", "auto")).chief
     console = Console(Nowhere()) if quiet or not chief else Console()
@@ -128,6 +129,7 @@ def open_run(
     Raises:
         UserError: an option contradicts the one the run was made with; a wrong name; a folder that cannot be used.
     """
+    given = configs.canonical(given)
     asked = configs.from_values(given)
     run = RunDir(asked.run_dir, writes=cluster.find(asked.run.strategy).chief)
     run.config()
@@ -203,7 +205,7 @@ def _check_names(config: Config, phases: Sequence[str]) -> None:
     backbones.import_modules(config.run.imports)
     model = config.model
     backbone = backbones.find_backbone(model.backbone)
-    backbones.check_size(backbone, model.image_size or backbone.size)
+    backbones.check_size(backbone, model.input_size or backbone.size)
     backbones.layer_pattern(config.training.unfreeze)
     if "head" in phases and model.weights != "source":
         weights.check(backbone, model.backbone, model.weights)

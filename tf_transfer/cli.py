@@ -24,6 +24,8 @@ def _define() -> None:
     for name, (_, field) in config.option_fields().items():
         # Strings all: config.parse_option gives every bad value the same kind of message.
         flags.DEFINE_string(config.flag(name), None, field.metadata["help"])
+    for old, new in {**config.ALIASES, **help.ALIASES}.items():
+        flags.DEFINE_alias(old, new)
     # Also given without a value.
     flags.FLAGS["watch"].boolean = True
 
@@ -149,7 +151,7 @@ def _asked(run_dir: str | None):
 
     values = flags.FLAGS
     output = values.predictions or os.path.join(run_dir or "", "predictions.csv")
-    return files.Asked.parse(values.images, output, values.top, values.watch, values.restart)
+    return files.Asked.parse(values.inputs, output, values.top, values.watch, values.restart)
 
 
 def _predict(console: Console, given: dict) -> int:

@@ -48,7 +48,13 @@ class Model:
     weights: str = option(
         "imagenet", "imagenet, random, a .weights.h5, .h5 or .keras file, a run directory, or source (this run's)"
     )
-    image_size: int = option(None, "side in pixels the network sees (default: its native size)", int, low=8, high=2048)
+    input_size: int = option(
+        None,
+        "size of the network's input, such as the side in pixels (default: its native size)",
+        int,
+        low=1,
+        high=1 << 20,
+    )
     dropout: float = option(0.0, "dropout before the head", float, low=0.0, high=0.95)
 
 
@@ -138,6 +144,8 @@ class Assess:
 
 # Flags whose names Python keeps for itself.
 FLAGS = {"imports": "import"}
+# Older names of options, which flags, flag files, `fine_tune` and recorded runs may use.
+ALIASES = {"image_size": "input_size"}
 STAGES = {"data": Data, "model": Model, "training": Training, "run": Run, "assess": Assess}
 
 
@@ -178,6 +186,17 @@ def option_fields() -> dict[str, tuple[str, dataclasses.Field]]:
     return {f.name: (stage, f) for stage, cls in STAGES.items() for f in dataclasses.fields(cls)}
 
 
+def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values by the names of today's options, where some go by an older one.
+
+    Raises:
+        UserError: an option is given by both of its names.
+    """
+    if both := [old for old, new in ALIASES.items() if old in values and new in values]:
+        raise UserError(f"--{both[0]} is the older name of --{ALIASES[both[0]]}: give one of the two.")
+    return {ALIASES.get(name, name): value for name, value in values.items()}
+
+
 def flag(name: str) -> str:
     """Returns how an option is called on the command line."""
     return FLAGS.get(name, name)
@@ -191,7 +210,7 @@ def from_values(values: Mapping[str, Any], base: Config | None = None) -> Config
     """
     known = option_fields()
     stages: dict[str, dict] = {stage: {} for stage in STAGES}
-    for name, value in values.items():
+    for name, value in canonical(values).items():
         if name not in known:
             raise unknown_name("option", name, sorted(known))
         stages[known[name][0]][name] = value
@@ -202,7 +221,7 @@ def from_values(values: Mapping[str, Any], base: Config | None = None) -> Config
 def flatten(nested: Mapping[str, Mapping]) -> dict[str, Any]:
     """Turns what `Config.to_dict` returned into flat option values, leaving out what is no option any more."""
     known = option_fields()
-    return {name: v for stage in nested.values() for name, v in stage.items() if name in known}
+    return {n: v for stage in nested.values() for n, v in canonical(stage).items() if n in known}
 
 
 def parse_option(name: str, text: str) -> Any:

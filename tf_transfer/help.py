@@ -15,7 +15,7 @@ PHASES = {
     "assess": "tell how well the network adapts, with controls, label budget, shift, and a verdict",
     "compare": "put --runs side by side",
     "export": "write the SavedModel and check it against the model",
-    "predict": "label --images with an exported model",
+    "predict": "label --inputs with an exported model",
     "serve": "answer HTTP requests with an exported model, in TensorFlow Serving's REST shape, and a page to try it on",
     "report": "write report.html",
 }
@@ -32,7 +32,7 @@ COMMAND_FLAGS = {
     "dry_run": (False, "print the configuration, parameters, time and memory expected, and stop"),
     "debug": (False, "show the traceback of an error"),
     "saved_model": (None, "predict, serve, evaluate: an exported model (default: this run's)"),
-    "images": (None, "predict: a file, a folder, a glob or a .csv list of paths; several, separated by commas"),
+    "inputs": (None, "predict: a file, a folder, a glob or a .csv list of paths; several, separated by commas"),
     "top": (None, "predict: name the so many likeliest classes"),
     "watch": (
         None,
@@ -47,7 +47,9 @@ COMMAND_FLAGS = {
     "max_request_mb": (None, "serve: largest request [32]"),
     "rate_limit": (None, "serve: requests a second of one client; 0 for any number [0]"),
 }
-PREDICT_FLAGS = ("saved_model", "images", "predictions", "top", "watch")
+# Older names of these flags.
+ALIASES = {"images": "inputs"}
+PREDICT_FLAGS = ("saved_model", "inputs", "predictions", "top", "watch")
 SERVE_FLAGS = ("port", "host", "model_name", "max_batch", "max_request_mb", "rate_limit")
 _GROUPS = (
     ("Command", ("phase", "restart", "dry_run", "debug")),

@@ -49,7 +49,7 @@ def pretend(clock, each=0.001, **more):
     config = types.SimpleNamespace(
         model=types.SimpleNamespace(backbone="net"), data=types.SimpleNamespace(source_dataset="source")
     )
-    session = types.SimpleNamespace(config=config, image_size=8, datasets=types.SimpleNamespace())
+    session = types.SimpleNamespace(config=config, input_size=8, datasets=types.SimpleNamespace())
     return types.SimpleNamespace(clock=clock, seed=0, pools={None: pool}, session=session, **more)
 
 
@@ -130,7 +130,7 @@ def test_candidates_too_slow_or_too_many_to_be_built_are_left_out(time, minute, 
 
     monkeypatch.setattr(study, "open_network", open_network)
     monkeypatch.setattr(study, "candidate", lambda model, spec, size: spec)
-    session = types.SimpleNamespace(config=types.SimpleNamespace(model=None), image_size=8)
+    session = types.SimpleNamespace(config=types.SimpleNamespace(model=None), input_size=8)
     session.branch = lambda name, model: model
     labels = np.arange(2000) % 4
     pictures = Split(np.zeros((2000, 1, 1, 3), np.uint8), labels, [""] * 2000)

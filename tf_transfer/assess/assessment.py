@@ -61,7 +61,7 @@ def check(config: Config) -> None:
         UserError: see there.
     """
     shift.parse(config.assess.shifted)
-    size = config.model.image_size or backbones.find_backbone(config.model.backbone).size
+    size = config.model.input_size or backbones.find_backbone(config.model.backbone).size
     for spec in candidates(config):
         study.candidate(config.model, spec, size)
 

@@ -118,7 +118,7 @@ def sample(study: Study, what: str, split: str, most: int, passes: int = 1) -> S
     # What reading takes is only known when it is done: some formats are read from end to end for a single picture.
     while count < len(rows) and needed <= allowed:
         count, begun = min(len(rows), _GROWTH * count or _FIRST), study.clock.now()
-        found = source.load(split, np.sort(rows[:count]), session.image_size)
+        found = source.load(split, np.sort(rows[:count]), session.input_size)
         taken = study.clock.now() - begun
         allowed -= taken
         needed = min(_GROWTH, len(rows) / count) * (taken + study.pools[None].seconds * passes * count)

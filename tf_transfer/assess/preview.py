@@ -60,14 +60,14 @@ def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[s
 def _of(session: Session, spec: str | None) -> Session:
     if spec is None:
         return session
-    model = study.candidate(session.config.model, spec, session.image_size)
+    model = study.candidate(session.config.model, spec, session.input_size)
     other = dataclasses.replace(session, config=dataclasses.replace(session.config, model=model))
     other.strategy = session.strategy
     return other
 
 
 def _random(session: Session) -> np.ndarray:
-    side = session.image_size
+    side = session.input_size
     return np.random.default_rng(0).integers(0, 256, (_FEW, side, side, 3), np.uint8)
 
 

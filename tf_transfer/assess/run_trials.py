@@ -75,7 +75,7 @@ def _head_seconds(study: Study, trials: Trials, trial: Trial, each: float) -> fl
 def _reserved(study: Study) -> float:
     """Returns the seconds that are kept for what follows."""
     data, pool, options = study.data, study.pools[None], study.session.config
-    some = shift.large_enough(data.train.take(np.arange(min(32, len(data.train)))), study.session.image_size)
+    some = shift.large_enough(data.train.take(np.arange(min(32, len(data.train)))), study.session.input_size)
     held = len(data.validation) if data.validation is not None else len(data.train)
     return plan.reserved(
         study.clock.seconds,

@@ -65,8 +65,8 @@ def load(session: Session, specs: Mapping[str, str], class_names: tuple[str, ...
             )
         # A test split that was carved out of the set is no more of it than the rest.
         whole = "test" not in source.splits or "splits" in source.notes
-        parts = [source.load(s, None, session.image_size) for s in (source.splits if whole else ("test",))]
-        found[name] = _joined(parts, session.image_size)
+        parts = [source.load(s, None, session.input_size) for s in (source.splits if whole else ("test",))]
+        found[name] = _joined(parts, session.input_size)
     return found
 
 
@@ -116,7 +116,7 @@ def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tup
 
 def _pictures(study: Study, kinds: list[str]) -> Split | None:
     """Returns the pictures that are corrupted, as many as the time allows; None where too few."""
-    split = large_enough(study.measured[study.split], study.session.image_size)
+    split = large_enough(study.measured[study.split], study.session.input_size)
     each = seconds(split.inputs, len(kinds) * study.pools[None].seconds, study.clock.now)
     count = affordable(each, study.clock.left(), len(split))
     if count < min(_LEAST, len(split)):

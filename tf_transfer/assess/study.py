@@ -156,7 +156,7 @@ def _networks(
     for spec in candidates:
         # Another network takes about as long to build.
         if clock.affords(f"the candidate {one_line(spec, 60)}", found[None].start, keep):
-            other = session.branch("assess", model=candidate(session.config.model, spec, session.image_size))
+            other = session.branch("assess", model=candidate(session.config.model, spec, session.input_size))
             found[spec] = opened(other)
 
     def share(networks: Sequence[Network]) -> float:
@@ -200,7 +200,7 @@ def candidate(model: Model, spec: str, size: int) -> Model:
         )
     found = backbones.find_backbone(spec)
     backbones.check_size(found, size)
-    return dataclasses.replace(model, backbone=spec, image_size=size)
+    return dataclasses.replace(model, backbone=spec, input_size=size)
 
 
 def predict(study: Study) -> None:

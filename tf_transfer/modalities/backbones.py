@@ -110,10 +110,13 @@ def find_backbone(spec: str) -> Backbone:
 
 
 def check_size(backbone: Backbone, size: int) -> None:
-    """Refuses an input size below the smallest that the network takes."""
+    """Refuses an input size below the smallest that the network takes, or above the largest of its modality."""
+    modality = base.find(backbone.modality)
     if size < backbone.smallest:
-        smallest = base.find(backbone.modality).told(backbone.smallest)
+        smallest = modality.told(backbone.smallest)
         raise UserError(f"--input_size={size}: this backbone takes {smallest} or more (native: {backbone.size}).")
+    if size > modality.largest:
+        raise UserError(f"--input_size={size}: expected {modality.told(modality.largest)} or less.")
 
 
 def layer_pattern(pattern: str) -> re.Pattern:

@@ -40,6 +40,7 @@ class Modality(ABC):
         name: `image`; recorded in the model card.
         one, many: the words for an example and for several in every message and page: "picture", "pictures".
         unit: in which an input size is told: "px".
+        largest: input size above which nothing is built.
         endings: of the files that hold an example, in lower case, with the dot.
         dtype: of stored examples.
         tfds_feature: class of `tensorflow_datasets.features` that holds an example; None where TFDS has none.
@@ -52,6 +53,7 @@ class Modality(ABC):
     one: str
     many: str
     unit: str
+    largest: int = 1 << 20
     endings: tuple[str, ...]
     dtype: type = np.uint8
     tfds_feature: str | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_transfer import config as configs
 from tf_transfer.console import Console
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, metrics, right
@@ -27,7 +28,7 @@ class Entry:
     Attributes:
         name: the run's folder, shortened to what tells it from the others.
         model: which of its models.
-        settings: `dataset`, `backbone`, `weights`, `image_size` and `seed`.
+        settings: `dataset`, `backbone`, `weights`, `input_size` and `seed`.
         logits: float `[N, C]` on the test pictures.
         labels: int `[N]`.
         class_names: C names.
@@ -101,8 +102,8 @@ def _read(folder: Path, name: str) -> Entry:
     except (ValueError, OSError, KeyError, StopIteration) as e:
         raise UserError(f"--runs: {one_line(path)} is damaged; evaluate that run again with --restart.") from e
     done, pictures = run.done(model) or {}, (run.done("evaluate") or {}).get("pictures")
-    settings = {**config["data"], **config["model"], **config["run"]}
-    told = {k: settings.get(k) for k in ("dataset", "backbone", "weights", "image_size", "seed")}
+    settings = configs.flatten(config)
+    told = {k: settings.get(k) for k in ("dataset", "backbone", "weights", "input_size", "seed")}
     plans = [r for r in run.records("plan") if r.get("phase") == model]
     trained = plans[-1]["parameters"]["trained"] if plans else None
     cost = {"seconds": done.get("seconds"), "trained_parameters": trained}

@@ -59,7 +59,7 @@ def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
     examples, held, class_names, known = sizes.examples, sizes.held, sizes.class_names, sizes.known
     pictures = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
     pictures = (
-        np.resize(pictures, (64, session.image_size, session.image_size, 3)) if session.image_size < 32 else pictures
+        np.resize(pictures, (64, session.input_size, session.input_size, 3)) if session.input_size < 32 else pictures
     )
     split = Split(pictures, np.arange(64, dtype=np.int32) % len(class_names), [""] * 64)
     classifier = session.pretrained(len(class_names), source="random")

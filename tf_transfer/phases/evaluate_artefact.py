@@ -96,8 +96,8 @@ def _side(size: list[int] | None) -> int | None:
 
 def _seen(session: Session, path: Path, split: Split, side: int | None) -> Split:
     """Returns the pictures as the artefact sees files: those of another size have lost, or blurred, some of it."""
-    size = side or card_of(path).get("model", {}).get("image_size") or session.image_size
-    return split if size == session.image_size else session.datasets.test_pictures(size)
+    size = side or card_of(path).get("model", {}).get("image_size") or session.input_size
+    return split if size == session.input_size else session.datasets.test_pictures(size)
 
 
 def _comparisons(session: Session, pictures: str, logits: np.ndarray, labels: np.ndarray) -> list[dict]:

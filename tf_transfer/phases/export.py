@@ -92,7 +92,7 @@ def _export(session: Session, phase: str, what: dict) -> dict:
     if (precision := what["precision"]) != session.precision:
         classifier = session.trained(phase, class_names, precision)
     done = {**what, "path": "saved_model/1", "calibration": calibration, "id": uuid.uuid4().hex[:12]}
-    done["image_size"] = session.image_size
+    done["image_size"] = session.input_size
     with session.run.write_folder("saved_model") as folder:
         if session.run.writes:
             done |= _write(session, classifier, class_names, folder / "1", measured, done)

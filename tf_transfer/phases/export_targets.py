@@ -67,7 +67,7 @@ def _make(session: Session, phase: str, names: list[str], what: dict) -> list[st
     if session.run.writes:
         model = trained.load(
             session.backbone,
-            session.image_size,
+            session.input_size,
             session.run.path / phase,
             session.run.done(phase)["class_names"],
             temperature=(what["calibration"] or {}).get("temperature", 1.0),
@@ -98,8 +98,8 @@ def _training_pictures(session: Session) -> np.ndarray:
     """Decodes some training pictures, evenly spaced over the split, for the classes are in a row."""
     source, plan = session.datasets.planned(session.config.data.dataset, few_shot=True)
     places = np.linspace(0, len(plan.train) - 1, min(_CALIBRATION, len(plan.train))).round().astype(int)
-    stored = source.load("train", plan.train[places], session.image_size).inputs
-    return gate.resized(stored, session.image_size)
+    stored = source.load("train", plan.train[places], session.input_size).inputs
+    return gate.resized(stored, session.input_size)
 
 
 def _write(session: Session, name: str, model, folder: Path, held: Measured, reference: np.ndarray, what: dict) -> None:
@@ -122,7 +122,7 @@ def _write(session: Session, name: str, model, folder: Path, held: Measured, ref
         "target": name,
         "path": f"{FOLDER}/{name}/{target.file}",
         "precision": target.arithmetic,
-        "image_size": session.image_size,
+        "image_size": session.input_size,
         "bytes": size,
         "accuracy": accuracy(said.logits, held),
         "parity": parity | {"split": held.split},

@@ -22,14 +22,14 @@ class DataSets:
         config: the configuration.
         run: the run directory, which records what is read.
         console: where to speak.
-        image_size: input size that examples are brought to.
+        input_size: input size that examples are brought to.
         modality: what the examples are.
     """
 
     config: Config
     run: RunDir
     console: Console
-    image_size: int
+    input_size: int
     modality: Modality
     _opened: dict = field(default_factory=dict)
     _data: dict = field(default_factory=dict)
@@ -72,7 +72,7 @@ class DataSets:
     def _load_training(self, dataset: str, few_shot: bool) -> TrainingData:
         source, plan = self.planned(dataset, few_shot)
         weighing = self.config.data.class_weights
-        loaded = training_data.load_training(source, dataset, plan, weighing, self.image_size)
+        loaded = training_data.load_training(source, dataset, plan, weighing, self.input_size)
         if loaded.validation is None:
             self.console.note(
                 "the label budget leaves nothing to validate on: what is trained last is kept, unselected."
@@ -90,7 +90,7 @@ class DataSets:
             `validation` or `train`, the examples, and the class names.
         """
         source, plan = self.planned(self.config.data.dataset, few_shot=True)
-        name, split = training_data.load_sample(source, plan, count, self.image_size)
+        name, split = training_data.load_sample(source, plan, count, self.input_size)
         return name, split, tuple(source.class_names)
 
     def record(self, data: TrainingData) -> None:
@@ -127,13 +127,13 @@ class DataSets:
         """
         if self._test is not None and size is None:
             return self._test[0]
-        return self.open(self.config.data.dataset).load("test", None, size or self.image_size)
+        return self.open(self.config.data.dataset).load("test", None, size or self.input_size)
 
     def _read_test(self) -> tuple[splits.Split, tuple[str, ...], list[str], list[str]]:
         source = self.open(self.config.data.dataset)
         if "test" not in source.splits:
             raise UserError(f"--dataset={one_line(self.config.data.dataset)!r} has no test split to evaluate on.")
-        split = source.load("test", None, self.image_size)
+        split = source.load("test", None, self.input_size)
         seen = {bytes.fromhex(d): tuple(p) for d, p in (self.run.read_json("data/digests.json") or {}).items()}
         duplicates = splits.find_duplicates({"test": split}, seen)
         read = [r["kind"] for r in self.run.records() if r["kind"] in ("test_read", "evaluation", "assessment")]

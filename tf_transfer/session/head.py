@@ -37,7 +37,7 @@ def features(
         "backbone": session.config.model.backbone,
         "network": _network_digest(model.backbone),
         "weights": weights.digest(model.backbone),
-        "image_size": session.image_size,
+        "input_size": session.input_size,
         "precision": session.precision,
         "xla": model.xla,
         "device": devices.facts(session.strategy, session.precision)["device"]["devices"][:1],

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from tf_transfer.config import canonical
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.run.checkpoints import Checkpoints, Saved, parse_every
 from tf_transfer.session.session import Session
@@ -50,7 +51,7 @@ class Resume:
         return None
 
     def _differences(self, then: Mapping[str, Any]) -> list[str]:
-        found = []
+        found, then = [], canonical(then)
         for name in dict.fromkeys([*then, *self.identity]):
             old, new = then.get(name), self.identity.get(name)
             # The window of the moving average follows the epochs where nobody says otherwise: it stays as it was.

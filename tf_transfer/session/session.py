@@ -75,18 +75,18 @@ class Session:
         return base.find(self.backbone.modality)
 
     @property
-    def image_size(self) -> int:
-        """Side in pixels that the network sees."""
-        return self.config.model.image_size or self.backbone.size
+    def input_size(self) -> int:
+        """Size of the network's input, such as the side of a picture in pixels."""
+        return self.config.model.input_size or self.backbone.size
 
     def rows_at_once(self, light: int = 128) -> int:
         """Returns how many examples are predicted at once, see `modalities.base.rows_at_once`."""
-        return base.rows_at_once(self.modality.effort(self.image_size), light, 32)
+        return base.rows_at_once(self.modality.effort(self.input_size), light, 32)
 
     @cached_property
     def datasets(self) -> DataSets:
         """The data sets of the command."""
-        return DataSets(self.config, self.run, self.console, self.image_size, self.modality)
+        return DataSets(self.config, self.run, self.console, self.input_size, self.modality)
 
     @cached_property
     def restart_id(self) -> str | None:
@@ -150,8 +150,8 @@ class Session:
         with self.strategy.scope(), precision_policy(precision or self.precision):
             # Random weights and the head's start depend on the seed alone, whatever ran before.
             devices.set_up(seed)
-            network = weights.load_backbone(self.backbone, model.backbone, where, self.image_size)
-            inputs = self.modality.inputs(self.image_size, self.backbone.mode)
+            network = weights.load_backbone(self.backbone, model.backbone, where, self.input_size)
+            inputs = self.modality.inputs(self.input_size, self.backbone.mode)
             classifier = Classifier(network, inputs, num_classes, model.dropout, seed)
         classifier.xla = resolve_xla(self.config.run.xla)
         return classifier
@@ -225,7 +225,7 @@ class Session:
         facts = plans.Facts(
             len(data.train),
             self.modality,
-            self.image_size,
+            self.input_size,
             data.class_names,
             kind,
             held,

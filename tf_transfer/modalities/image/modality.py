@@ -18,6 +18,7 @@ class Images(base.Modality):
     """Pictures; see `base.Modality`. A size is the side of a square in pixels."""
 
     name, one, many, unit = "image", "picture", "pictures", "px"
+    largest = 2048
     endings = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
     tfds_feature = "Image"
     # Arguments of the constructors that the package sets itself.

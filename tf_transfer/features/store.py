@@ -17,6 +17,8 @@ from tf_transfer.run import atomic, lock
 
 FEATURES, FACTS, PARTIAL = "features.f32", "facts.json", "features.partial"
 OFF = "off"
+# Facts that tell versions apart; `code` is that of stores before there was a version.
+_OF_VERSION = frozenset({"features_version", "versions", "code"})
 # Digits of a digest that name an array.
 _NAME = 32
 
@@ -39,10 +41,17 @@ class FeatureStore:
         folder: where; made when needed. None keeps nothing.
         limit: bytes that the store may take.
         warn: called with a line where features cannot be kept; None makes a folder that fails an error.
+        say: called with a line where an array that is here cannot be used; None says nothing.
     """
 
-    def __init__(self, folder: Path | None, limit: int, warn: Callable[[str], None] | None = None):
-        self.folder, self.limit, self.warn = folder, limit, warn
+    def __init__(
+        self,
+        folder: Path | None,
+        limit: int,
+        warn: Callable[[str], None] | None = None,
+        say: Callable[[str], None] | None = None,
+    ):
+        self.folder, self.limit, self.warn, self.say = folder, limit, warn, say
 
     def get(
         self, facts: Mapping[str, Any], shape: tuple[int, int], compute: Callable[[int], Iterator[np.ndarray]]
@@ -78,6 +87,11 @@ class FeatureStore:
     def _kept(self, place, facts, shape, compute) -> tuple[np.ndarray, int]:
         if (found := _whole(place, shape)) is not None:
             return found, shape[0]
+        if self.say and not place.exists() and self._outdated(facts):
+            self.say(
+                f"features  another version of tf_transfer, TensorFlow or Keras made those in {one_line(self.folder)}: "
+                "they are made anew"
+            )
         place.mkdir(parents=True, exist_ok=True)
         self._make_room(4 * shape[0] * shape[1], place)
         with (place / PARTIAL).open("ab", buffering=0) as file:
@@ -99,6 +113,17 @@ class FeatureStore:
         (place / FACTS).write_text(json.dumps({"digest": atomic.digest(place / PARTIAL), **facts}, indent=1) + "\n")
         os.replace(place / PARTIAL, place / FEATURES)
         return np.memmap(place / FEATURES, np.float32, "r", shape=shape), here
+
+    def _outdated(self, facts: Mapping[str, Any]) -> bool:
+        """Whether another version has kept the array of these facts."""
+        for path in self.folder.glob(f"*/{FACTS}"):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                other = json.loads(path.read_text())
+                same = (facts.keys() & other.keys()) - _OF_VERSION
+                differs = any(facts.get(k) != other.get(k) for k in _OF_VERSION)
+                if same and differs and all(facts[k] == other[k] for k in same):
+                    return True
+        return False
 
     def _make_room(self, size: int, keep: Path) -> None:
         facts = {p: _age_and_size(p) for p in self.folder.iterdir() if p != keep and _is_ours(p)}

@@ -1,31 +1,24 @@
 """A head on features that the frozen backbone makes once, instead of once an epoch."""
 
-import functools
 import hashlib
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_transfer.data import batches
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.evaluation import classification
-from tf_transfer.features import extract, solver
+from tf_transfer.features import FEATURES_VERSION, extract, solver
 from tf_transfer.machine import devices
 from tf_transfer.machine.strategy import from_chief
-from tf_transfer.modalities.image import augment, pixels, preprocessing
-from tf_transfer.models import batchnorm, classifier, folding, inference, weights
+from tf_transfer.models import classifier, weights
 from tf_transfer.session.plan import Plan
 from tf_transfer.session.session import Session
 from tf_transfer.training import optimizers
 from tf_transfer.training.regularizers import REGULARIZERS
-
-# Whoever changes one of these may change the features.
-_DECIDING = (augment, batches, pixels, preprocessing, extract, batchnorm, classifier, folding, inference)
 
 
 def features(
@@ -41,7 +34,10 @@ def features(
         "precision": session.precision,
         "xla": model.xla,
         "device": devices.facts(session.strategy, session.precision)["device"]["devices"][:1],
-        "code": _code_digest(),
+        "modality": session.modality.name,
+        "mode": model.mode,
+        "features_version": FEATURES_VERSION,
+        "versions": [tf.__version__, keras.__version__],
     }
 
     def made(split: Split, views: extract.Views) -> Split:
@@ -120,11 +116,3 @@ def _network_digest(network: keras.Model) -> str:
     for number, named in enumerate([network, *network.layers]):
         text = text.replace(json.dumps(named.name), f'"#{number}"')
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-@functools.cache
-def _code_digest() -> str:
-    digest = hashlib.blake2b(f"{tf.__version__} {keras.__version__}".encode(), digest_size=16)
-    for module in _DECIDING:
-        digest.update(Path(module.__file__).read_bytes())
-    return digest.hexdigest()

@@ -262,7 +262,7 @@ class Session:
         folder = None if where == OFF else Path(os.path.expanduser(where)) if where else default_folder()
         # A store that nobody asked for must not end a run.
         warn = None if where else self.console.note
-        return FeatureStore(folder, int(self.config.run.feature_store_gb * 1e9), warn)
+        return FeatureStore(folder, int(self.config.run.feature_store_gb * 1e9), warn, self.console.line)
 
     def progress(self, label: str) -> Callable[[int, int, str], None]:
         """Returns a progress bar."""

@@ -41,7 +41,7 @@ class FeatureStore:
         folder: where; made when needed. None keeps nothing.
         limit: bytes that the store may take.
         warn: called with a line where features cannot be kept; None makes a folder that fails an error.
-        say: called with a line where an array that is here cannot be used; None says nothing.
+        say: called with a line, once, where arrays of another version are made anew; None says nothing.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class FeatureStore:
         say: Callable[[str], None] | None = None,
     ):
         self.folder, self.limit, self.warn, self.say = folder, limit, warn, say
+        self._said = False
 
     def get(
         self, facts: Mapping[str, Any], shape: tuple[int, int], compute: Callable[[int], Iterator[np.ndarray]]
@@ -87,7 +88,8 @@ class FeatureStore:
     def _kept(self, place, facts, shape, compute) -> tuple[np.ndarray, int]:
         if (found := _whole(place, shape)) is not None:
             return found, shape[0]
-        if self.say and not place.exists() and self._outdated(facts):
+        if self.say and not self._said and not place.exists() and self._outdated(facts):
+            self._said = True
             self.say(
                 f"features  another version of tf_transfer, TensorFlow or Keras made those in {one_line(self.folder)}: "
                 "they are made anew"

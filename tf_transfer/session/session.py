@@ -255,7 +255,7 @@ class Session:
             return None
         return weights.weights_file(where).parent
 
-    @property
+    @cached_property
     def features(self) -> FeatureStore:
         """The store of features."""
         where = self.config.run.feature_store

@@ -1,34 +1,34 @@
-"""Which trainings an assessment makes in the time there is: pure arithmetic, no model and no data."""
+"""Chooses the trainings of an assessment by their cost and the time: pure arithmetic, no model and no data."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-# Labels a class on the curve, below all that there are.
+# Labels a class at the points of the curve; its last point takes all labels.
 BUDGETS = (1, 5, 20, 100, 500)
-# How much shorter trainings may become before fewer of them are made.
+# Factors on the epochs, tried in this order before trainings are dropped.
 SCALES = (1.0, 0.7, 0.5, 0.35, 0.25)
-# Budgets that the curve has at the most, the largest.
+# Largest number of points on the curve; the largest budgets stay.
 _POINTS = 5
-# Seeds of everything, where the time is there.
+# Seeds of every training, where the time allows them.
 _SEEDS = 3
-# Share of the budget that is kept at most for what is done with the networks when they are trained; seconds of it for
-# forecasts and drift of each network, and for distances to each other set.
+# What follows the trainings keeps at most this share of the budget; in it, seconds for the forecasts and the drift of
+# each network, and for the distances to each other set.
 _RESERVED, _EACH_NETWORK, _EACH_SET = 0.4, 25.0, 25.0
-# A training takes so many times as long to start as the network, and so many times as long as its steps.
+# Seconds of a training: its network's start times the first factor, and its steps' seconds times the second.
 _STARTS, _BESIDE = 3.0, 1.15
-# Trainings of the whole network on the same labels: the answer and its two controls.
+# Kinds that train the whole network: the answer, then its two controls.
 WHOLE = ("full", "scratch", "random head")
 
 
 @dataclass(frozen=True, order=True)
 class Trial:
-    """One training: what kind, on how many labels, with which seed, of which network.
+    """One training: its kind, labels, seed and network.
 
     Attributes:
         kind: `head` (a new head on the frozen network), `full` (that, then the whole network), `random head` (the
-            whole network at once under a head that knows nothing) or `scratch` (from random weights).
-        labels: a class; None for all.
-        seed: of the choice of labels, the head, the order and the augmentation.
+            whole network at once, under a random head) or `scratch` (from random weights).
+        labels: labels a class; None for all.
+        seed: seed of the choice of labels, the head, the order and the augmentation.
         backbone: spec of another candidate; None for the run's.
     """
 
@@ -44,12 +44,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is trained, how long, and what not.
+    """The trainings that fit, their length, and those that do not fit.
 
     Attributes:
-        trials: in the order in which they are made.
+        trials: those that fit, in the order in which they run.
         scale: factor on the epochs of all of them.
-        dropped: those the time does not allow, with the seconds each would take.
+        dropped: those that do not fit, with the seconds each would take.
     """
 
     trials: tuple[Trial, ...]
@@ -68,9 +68,10 @@ def budgets(per_class: Sequence[int]) -> list[int | None]:
 
 
 def wanted(points: Sequence[int | None], seed: int, backbones: Sequence[str]) -> list[Trial]:
-    """Returns the trainings of the whole network that would be made with time to spare, the most telling first.
+    """Lists the trainings of whole networks for an assessment with time to spare, in order of their importance.
 
-    First all kinds on the most labels, then the curve from its ends, then the other candidates, then more seeds.
+    All kinds on the most labels come first, then the other candidates, then the curve from its largest budget down,
+    then more seeds.
     """
     first = [Trial(kind, points[-1], seed) for kind in WHOLE]
     curve = [Trial(kind, k, seed) for k in reversed(points[:-1]) for kind in ("full", "scratch")]
@@ -85,13 +86,13 @@ def wanted(points: Sequence[int | None], seed: int, backbones: Sequence[str]) ->
 
 
 def choose(trials: Sequence[Trial], seconds: float, cost: Callable[[Trial, float], float], fixed: bool) -> Choice:
-    """Chooses what fits: all trainings of the first seed as long as they need not be cut below a quarter.
+    """Chooses the trainings that fit, shortened to a quarter of their epochs before one of the first seed is dropped.
 
     Args:
-        trials: of `wanted`.
-        seconds: what there is.
-        cost: seconds of a training at a scale of its epochs; 0 for one that is there already.
-        fixed: some are there already, at full length: the others must be of that length, too.
+        trials: as `wanted` lists them.
+        seconds: time for all of them.
+        cost: seconds of a training at a scale of its epochs; 0 for a finished one.
+        fixed: some are finished at full length, and the others must have the same length.
     """
     essential = [t for t in trials if t.seed == trials[0].seed]
     scales = SCALES[:1] if fixed else SCALES
@@ -115,22 +116,22 @@ def fit(
     cost: Callable[[Trial, float], float],
     made: Callable[[Trial], bool] = lambda trial: False,
 ) -> tuple[list[int | None], Choice, list[tuple[Trial, float]]]:
-    """Chooses the trainings; where full and its control do not fit on all labels, on as many as they do.
+    """Chooses the trainings on the largest label budget on which full and its control, scratch, fit.
 
-    Where they fit on none, on as many as full fits on alone.
+    Where both fit on no budget, it is the largest on which full fits alone.
 
     Args:
         points: label budgets, ascending.
-        seed: the run's.
+        seed: seed of the run.
         backbones: other candidates.
-        seconds: what there is.
+        seconds: time for all of them.
         cost: see `choose`.
-        made: whether the run has made a training, at full length.
+        made: whether a phase of the run is this training, at full length.
 
     Returns:
-        The budgets that are left, the choice, and the trainings that did not fit on larger ones, with their seconds.
+        The budgets that are left, the choice, and the trainings that did not fit on larger budgets, with their seconds.
     """
-    # What is there already costs nothing.
+    # A finished training costs nothing.
     alone = cost(Trial(WHOLE[0], points[-1], seed), 1.0) == 0
     for needed in (1,) if alone else (2, 1):
         missed: list[tuple[Trial, float]] = []
@@ -141,36 +142,36 @@ def fit(
             if not missing:
                 return list(points[:last]), chosen, missed
             missed += missing
-    # Nothing fits anywhere: heads take all labels that there are.
+    # No network fits on any budget: heads take all labels.
     return list(points), choose(wanted(points, seed, backbones), 0.0, cost, fixed=True), []
 
 
 def reserved(budget: float, corruptions: float, predictions: float, networks: int, sets: int) -> float:
-    """Returns the seconds that are kept for what follows the trainings: what it can use, and of the budget a share.
+    """Seconds to keep for what follows the trainings: as many as it can use, at most a share of the budget.
 
     Args:
-        budget: in seconds.
-        corruptions: seconds in which as many pictures are corrupted as ever are.
-        predictions: seconds of those on clean pictures.
-        networks: candidates, the run's own among them.
-        sets: that the target is compared with.
+        budget: seconds of the assessment.
+        corruptions: seconds that must be left for corruptions of the largest number of examples.
+        predictions: seconds of the predictions on clean examples.
+        networks: number of candidates and the run's own network.
+        sets: number of data sets that the target is compared with.
     """
     return min(_RESERVED * budget, corruptions + predictions + networks * _EACH_NETWORK + sets * _EACH_SET)
 
 
-def training_seconds(start: float, each: float, pictures: float) -> float:
-    """Returns about what the training of a whole network takes.
+def training_seconds(start: float, each: float, examples: float) -> float:
+    """Estimates the seconds of training a whole network.
 
     Args:
-        start: seconds in which it is built and traced.
-        each: seconds of a picture in a training step.
-        pictures: over all epochs.
+        start: seconds in which the network is built and traced.
+        each: seconds of an example in a training step.
+        examples: examples over all epochs.
     """
-    return _STARTS * start + _BESIDE * each * pictures
+    return _STARTS * start + _BESIDE * each * examples
 
 
 def summed(dropped: Sequence[tuple[Trial, float]], seed: int) -> dict[str, float]:
-    """Returns the seconds of trials that were dropped, by what they are; all further seeds in one."""
+    """Sums the seconds of dropped trials by kind or candidate and label budget; all further seeds are one entry."""
     found: dict[str, float] = {}
     for trial, seconds in dropped:
         name = f"{trial.backbone or trial.kind} on {told(trial.labels)}" if trial.seed == seed else "other seeds"
@@ -179,5 +180,5 @@ def summed(dropped: Sequence[tuple[Trial, float]], seed: int) -> dict[str, float
 
 
 def told(point: int | None) -> str:
-    """Returns what a label budget is called."""
+    """A label budget in words."""
     return "all labels" if point is None else f"{point} labels a class"

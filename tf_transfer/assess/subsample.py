@@ -1,4 +1,4 @@
-"""How many pictures an assessment looks at: all, or as many as its time allows, drawn at random."""
+"""Subsamples for an assessment: all examples, or as many as its time allows, drawn at random."""
 
 import dataclasses
 import hashlib
@@ -9,23 +9,23 @@ from tf_transfer.data import splits
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
 
-# Shares of the budget for the features of all training pictures, and for predictions on those that are measured on.
+# Shares of the budget: for the features of the training examples, and for predictions on the measured sets.
 _FEATURES, _PREDICTIONS = 0.25, 0.1
-# Views of a picture whose features a head wants, and times that a measured picture is predicted, roughly.
+# A head is solved on about two views of each example; each measured example is predicted about 25 times.
 _VIEWS, _TIMES = 2, 25
-# Fewer than these tell nothing, whatever the time.
+# At least so many examples are taken, whatever the time.
 _LEAST = 100
 
 
 def affordable(data: TrainingData, seconds: float, budget: float, weighing: str, seed: int) -> TrainingData:
-    """Returns the data, or the same share of every class of it, so that its features take a quarter of the budget.
+    """Returns the data, or the same share of each of its classes, so that its features take a quarter of the budget.
 
     Args:
-        data: what would train and validate.
-        seconds: of a picture in one view, by all candidates together.
-        budget: in seconds.
-        weighing: of the classes, see `splits.class_weights`.
-        seed: of the choice.
+        data: the examples that train and validate.
+        seconds: seconds of one example in one view, summed over the candidates.
+        budget: seconds of the assessment.
+        weighing: weights of the classes, see `splits.class_weights`.
+        seed: seed of the choice.
     """
     part = share(data, seconds, budget)
     if part >= 1:
@@ -42,34 +42,34 @@ def affordable(data: TrainingData, seconds: float, budget: float, weighing: str,
 
 
 def share(data: TrainingData, seconds: float, budget: float) -> float:
-    """Returns the share of the data whose features take a quarter of the budget, 1 for all; see `affordable`."""
+    """Share of the data whose features take a quarter of the budget, 1 for all; see `affordable`."""
     return min(1.0, _FEATURES * budget / (seconds * passes(data)))
 
 
 def passes(data: TrainingData) -> int:
-    """Returns the pictures that go through the frozen network for the features of all data."""
+    """Number of examples, view by view, that pass the frozen network for the features of all data."""
     return _VIEWS * len(data.train) + (0 if data.validation is None else len(data.validation))
 
 
 def predictions(seconds: float, budget: float, count: int) -> float:
-    """Returns what predictions on so many pictures take, or the share of the budget that is given to them.
+    """Seconds of the predictions on a set of `count` examples, at most their share of the budget.
 
     Args:
-        seconds: of a picture.
-        budget: in seconds.
-        count: of pictures.
+        seconds: seconds of one example.
+        budget: seconds of the assessment.
+        count: number of examples.
     """
     return min(_PREDICTIONS * budget, _TIMES * seconds * count)
 
 
 def measurable(split: Split, seconds: float, budget: float, seed: int) -> Split:
-    """Returns a set to measure on, or as many pictures of it as can be predicted by all models in time.
+    """Returns a set to measure on, or as many of its examples as all models can predict in time.
 
     Args:
-        split: all of it.
-        seconds: of a picture.
-        budget: in seconds.
-        seed: of the choice.
+        split: the whole set.
+        seconds: seconds of one example.
+        budget: seconds of the assessment.
+        seed: seed of the choice.
     """
     most = max(_LEAST, int(_PREDICTIONS * budget / (_TIMES * seconds)))
     if most >= len(split):
@@ -78,7 +78,7 @@ def measurable(split: Split, seconds: float, budget: float, seed: int) -> Split:
 
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Returns rows of the same share of every class, ascending; of each two at the least, where it has two."""
+    """Draws the same share of every class, at least two of each that has two; returns the rows, ascending."""
     rng = np.random.default_rng(seed)
     parts = [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
     return np.sort(np.concatenate([p[: max(2, round(min(1.0, share) * len(p)))] for p in parts]))

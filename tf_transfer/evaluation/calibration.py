@@ -1,4 +1,4 @@
-"""Whether a model knows what it does not know: temperature, adaptive calibration error, accuracy without labels."""
+"""How far a model's probabilities can be trusted: temperature, calibration error, accuracy without labels."""
 
 from collections.abc import Callable
 
@@ -11,9 +11,9 @@ from tf_transfer.evaluation.statistics import bootstrap_interval
 
 
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the temperature T in [0.05, 20] by which dividing the logits makes the labels likeliest.
+    """Returns the temperature T in [0.05, 20] that makes the labels likeliest when the logits are divided by it.
 
-    To be fitted on validation, where it changes no prediction; above 1 for a model too sure of itself.
+    It is fitted on validation examples and changes no prediction; it is above 1 for an overconfident model.
 
     Args:
         logits: float `[N, C]`.
@@ -74,7 +74,7 @@ def calibration_interval(
         labels: int `[N]`.
         draws: resamples, and draws of labels from the model's own probabilities.
         weighted: the metric takes counts, see `bootstrap_interval`, whose own number of resamples is then taken.
-        chance: what perfect calibration gives by chance, where it is known already.
+        chance: values of the metric under perfect calibration; drawn where None.
 
     References:
         Davison and Hinkley, "Bootstrap methods and their application", 1997, section 2.4: basic limits.
@@ -94,8 +94,8 @@ def calibration_interval(
 def atc(validation_logits: np.ndarray, validation_labels: np.ndarray, logits: np.ndarray) -> float:
     """Returns the accuracy to expect on unlabelled examples, by average thresholded confidence, in [0, 1].
 
-    On validation a threshold of the negative entropy is found above which as many examples lie as are right; the share
-    above it among the others is the estimate.
+    Above a threshold of the negative entropy lie as many validation examples as are right; the estimate is the share of
+    the other examples above it.
 
     Args:
         validation_logits: float `[N, C]`.
@@ -117,7 +117,7 @@ def atc_interval(
 ) -> tuple[float, float]:
     """Returns the 95 % interval of `atc`, by resampling the validation examples and the unlabelled ones.
 
-    It tells how the estimate would vary, and not whether confidence keeps its meaning under shift.
+    It covers how the estimate varies, not whether confidence keeps its meaning under shift.
 
     Args:
         validation_logits: float `[N, C]`.

@@ -12,8 +12,9 @@ _RESAMPLES = 2000
 def accuracy_interval(correct: np.ndarray, level: float = 0.95, seed: int = 0) -> dict[str, float]:
     """Returns the mean accuracy of a kind of training, with its interval over examples and seeds.
 
-    Of one seed Wilson's interval, which tells of the examples alone. Of several the pigeonhole bootstrap: examples and
-    seeds are drawn independently. It is conservative in the examples; of two or three seeds it knows little.
+    With one seed it is Wilson's interval, which covers the examples alone. With several it is the pigeonhole bootstrap,
+    which draws examples and seeds independently: it is conservative in the examples, and says little with two or three
+    seeds.
 
     Args:
         correct: bool `[S, N]`, whether training s is right on example i; `[N]` for one.
@@ -32,19 +33,18 @@ def accuracy_interval(correct: np.ndarray, level: float = 0.95, seed: int = 0) -
         low, high = wilson_interval(float(correct.sum()), n, level)
     else:
         low, high = _quantiles(_pigeonhole([correct], seed), level)
-        # Not narrower than that of one training: at 100 % all resamples are alike.
+        # At 100 % all resamples are alike: the interval is at least as wide as that of one training.
         least = wilson_interval(float(correct.mean() * n), n, level)
         low, high = min(low, least[0]), max(high, least[1])
     return {"value": float(correct.mean()), "low": low, "high": high, "n": n, "seeds": seeds}
 
 
 def accuracy_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95, seed: int = 0) -> dict[str, float]:
-    """Returns by how much a is more accurate than b on the same examples, with its interval by a paired bootstrap.
+    """Accuracy of a less that of b on the same examples, with its interval by a paired bootstrap.
 
     One example that only a gets right and one that only b does are added to the resampled ones: without them, models
     that agree on all of twenty examples would differ by 0 to 0 (Bonett and Price 2012 add the same to their formula).
-    Exchanging a and b changes the sign and nothing else: each resample is taken with the two added ones either way
-    round.
+    Exchanging a and b changes the sign alone: each resample counts twice, once with the two added examples exchanged.
 
     Args:
         a: bool `[S, N]` or `[N]`.
@@ -56,12 +56,12 @@ def accuracy_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95, seed:
         `value`, `low` and `high` in [-1, 1], `n` and `seeds`.
 
     Raises:
-        ValueError: other examples.
+        ValueError: a and b have different numbers of examples.
     """
     a, b = _stacked(a).astype(float), _stacked(b).astype(float)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"a and b must be of the same examples, got {a.shape[1]} and {b.shape[1]}.")
-    # Seeds that are not paired are drawn on either side for itself; the fewer ones first, whoever has them.
+    # Unpaired seeds are drawn for each side, the smaller side first: exchanging a and b changes no draw.
     parts = [a - b] if len(a) == len(b) else sorted([a, -b], key=len)
     low, high = _quantiles(_pigeonhole(parts, seed, added=(1.0, -1.0)), level)
     value = float(a.mean() - b.mean())
@@ -81,7 +81,7 @@ def pairwise(correct: dict[str, np.ndarray]) -> list[dict]:
         correct: bool `[N]` by model.
 
     Returns:
-        A record a pair: `a`, `b`, `difference` of `accuracy_difference`, `p_value` and `p_holm`.
+        A record for each pair: `a`, `b`, `difference` of `accuracy_difference`, `p_value` and `p_holm`.
     """
     names = list(correct)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
@@ -99,7 +99,7 @@ def pairwise(correct: dict[str, np.ndarray]) -> list[dict]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p-values adjusted for being several: below 0.05 they hold together at that level.
+    """Adjusts p-values for multiple comparisons: those below 0.05 hold together at that level.
 
     References:
         Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979.
@@ -113,9 +113,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def worst_class(correct: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Returns the class with the lowest accuracy, the first of several, with Wilson's interval.
+    """Class with the lowest accuracy, the first of equal ones, with Wilson's interval.
 
-    That of the lowest of C classes is too optimistic about how bad the class is: it was picked for being low.
+    The interval is biased downwards: the class was picked for its low accuracy.
 
     Args:
         correct: bool `[N]`.
@@ -139,8 +139,8 @@ def _stacked(correct: np.ndarray) -> np.ndarray:
 def _pigeonhole(parts: Sequence[np.ndarray], seed: int, added: tuple[float, float] | None = None) -> np.ndarray:
     """Returns `[R]` sums of the means of `[S, N]` values: rows drawn in each, columns in all at once.
 
-    With two added columns every draw counts twice, once with the two exchanged: values of the other sign then give
-    means of the other sign, to the bit.
+    With two added columns every draw counts twice, once with the two exchanged: values of opposite sign then give
+    means of opposite sign, to the bit.
     """
     rng = np.random.default_rng(seed)
     ends = [np.array(added), np.array(added[::-1])] if added else [np.array([])]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Budgets that a law is fitted to, the largest.
+# A law is fitted to so many of the largest budgets.
 _FITTED = 3
 _RESAMPLES = 1000
-# So many times the labels that were measured is as far as a law is followed.
+# A law is followed up to so many times the largest budget.
 REACH = 10.0
 
 
@@ -50,7 +50,8 @@ def label_budget(labels: Sequence[float], correct: Sequence[np.ndarray], seed: i
     Returns:
         `exponent`, `doubling` (the accuracy gained by twice the labels) and `halving` (the labels a class at which half
         of the errors are gone), each with `value`, `low` and `high`; labels beyond `beyond` are None. `fitted`, the
-        budgets used, and `seeds`, the fewest of one of them: of one training the intervals tell of the examples alone.
+        budgets used, and `seeds`, the smallest number of one of them: with one seed the intervals cover the examples
+        alone.
         None with fewer than three budgets.
     """
     if len(labels) < _FITTED:
@@ -63,7 +64,7 @@ def label_budget(labels: Sequence[float], correct: Sequence[np.ndarray], seed: i
         items = rng.integers(0, n, n)
         for i, c in enumerate(answers):
             row[i] = 1.0 - c[rng.integers(0, len(c), len(c))][:, items].mean()
-    # No error at all has no logarithm: half an example is wrong.
+    # Zero has no logarithm: where no example is wrong, half a one counts as wrong.
     floor = 0.5 / n
     found = [_forecasts(fitted, np.maximum(errors, floor)) for errors in (measured, resampled)]
     told = {name: _estimate(float(found[0][name]), found[1][name]) for name in found[0]}
@@ -78,7 +79,7 @@ def _forecasts(labels: np.ndarray, errors: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "exponent": exponent,
         "doubling": now * (1.0 - 2.0**-exponent),
-        # Further away nothing is known but that it is further away.
+        # Beyond the reach the law is not trusted: infinity says "further away".
         "halving": np.where(halving <= REACH * labels[-1], halving, np.inf),
     }
 
@@ -89,7 +90,7 @@ def _estimate(value: float, resampled: np.ndarray) -> dict[str, float | None]:
 
 
 def labels_to_reach(labels: Sequence[float], accuracies: Sequence[float], goal: float) -> float | None:
-    """Returns at how many labels a class a measured curve first reaches an accuracy, between budgets by the logarithm.
+    """Labels a class at which a measured curve first reaches an accuracy, log-linear between budgets.
 
     Args:
         labels: ascending, positive.
@@ -97,7 +98,7 @@ def labels_to_reach(labels: Sequence[float], accuracies: Sequence[float], goal: 
         goal: in [0, 1].
 
     Returns:
-        None where it does not, and the first budget where it does there already.
+        The first budget where the curve begins at the goal or above; None where it never reaches it.
     """
     for i, accuracy in enumerate(accuracies):
         if accuracy >= goal:

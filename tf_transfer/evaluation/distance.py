@@ -1,7 +1,7 @@
 """How far two domains lie apart in a feature space: pure functions of two sets of features.
 
-All take float `[N, D]` features of a source and `[M, D]` of a target, as one network gives them. A distance says how
-different the pictures look to that network, not how hard the target's task is.
+All take float `[N, D]` features of a source and `[M, D]` of a target from one network. A distance says how different
+the examples look to that network, not how hard the target's task is.
 """
 
 from collections.abc import Iterator
@@ -11,28 +11,29 @@ from scipy.spatial.distance import cdist, pdist
 
 # Widths of the kernels of `mmd`, times the median heuristic.
 MMD_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
-# Inverse strengths of L2 among which the domain classifier chooses.
+# Inverse L2 strengths from which the domain classifier chooses.
 PAD_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 def proxy_a_distance(source: np.ndarray, target: np.ndarray, folds: int = 5, seed: int = 0) -> dict[str, float]:
     """Returns the proxy A-distance: how well a linear classifier tells the domains apart on features it has not seen.
 
-    2 (1 - 2 e), where e is the error of a logistic regression on held-out examples of as many of the one domain as of
-    the other: 0 where they cannot be told apart, 2 where always. Each fold chooses its L2 on a third of its training
-    part. Values below 0, which chance gives near 0, are kept.
+    2 (1 - 2 e), where e is the error of a logistic regression on held-out examples, equally many of each domain: 0
+    where the domains cannot be told apart, 2 where they always can. Each fold chooses its L2 on a third of its training
+    part.
+    Values below 0, which chance gives near 0, are kept.
 
     Args:
         source: float `[N, D]`.
-        target: float `[M, D]`; of the larger set a random part is used.
+        target: float `[M, D]`; a random part of the larger set is used.
         folds: of the cross-validation, at least 2.
-        seed: of what is used and of the folds.
+        seed: of that part and of the folds.
 
     Returns:
         `value`, its 95 % interval `low` and `high` (Wilson's of the error), and `n`, the examples judged.
 
     Raises:
-        ValueError: fewer than `3 * folds` examples in one of them, or other shapes.
+        ValueError: one has fewer than `3 * folds` examples, or the shapes do not fit each other.
 
     References:
         Ben-David et al., "Analysis of representations for domain adaptation", NIPS 2006; Ganin et al., JMLR 2016,
@@ -44,7 +45,7 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray, folds: int = 5, see
     rng, size = np.random.default_rng(seed), min(len(source), len(target))
     features = np.concatenate([_some(source, size, rng), _some(target, size, rng)])
     labels = np.repeat([0, 1], size)
-    # Each fold holds as many of the one as of the other.
+    # Each fold holds equally many of each domain.
     fold = np.concatenate([rng.permutation(size) % folds for _ in range(2)])
     wrong = sum(_wrong(features, labels, fold == k, rng) for k in range(folds))
     low, high = wilson_interval(wrong, 2 * size)
@@ -53,7 +54,7 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray, folds: int = 5, see
 
 
 def _wrong(features: np.ndarray, labels: np.ndarray, held: np.ndarray, rng: np.random.Generator) -> int:
-    """Returns how many of the held-out examples a classifier trained on the others gets wrong."""
+    """Number of held-out examples that a classifier, trained on the others, gets wrong."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -72,7 +73,7 @@ def mmd(source: np.ndarray, target: np.ndarray, permutations: int = 500, seed: i
     """Returns the unbiased squared maximum mean discrepancy, with the p-value of "one domain" by permutation.
 
     The kernel is the mean of five Gaussians exp(-d^2 / (2 s^2)), s the median distance of all pairs times 1/4 to 4.
-    Zero in expectation where both are drawn from one law; it may be negative.
+    Its expectation is zero where both are drawn from one distribution; it may be negative.
 
     Args:
         source: float `[N, D]`, at least 2 rows.
@@ -81,8 +82,8 @@ def mmd(source: np.ndarray, target: np.ndarray, permutations: int = 500, seed: i
         seed: of the permutations.
 
     Returns:
-        `value`, `p_value`, and `null_low` and `null_high`, the 95 % range that it has under one domain; without
-        permutations the value alone.
+        `value`, `p_value`, and `null_low` and `null_high`, the 95 % range of the value under one domain; `value` alone
+        without permutations.
 
     References:
         Gretton et al., "A kernel two-sample test", JMLR 2012, eq. 3; several kernels: Long et al., ICML 2015.
@@ -113,7 +114,7 @@ def _kernel(features: np.ndarray) -> np.ndarray:
 
 
 def _mmd_of(kernel: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Returns the estimate for each row of `first` `[R, N + M]`, 1 where an example counts as of the first domain."""
+    """Returns the estimate for each row of `first` `[R, N + M]`, 1 where an example counts for the first domain."""
     second = 1.0 - first
     n, m = first[0].sum(), second[0].sum()
     by_first, by_second = first @ kernel, second @ kernel

@@ -9,14 +9,14 @@ import scipy.stats
 def weighted_tau(forecasts: Sequence[float], outcomes: Sequence[float]) -> float | None:
     """Returns Vigna's weighted Kendall tau in [-1, 1], in which exchanges among the best weigh more.
 
-    Of three networks it takes few values, and no value is significant: read it as a description.
+    With three networks it takes few values and none is significant: read it as a description.
 
     Args:
         forecasts: `[K]`, larger is better.
         outcomes: `[K]`, such as accuracies.
 
     Returns:
-        None with fewer than two networks, or where all are alike in one of the two.
+        None with fewer than two networks, or where all forecasts or all outcomes are equal.
 
     References:
         Vigna, "A weighted correlation index for rankings with ties", WWW 2015; SciPy's implementation.
@@ -56,8 +56,8 @@ def half_samples(n: int, repeats: int, seed: int = 0) -> list[np.ndarray]:
     """Returns random halves of n examples, without replacement.
 
     The spread of an estimate over them is about its standard error on all n (the delete-d jackknife with d = n / 2;
-    Shao and Wu, Annals of Statistics 1989). A bootstrap would hold examples twice, which to a neighbour or to an
-    evidence of labels is information that is not there.
+    Shao and Wu, Annals of Statistics 1989). A bootstrap would hold examples twice: a nearest neighbour would find
+    itself.
     """
     rng = np.random.default_rng(seed)
     return [np.sort(rng.permutation(n)[: n // 2]) for _ in range(repeats)]
@@ -74,7 +74,7 @@ def score_interval(score: Callable[[np.ndarray], float], n: int, repeats: int, s
     """
     value = float(score(np.arange(n)))
     halves = [float(score(rows)) for rows in half_samples(n, repeats, seed)]
-    # The halves have their own level, as many scores depend on n: their spread alone is taken.
+    # Many scores depend on n: the halves tell the spread, not the level.
     half = float(scipy.stats.t.ppf(0.975, repeats - 1) * np.std(halves, ddof=1))
     return {"value": value, "low": value - half, "high": value + half, "n": n, "halves": halves}
 

@@ -1,4 +1,4 @@
-"""What corruptions cost: means over corruptions and severities, alone and against a reference."""
+"""Accuracy under corruptions: means over corruptions and severities, alone and against a reference."""
 
 import numpy as np
 
@@ -11,12 +11,12 @@ def mean_corrupted_accuracy(accuracy: np.ndarray) -> float:
 def corruption_error(accuracy: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Returns `[K]`: errors of a model over all severities as a share of a reference's; 1 is as bad, less is better.
 
-    The mean over the corruptions is mCE, there against AlexNet. Where the reference makes no error there is no share:
-    NaN.
+    The mean over the corruptions is the mCE, which the paper takes against AlexNet. NaN where the reference makes no
+    error.
 
     Args:
         accuracy: `[K, S]` of the model.
-        reference: `[K, S]` of a named reference model on the same pictures.
+        reference: `[K, S]` of a named reference model on the same examples.
 
     References:
         Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions and perturbations",
@@ -31,12 +31,12 @@ def relative_corruption_error(
 ) -> np.ndarray:
     """Returns `[K]`: the accuracy lost by corruption as a share of what a reference loses (relative CE).
 
-    A model that is better on clean pictures may lose more; this tells it where `corruption_error` does not. Where the
-    reference loses nothing there is no share: NaN.
+    It shows what `corruption_error` hides: a model that is better on clean examples may lose more. NaN where the
+    reference loses nothing.
 
     Args:
         accuracy: `[K, S]` of the model.
-        clean: its accuracy on the same pictures uncorrupted.
+        clean: its accuracy on the same examples without corruption.
         reference: `[K, S]` of the reference.
         reference_clean: its accuracy on them.
     """
@@ -49,7 +49,7 @@ def relative_robustness(accuracy: np.ndarray, clean: float) -> float:
     """Returns the share of the clean accuracy that is left under shift, at most about 1.
 
     Args:
-        accuracy: of any shape, under shift.
-        clean: on clean pictures, in (0, 1].
+        accuracy: accuracies under shift, of any shape.
+        clean: accuracy on clean examples, in (0, 1].
     """
     return float(np.mean(accuracy) / clean) if clean else float("nan")

@@ -1,14 +1,14 @@
-"""The advice: what to do with a pretrained network and the labels there are, by rules that are written down.
+"""The advice: what to do with a pretrained network and the labels at hand, by rules that are written down.
 
-The first rule that fires speaks. Each looks at intervals, and where they do not separate the verdict is "undecided".
+The first rule that fires gives the advice. Rules compare intervals; where those overlap the verdict is "undecided".
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# Accuracy that is worth having: less than this, the cheaper way is as good.
+# Smallest gain in accuracy worth its cost: below it the cheaper way is as good.
 MARGIN = 0.01
-# What twice the labels must bring, at the least, for "collect more labels".
+# Smallest gain of twice the labels for "collect more labels".
 WORTH_LABELLING = 0.02
 
 FULL, HEAD, LABELS, NOTHING, UNDECIDED = (
@@ -27,7 +27,7 @@ class Verdict:
     Attributes:
         advice: one of the five.
         rule: the rule that fired, in words.
-        numbers: what it looked at, by name, each an estimate with `value`, `low` and `high`.
+        numbers: its estimates by name, each with `value`, `low` and `high`.
         examples: for "undecided": test examples that would decide, if the difference is as measured.
         labels: for "collect more labels": labels a class at which half of the errors would be gone, with its interval.
     """
@@ -51,8 +51,8 @@ def decide(
     1. Do not transfer: the network from scratch is more accurate than the transferred one, or that brings less than
        `MARGIN` over the blind guess that always names the most frequent class. Undecided where it may bring nothing.
     2. Collect more labels: twice the labels would bring `WORTH_LABELLING` at the least, and at the least more than
-       fine-tuning fully brings over the head at the most. Of one training a budget nothing is known of what another
-       choice of labels would do: the rule then does not speak.
+       fine-tuning fully brings over the head at the most. With one training a budget the effect of another choice of
+       labels is unknown, and the rule does not apply.
     3. Train the head only: fine-tuning fully gains less than `MARGIN` at the most.
     4. Fine-tune fully: it gains something at the least, and validation prefers it, too.
     5. Undecided.
@@ -60,9 +60,9 @@ def decide(
     Args:
         estimates: differences of accuracy with `low` and `high`, on examples that chose nothing: `full - head`; and
             where they were measured `best - scratch` and `best - blind`, best being what validation prefers.
-        preferred: `head` or `full`, whichever validation prefers; None where nothing validated.
+        preferred: `head` or `full`, whichever validates better; None without validation.
         budget: of `curve.label_budget`, or None.
-        pretrained: the network was; False where its weights are random.
+        pretrained: whether the network was; False where its weights are random.
     """
     if not pretrained:
         return Verdict(NOTHING, "nothing was pretrained, the weights are random: there is nothing to transfer")
@@ -92,18 +92,18 @@ def decide(
 
 
 def examples_to_decide(difference: Mapping) -> int | None:
-    """Returns how many test examples would separate a difference from 0 at 95 %, if it is what was measured.
+    """Number of test examples that would separate a difference from 0 at 95 %, if its true value is the measured one.
 
     Args:
         difference: of `comparison.accuracy_difference`.
 
     Returns:
-        None where the difference is 0, so that no number would, and where the interval holds several seeds, of which
-        pictures tell nothing.
+        None where the difference is 0, which no number separates, and where the interval covers several seeds, whose
+        spread more examples do not narrow.
     """
     half = (difference["high"] - difference["low"]) / 2
     if not difference["value"] or not half or difference.get("seeds", 1) > 1:
         return None
     needed = int(-(-difference["n"] * (half / abs(difference["value"])) ** 2 // 1))
-    # The interval is not quite symmetric: at the edge as many as there are would do.
+    # The interval is not quite symmetric: at its edge the formula may ask for no more than are there.
     return needed if needed > difference["n"] else None

@@ -75,26 +75,29 @@ def _alike(before: np.ndarray, after: np.ndarray) -> dict | None:
 
 
 def _stage_features(classifier: Classifier, pictures: np.ndarray, session: Session) -> dict[int, np.ndarray]:
-    """Returns float32 `[N, D]`, averaged over the picture, of the last layer of each stage."""
-    last: dict[int, object] = {}
-    for layer in classifier.backbone.layers:
-        if len(getattr(layer.output, "shape", ())) == 4 and layer.weights:
-            last[classifier.stages[layer.name]] = layer.output
+    """Returns float32 `[N, D]` of the last layer of each stage, averaged over the axes between rows and channels."""
+    learning = [layer for layer in classifier.backbone.layers if layer.weights]
+    # Where a network has maps, its vectors, such as those of squeeze and excitation, say little of a stage.
+    maps = [layer for layer in learning if len(layer.output.shape) == 4]
+    last = {classifier.stages[layer.name]: layer.output for layer in maps or learning}
     network = keras.Model(classifier.backbone.inputs, list(last.values()))
     for fold in classifier.folds:
         fold.active = True
 
-    def pooled(images):
-        """Returns what every stage ends with, averaged over the picture, side by side."""
-        outputs = network(classifier.inputs(images), training=False)
+    def pooled(examples):
+        """Returns what every stage ends with, averaged, side by side."""
+        outputs = network(classifier.inputs(examples), training=False)
         outputs = outputs if isinstance(outputs, list) else [outputs]
-        return keras.ops.concatenate(
-            [keras.ops.cast(keras.ops.mean(o, axis=(1, 2)), "float32") for o in outputs], axis=1
-        )
+        return keras.ops.concatenate([keras.ops.cast(_mean_of_map(o), "float32") for o in outputs], axis=1)
 
     found = Predictor(pooled, session.strategy, 32)(pictures)
     ends = np.cumsum([o.shape[-1] for o in last.values()])
     return dict(zip(last, np.split(found, ends[:-1], axis=1), strict=True))
+
+
+def _mean_of_map(output):
+    between = tuple(range(1, len(output.shape) - 1))
+    return keras.ops.mean(output, axis=between) if between else output
 
 
 def _retention(study: Study, tuned: Classifier) -> dict | None:

@@ -67,13 +67,12 @@ def _of(session: Session, spec: str | None) -> Session:
 
 
 def _random(session: Session) -> np.ndarray:
-    side = session.input_size
-    return np.random.default_rng(0).integers(0, 256, (_FEW, side, side, 3), np.uint8)
+    return session.modality.random(_FEW, session.input_size)
 
 
 def _reserved(session: Session, network: Network, budget: float, held: int, networks: int) -> float:
     """See `plan.reserved`."""
-    corruptions = shift.most(_random(session), 3 * network.seconds)
+    corruptions = shift.most(session.modality, _random(session), 3 * network.seconds)
     predictions = subsample.predictions(network.seconds, budget, 2 * held)
     sets = bool(session.config.data.source_dataset) + len(shift.parse(session.config.assess.shifted))
     return plan.reserved(budget, corruptions, predictions, networks, sets)
@@ -93,12 +92,13 @@ def _told(trials: Sequence[Trial], seed: int) -> str:
 
 
 def _rest(session: Session, network: Network, left: float, splits: Sequence[str]) -> str:
-    each = shift.seconds(_random(session), 3 * network.seconds)
+    each = shift.seconds(session.modality, _random(session), 3 * network.seconds)
     count = shift.affordable(each, left, there=10**6)
     parts = [f"{'test' if 'test' in splits else 'validation'} pictures", "forecasts"]
     source = session.config.data.source_dataset
     parts += [f"distance to {one_line(source, 60)}"] if source else []
-    parts += [f"the 15 corruptions of up to {count:,} pictures"] if count >= 30 else []
+    kinds = len(session.modality.corruptions)
+    parts += [f"the {kinds} corruptions of up to {count:,} {session.modality.many}"] if count >= 30 else []
     sets = ", ".join(one_line(name, 40) for name in shift.parse(session.config.assess.shifted))
     return (
         f"about {clock(max(0.0, left))}: {', '.join([*parts, *([sets] if sets else [])])}, calibration, drift, verdict"

@@ -75,11 +75,12 @@ def _head_seconds(study: Study, trials: Trials, trial: Trial, each: float) -> fl
 def _reserved(study: Study) -> float:
     """Returns the seconds that are kept for what follows."""
     data, pool, options = study.data, study.pools[None], study.session.config
-    some = shift.large_enough(data.train.take(np.arange(min(32, len(data.train)))), study.session.input_size)
+    modality, few = study.session.modality, data.train.take(np.arange(min(32, len(data.train))))
+    some = shift.corruptible(few, modality, study.session.input_size)
     held = len(data.validation) if data.validation is not None else len(data.train)
     return plan.reserved(
         study.clock.seconds,
-        shift.most(some.inputs, _MEASURED * pool.seconds, study.clock.now),
+        shift.most(modality, some.inputs, _MEASURED * pool.seconds, study.clock.now),
         # A test split is about as large as what validates, or somewhat larger.
         subsample.predictions(pool.seconds, study.clock.seconds, 2 * held),
         len(study.pools),

@@ -1,11 +1,10 @@
-"""Block E: the models under the fifteen common corruptions, and on the user's own shifted sets."""
+"""Block E: the models under the corruptions of the modality, and on the user's own shifted sets."""
 
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
@@ -13,14 +12,13 @@ from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, right, shift
 from tf_transfer.machine.timing import timed
-from tf_transfer.modalities.image import pixels
-from tf_transfer.modalities.image.corruptions import CORRUPTION, SEVERITIES, SMALLEST, corrupt
+from tf_transfer.modalities.base import Modality
 from tf_transfer.registry import split_list
 from tf_transfer.session.session import Session
 
-# Pictures that are corrupted, and the share of the time that is left for it.
+# Examples that are corrupted, and the share of the time that is left for it.
 _MOST, _LEAST, _SHARE = 1000, 30, 0.5
-# Key of the logits on the pictures as they are, and names that mean something else on the page.
+# Key of the logits on the examples as they are, and names that mean something else on the page.
 CLEAN = "clean"
 _TAKEN = ("test", "validation", "source", "corrupted", "within the target")
 # Against which errors are told, the first that was trained.
@@ -66,15 +64,15 @@ def load(session: Session, specs: Mapping[str, str], class_names: tuple[str, ...
         # A test split that was carved out of the set is no more of it than the rest.
         whole = "test" not in source.splits or "splits" in source.notes
         parts = [source.load(s, None, session.input_size) for s in (source.splits if whole else ("test",))]
-        found[name] = _joined(parts, session.input_size)
+        found[name] = _joined(parts, session.modality, session.input_size)
     return found
 
 
-def _joined(parts: Sequence[Split], size: int) -> Split:
-    """Returns splits as one; pictures of several sizes at that of the network."""
+def _joined(parts: Sequence[Split], modality: Modality, size: int) -> Split:
+    """Returns splits as one; examples of several sizes at that of the network."""
     inputs = [p.inputs for p in parts]
     if len({x.shape[1:] for x in inputs}) > 1:
-        inputs = [tf.cast(pixels.resize(x, size), tf.uint8).numpy() for x in inputs]
+        inputs = [modality.resized(x, size) for x in inputs]
     names = [name for p in parts for name in p.names]
     return Split(np.concatenate(inputs), np.concatenate([p.labels for p in parts]), names)
 
@@ -95,89 +93,99 @@ def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tup
             logits[kind]["sets", name] = study.scorer().logits(trials[kind], split, keep=True)
         told = {k: comparison.accuracy_interval(right(logits[k]["sets", name], split.labels)) for k in kinds}
         found["sets"][name] = {"accuracy": told, "n": len(split)}
-    pictures = _pictures(study, kinds)
-    if pictures is None:
+    modality = study.session.modality
+    clean = _clean_split(study, kinds) if modality.corruptions else None
+    if clean is None:
         return found, logits, labels
-    accuracy = {kind: np.zeros((len(CORRUPTION), len(SEVERITIES))) for kind in kinds}
-    for i, name in enumerate(CORRUPTION):
-        changed = np.concatenate([corrupt(pictures.inputs, name, s, study.seed) for s in SEVERITIES])
-        split = Split(changed, np.tile(pictures.labels, len(SEVERITIES)), list(pictures.names) * len(SEVERITIES))
+    names, severities = modality.corruptions, modality.severities
+    accuracy = {kind: np.zeros((len(names), len(severities))) for kind in kinds}
+    for i, name in enumerate(names):
+        changed = np.concatenate([modality.corrupt(clean.inputs, name, s, study.seed) for s in severities])
+        split = Split(changed, np.tile(clean.labels, len(severities)), list(clean.names) * len(severities))
         for kind in kinds:
-            found_logits = np.split(study.scorer().logits(trials[kind], split), len(SEVERITIES))
-            for j, (severity, values) in enumerate(zip(SEVERITIES, found_logits, strict=True)):
+            found_logits = np.split(study.scorer().logits(trials[kind], split), len(severities))
+            for j, (severity, values) in enumerate(zip(severities, found_logits, strict=True)):
                 logits[kind][name, severity] = values
-                accuracy[kind][i, j] = right(values, pictures.labels).mean()
+                accuracy[kind][i, j] = right(values, clean.labels).mean()
     for kind in kinds:
-        logits[kind][CLEAN, 0] = study.scorer().logits(trials[kind], pictures)
-    labels |= dict.fromkeys(((CLEAN, 0), *itertools.product(CORRUPTION, SEVERITIES)), pictures.labels)
-    found["corruptions"] = _corruptions(accuracy, logits, pictures)
+        logits[kind][CLEAN, 0] = study.scorer().logits(trials[kind], clean)
+    labels |= dict.fromkeys(((CLEAN, 0), *itertools.product(names, severities)), clean.labels)
+    found["corruptions"] = {"names": list(names), "severities": list(severities)}
+    found["corruptions"] |= _corruptions(accuracy, logits, clean)
     return found, logits, labels
 
 
-def _pictures(study: Study, kinds: list[str]) -> Split | None:
-    """Returns the pictures that are corrupted, as many as the time allows; None where too few."""
-    split = large_enough(study.measured[study.split], study.session.input_size)
-    each = seconds(split.inputs, len(kinds) * study.pools[None].seconds, study.clock.now)
+def _clean_split(study: Study, kinds: list[str]) -> Split | None:
+    """Returns the examples that are corrupted, as many as the time allows; None where too few."""
+    modality, many = study.session.modality, study.session.modality.many
+    split = corruptible(study.measured[study.split], modality, study.session.input_size)
+    each = seconds(modality, split.inputs, len(kinds) * study.pools[None].seconds, study.clock.now)
     count = affordable(each, study.clock.left(), len(split))
     if count < min(_LEAST, len(split)):
         needed = each * _LEAST
-        study.clock.leave_out("corruptions", f"they would take about {needed:.0f} s on {_LEAST} pictures")
+        study.clock.leave_out("corruptions", f"they would take about {needed:.0f} s on {_LEAST} {many}")
         return None
     if count < len(split):
-        study.clock.say(f"corruptions of {count} of the {len(split):,} {study.split} pictures")
+        study.clock.say(f"corruptions of {count} of the {len(split):,} {study.split} {many}")
     else:
-        study.clock.say(f"corruptions of the {len(split):,} {study.split} pictures")
+        study.clock.say(f"corruptions of the {len(split):,} {study.split} {many}")
     rows = np.sort(np.random.default_rng(study.seed).permutation(len(split))[:count])
     return split.take(rows)
 
 
-def seconds(images: np.ndarray, predicting: float, now: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds of a picture under all corruptions at all severities, timed on a few.
+def seconds(
+    modality: Modality, inputs: np.ndarray, predicting: float, now: Callable[[], float] = time.perf_counter
+) -> float:
+    """Seconds of an example under all corruptions at all severities, timed on a few; 0 where there are none.
 
     Args:
-        images: uint8 `[N, H, W, 3]`.
-        predicting: seconds of a picture in all models.
+        modality: of the examples.
+        inputs: stored examples `[N, ...]` that `corrupt` takes.
+        predicting: seconds of an example in all models.
         now: reads the clock.
     """
-    some = images[:32]
-    (taken,) = timed(lambda: [corrupt(some, name, 3) for name in CORRUPTION], now=now)
-    each = taken / len(some) / len(CORRUPTION)
-    return (each + predicting) * len(CORRUPTION) * len(SEVERITIES)
+    names, severities = modality.corruptions, modality.severities
+    if not names:
+        return 0.0
+    some, middle = inputs[:32], severities[len(severities) // 2]
+    (taken,) = timed(lambda: [modality.corrupt(some, name, middle) for name in names], now=now)
+    each = taken / len(some) / len(names)
+    return (each + predicting) * len(names) * len(severities)
 
 
-def most(images: np.ndarray, predicting: float, now: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds that must be left for the largest number of pictures to be corrupted; arguments as for `seconds`."""
-    return seconds(images, predicting, now) * _MOST / _SHARE
+def most(
+    modality: Modality, inputs: np.ndarray, predicting: float, now: Callable[[], float] = time.perf_counter
+) -> float:
+    """Seconds that must be left for the largest number of examples to be corrupted; arguments as for `seconds`."""
+    return seconds(modality, inputs, predicting, now) * _MOST / _SHARE
 
 
 def affordable(each: float, left: float, there: int) -> int:
-    """Returns how many of the pictures that are there can be corrupted in half of the time that is left."""
-    return int(max(0, min(_MOST, there, _SHARE * left / each)))
+    """Returns how many of `there` examples can be corrupted in half of the time that is left."""
+    return int(max(0, min(_MOST, there, _SHARE * left / each))) if each else 0
 
 
-def large_enough(split: Split, size: int) -> Split:
-    """Returns the pictures as the network sees them where they are too small to be corrupted."""
-    if min(split.inputs.shape[1:3]) >= SMALLEST:
-        return split
-    larger = tf.cast(tf.round(pixels.resize(split.inputs, max(size, SMALLEST))), tf.uint8)
-    return Split(larger.numpy(), split.labels, split.names)
+def corruptible(split: Split, modality: Modality, size: int) -> Split:
+    """Returns a split whose examples `Modality.corrupt` takes."""
+    inputs = modality.corruptible(split.inputs, size)
+    return split if inputs is split.inputs else Split(inputs, split.labels, split.names)
 
 
-def _corruptions(accuracy: Mapping[str, np.ndarray], logits: Mapping, pictures: Split) -> dict:
+def _corruptions(accuracy: Mapping[str, np.ndarray], logits: Mapping, split: Split) -> dict:
     reference = next((k for k in _REFERENCES if k in accuracy), None)
-    n, clean = len(pictures), {k: float(right(v[CLEAN, 0], pictures.labels).mean()) for k, v in logits.items()}
-    correct = {kind: _right(logits[kind], pictures) for kind in accuracy}
-    found = {"names": list(CORRUPTION), "severities": list(SEVERITIES), "n": n, "reference": reference, "kinds": {}}
+    clean = {k: float(right(v[CLEAN, 0], split.labels).mean()) for k, v in logits.items()}
+    correct = {kind: _right(logits[kind], split, table.shape) for kind, table in accuracy.items()}
+    found = {"n": len(split), "reference": reference, "kinds": {}}
     for kind, table in accuracy.items():
-        # Pictures are drawn, corruptions are the fifteen there are.
+        # Examples are a sample; the corruptions are all that are known.
         told = _interval(lambda rows: rows.mean(), correct[kind].mean((0, 1)))
         found["kinds"][kind] = {
             "accuracy": table.tolist(),
             "clean": clean[kind],
-            "clean_accuracy": comparison.accuracy_interval(_clean(logits[kind], pictures) > 0),
+            "clean_accuracy": comparison.accuracy_interval(_clean(logits[kind], split) > 0),
             "mean": told,
             "cells": _cells(correct[kind]),
-            "relative_robustness": _interval(_kept, np.moveaxis(correct[kind], -1, 0), _clean(logits[kind], pictures)),
+            "relative_robustness": _interval(_kept, np.moveaxis(correct[kind], -1, 0), _clean(logits[kind], split)),
         }
         if reference and kind != reference:
             base = accuracy[reference]
@@ -187,9 +195,9 @@ def _corruptions(accuracy: Mapping[str, np.ndarray], logits: Mapping, pictures: 
                 "relative_mce": _interval(
                     _relative_mce,
                     np.moveaxis(correct[kind], -1, 0),
-                    _clean(logits[kind], pictures),
+                    _clean(logits[kind], split),
                     np.moveaxis(correct[reference], -1, 0),
-                    _clean(logits[reference], pictures),
+                    _clean(logits[reference], split),
                 ),
             }
     return found
@@ -197,17 +205,17 @@ def _corruptions(accuracy: Mapping[str, np.ndarray], logits: Mapping, pictures: 
 
 def corrupted(logits: Mapping) -> list[np.ndarray]:
     """Returns the logits of a model under each corruption and severity, in their order."""
-    return [values for (name, _), values in logits.items() if name in CORRUPTION]
+    return [values for (name, _), values in logits.items() if name not in ("sets", CLEAN)]
 
 
-def _right(logits: Mapping, pictures: Split) -> np.ndarray:
-    """Returns `[K, S, N]`: whether each picture is right under each corruption and severity."""
-    found = [right(v, pictures.labels) for v in corrupted(logits)]
-    return np.reshape(found, (len(CORRUPTION), len(SEVERITIES), -1)).astype(float)
+def _right(logits: Mapping, split: Split, shape: tuple[int, int]) -> np.ndarray:
+    """Returns `[K, S, N]`: whether each example is right under each of K corruptions and S severities."""
+    found = [right(v, split.labels) for v in corrupted(logits)]
+    return np.reshape(found, (*shape, -1)).astype(float)
 
 
-def _clean(logits: Mapping, pictures: Split) -> np.ndarray:
-    return right(logits[CLEAN, 0], pictures.labels).astype(float)
+def _clean(logits: Mapping, split: Split) -> np.ndarray:
+    return right(logits[CLEAN, 0], split.labels).astype(float)
 
 
 def _cells(correct: np.ndarray) -> list[list[dict]]:
@@ -234,7 +242,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _interval(statistic: Callable, *values: np.ndarray) -> dict | None:
-    """Returns a statistic of pictures with its interval; None where it is not known."""
+    """Returns a statistic of examples with its interval; None where it is not known."""
     value = float(statistic(*values))
     if not np.isfinite(value):
         return None

@@ -57,11 +57,8 @@ def show(session: Session, names: Sequence[str]) -> None:
 
 def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
     examples, held, class_names, known = sizes.examples, sizes.held, sizes.class_names, sizes.known
-    pictures = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
-    pictures = (
-        np.resize(pictures, (64, session.input_size, session.input_size, 3)) if session.input_size < 32 else pictures
-    )
-    split = Split(pictures, np.arange(64, dtype=np.int32) % len(class_names), [""] * 64)
+    few = session.modality.random(64, session.input_size)
+    split = Split(few, np.arange(64, dtype=np.int32) % len(class_names), [""] * 64)
     classifier = session.pretrained(len(class_names), source="random")
     validation = _Sized(split, held) if held else None
     facts = TrainingData(_Sized(split, examples), validation, class_names, np.ones(len(class_names), np.float32))

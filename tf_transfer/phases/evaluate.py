@@ -1,15 +1,14 @@
 """The evaluate phase: every model of a run on the test split, read once."""
 
-import base64
 import time
 import uuid
 
 import numpy as np
-import tensorflow as tf
 
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import mcnemar_exact, right, score, top_losses
+from tf_transfer.modalities.base import Modality
 from tf_transfer.models.inference import Predictor
 from tf_transfer.report import tables
 from tf_transfer.run.records import encoded
@@ -46,7 +45,7 @@ def _evaluate(session: Session, models: list[str]) -> None:
     for phase in models:
         logits[phase] = _logits(session, phase, split, class_names)
     # Measured before anything is kept: outputs that cannot be scored leave no finished evaluation behind.
-    measured = {phase: _measure(values, split, class_names) for phase, values in logits.items()}
+    measured = {phase: _measure(values, split, class_names, session.modality) for phase, values in logits.items()}
     _write_samples(session, split, class_names)
     for phase, found in measured.items():
         records.append({"kind": "evaluation", "model": phase, "split": "test", **found})
@@ -71,11 +70,11 @@ def _note(session: Session, records: list[dict]) -> None:
             session.run.record(phase="evaluate", **record)
 
 
-def _measure(logits: np.ndarray, split: Split, class_names: tuple[str, ...]) -> dict:
+def _measure(logits: np.ndarray, split: Split, class_names: tuple[str, ...], modality: Modality) -> dict:
     begun = time.perf_counter()
     found = {
         "metrics": score(logits, split.labels, class_names),
-        "top_losses": _top_losses(logits, split, class_names),
+        "top_losses": _top_losses(logits, split, class_names, modality),
     }
     return {**found, "seconds": time.perf_counter() - begun}
 
@@ -97,8 +96,8 @@ def _source_logits(session: Session, split: Split, class_names: tuple[str, ...])
     return Predictor(classifier.logits, session.strategy, 128)(split.inputs, session.progress("evaluate source"))
 
 
-def _top_losses(logits: np.ndarray, split: Split, class_names: tuple[str, ...]) -> list[dict]:
-    """The test examples the model was most wrong about, with their pictures."""
+def _top_losses(logits: np.ndarray, split: Split, class_names: tuple[str, ...], modality: Modality) -> list[dict]:
+    """The test examples the model was most wrong about, each with what shows it."""
     return [
         {
             "name": one_line(split.names[worst.index]),
@@ -106,23 +105,20 @@ def _top_losses(logits: np.ndarray, split: Split, class_names: tuple[str, ...]) 
             "predicted": class_names[worst.predicted],
             "probability": worst.probability,
             "loss": worst.loss,
-            "png": base64.b64encode(_png(split.inputs[worst.index])).decode(),
+            **modality.show(split.inputs[worst.index]),
         }
         for worst in top_losses(logits, split.labels, _TOP_LOSSES)
     ]
 
 
-def _png(image: np.ndarray) -> bytes:
-    return tf.io.encode_png(np.ascontiguousarray(image)).numpy()
-
-
 def _write_samples(session: Session, split: Split, class_names: tuple[str, ...]) -> None:
-    """Keeps a few test pictures as files, for a first `--phase=predict`."""
+    """Keeps a few test examples as files, for a first `--phase=predict`."""
     rows = np.random.default_rng(session.config.run.seed).choice(len(split), min(_SAMPLES, len(split)), replace=False)
     with session.run.write_folder("samples") as folder:
         for number, row in enumerate(sorted(rows)):
             label = "".join(c if c.isalnum() else "_" for c in class_names[split.labels[row]])[:40]
-            (folder / f"{number:02d}_{label}.png").write_bytes(_png(split.inputs[row]))
+            ending, content = session.modality.sample(split.inputs[row])
+            (folder / f"{number:02d}_{label}{ending}").write_bytes(content)
 
 
 def _print(session: Session, detailed: str) -> None:

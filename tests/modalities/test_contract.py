@@ -1,0 +1,168 @@
+"""The contract that every modality must pass: pictures, and a stub of rows of numbers that a test module registers."""
+
+import importlib
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_transfer import api
+from tf_transfer.data import decoding
+from tf_transfer.errors import UserError
+from tf_transfer.modalities import base
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a modality is tried with.
+
+    Attributes:
+        modality: its name.
+        imports: module that registers it.
+        options: of `fine_tune`: a target, a source of the same classes, a small network.
+        size: of the network's input.
+    """
+
+    modality: str
+    imports: str | None
+    options: dict
+    size: int
+
+
+CASES = {
+    "image": Case(
+        "image",
+        None,
+        {"dataset": "digits", "source_dataset": "rendered_digits(n=200)", "backbone": "small_resnet(width=4)"},
+        16,
+    ),
+    "row": Case(
+        "row", "rows", {"dataset": "rows", "source_dataset": "rows(seed=1, shift=1.0)", "backbone": "rows(width=8)"}, 6
+    ),
+}
+SHORT = {"weights": "source", "epochs": 2, "examples_per_class": 12, "validation_fraction": 0.25}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    found = CASES[request.param]
+    if found.imports:
+        importlib.import_module(found.imports)
+    return found
+
+
+@pytest.fixture(scope="module")
+def modality(case):
+    return base.find(case.modality)
+
+
+@pytest.fixture(scope="module")
+def result(case, tmp_path_factory):
+    """A run from a source model to an assessment."""
+    return api.fine_tune(
+        **case.options,
+        **SHORT,
+        imports=case.imports,
+        input_size=case.size,
+        run_dir=tmp_path_factory.mktemp(case.modality) / "run",
+        phases=["source", "head", "full", "evaluate", "assess"],
+        assess_budget=0.2,
+        quiet=True,
+    )
+
+
+def test_words_and_card(case, modality):
+    card = modality.card()
+    assert (card["name"], card["one"], card["many"]) == (case.modality, modality.one, modality.many)
+    assert card["endings"] == list(modality.endings)
+    assert all(ending.startswith(".") and ending == ending.lower() for ending in card["endings"])
+    name, spec = modality.signature()
+    assert card["input"] == {"name": name, "dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+    assert spec.shape[0] is None and spec.dtype == modality.dtype
+    assert str(case.size) in modality.told(case.size)
+
+
+def test_a_sample_is_read_back(case, modality, tmp_path):
+    examples = modality.random(3, case.size)
+    assert examples.dtype == modality.dtype and len(examples) == 3
+    np.testing.assert_array_equal(modality.random(3, case.size), examples)
+    paths = []
+    for number, example in enumerate(examples):
+        ending, content = modality.sample(example)
+        assert ending in modality.endings
+        paths.append(tmp_path / f"{number}{ending}")
+        paths[-1].write_bytes(content)
+    sides, reasons = decoding.measure_files([str(path) for path in paths], modality)
+    form = modality.stored(sides, case.size)
+    assert not reasons and form.native and form.shape == examples.shape[1:] and form.dtype == modality.dtype
+    decoded, good = decoding.decode_files([str(path) for path in paths], form, modality)
+    assert good.all()
+    np.testing.assert_allclose(decoded, examples, rtol=1e-6)
+    assert set(modality.show(examples[0])) <= {"png", "text"}
+
+
+def test_bad_files_harm_no_other(case, modality):
+    example = modality.random(1, case.size)[0]
+    _, content = modality.sample(example)
+    decode = tf.function(lambda contents: modality.decode_rows(contents, case.size), autograph=False)
+    decoded, status = decode(tf.constant([b"damaged", content, b""]))
+    assert [s == b"ok" for s in status.numpy()] == [False, True, False]
+    np.testing.assert_allclose(decoded[1], example, rtol=1e-6)
+    assert not np.any(decoded.numpy()[[0, 2]])
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        modality.decode(tf.constant(b"damaged"))
+
+
+def test_preprocessing_is_the_same_for_tensors_and_in_a_functional_model(case, modality):
+    import keras
+
+    from tf_transfer.modalities import backbones
+
+    mode = backbones.find_backbone(case.options["backbone"]).mode
+    inputs, examples = modality.inputs(case.size, mode), modality.random(4, case.size)
+    assert (inputs.size, inputs.mode) == (case.size, mode)
+    symbolic = keras.Input(examples.shape[1:], dtype=examples.dtype.name)
+    functional = keras.Model(symbolic, inputs(symbolic))
+    np.testing.assert_array_equal(inputs(tf.constant(examples)), functional(examples))
+
+
+def test_corruptions_are_a_function_of_the_seed_and_of_the_place(case, modality):
+    examples = modality.corruptible(modality.random(5, case.size), case.size)
+    for name in modality.corruptions:
+        least, most = modality.severities[0], modality.severities[-1]
+        mild, strong = (modality.corrupt(examples, name, s, 3) for s in (least, most))
+        assert mild.dtype == modality.dtype and mild.shape == examples.shape
+        np.testing.assert_array_equal(modality.corrupt(examples[:2], name, least, 3), mild[:2])
+        assert not np.array_equal(mild, examples) and not np.array_equal(strong, mild), name
+
+
+def test_every_phase_ends(case, result):
+    assert set(result.metrics) == {"source", "head", "full"}
+    chance = 1 / len(result.metrics["full"]["per_class"])
+    assert result.metrics["full"]["accuracy"]["value"] > 1.5 * chance
+    samples = list((result.run_dir / "samples").iterdir())
+    assert samples and {path.suffix for path in samples} <= set(base.find(case.modality).endings)
+
+
+def test_the_assessment_is_complete(case, modality, result):
+    blocks = result.assessment["blocks"]
+    assert result.assessment["verdict"]
+    corruptions = blocks["shift"]["corruptions"]
+    if corruptions:
+        assert corruptions["names"] == list(modality.corruptions)
+        assert corruptions["severities"] == list(modality.severities)
+
+
+def test_another_command_goes_on_from_what_is_recorded(case, result):
+    again = api.fine_tune(case.options["dataset"], run_dir=result.run_dir, phases=["evaluate"], quiet=True)
+    assert again.metrics == result.metrics
+
+
+def test_data_of_another_modality_is_refused(case, tmp_path):
+    (other,) = (c for c in CASES.values() if c != case)
+    importlib.import_module("rows")
+    options = {**case.options, "dataset": other.options["dataset"]}
+    message = rf"--dataset={options['dataset']} holds examples of the modality {other.modality}, and --backbone takes "
+    with pytest.raises(UserError, match=message):
+        api.fine_tune(**options, **SHORT, imports="rows", run_dir=tmp_path / "run", phases=["head"], quiet=True)

@@ -238,8 +238,9 @@ def test_an_assessment_goes_with_the_models_it_stands_on():
 
 def test_of_a_shifted_set_without_a_test_split_all_is_measured(tmp_path):
     tools.draw_shapes(tmp_path / "mine", 10)
-    reading = functools.partial(open_source, modality=base.find("image"))
-    session = types.SimpleNamespace(datasets=types.SimpleNamespace(open=reading), input_size=32)
+    modality = base.find("image")
+    datasets = types.SimpleNamespace(open=functools.partial(open_source, modality=modality))
+    session = types.SimpleNamespace(datasets=datasets, modality=modality, input_size=32)
     names = ("circle", "square", "triangle")
     found = shift.load(session, {"mine": str(tmp_path / "mine")}, names)
     assert len(found["mine"]) == 30 and found["mine"].inputs.dtype == np.uint8

@@ -1,4 +1,4 @@
-"""The assess phase from start to end: features, forecasts, trainings, the test pictures once, and the verdict."""
+"""The assess phase from start to end: features, trainings, one reading of the test split, measurements, verdict."""
 
 import dataclasses
 import importlib
@@ -26,7 +26,7 @@ from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
 
 _RESULT = f"{FOLDER}/result"
-# The --restart under which the trainings there are were made.
+# Holds the id of the --restart under which the trials were trained.
 _BEGUN = f"{FOLDER}/begun.json"
 
 
@@ -38,7 +38,7 @@ def assess(session: Session, now: Callable[[], float] = time.monotonic) -> None:
         now: reads the clock by which `--assess_budget` is spent, in seconds.
 
     Raises:
-        UserError: several hosts; options that name nothing; data that cannot be read.
+        UserError: the run is on several hosts; an option names nothing; data cannot be read.
     """
     if several_hosts(session.strategy):
         raise UserError("--phase=assess runs on one host, as it plans by its own clock: give --strategy=mirrored.")
@@ -49,16 +49,16 @@ def assess(session: Session, now: Callable[[], float] = time.monotonic) -> None:
     else:
         done = _assess(session, asked, Clock(session.config.assess.assess_budget, session.console, now))
     if (session.run.records("assessment") or [{}])[-1].get("id") != done["id"]:
-        # A crash may have come between the two.
+        # A crash may have come between the result and its record.
         session.run.record("assessment", phase="assess", **{k: v for k, v in done.items() if k != "restart"})
     _tell(session, done)
 
 
 def check(config: Config) -> None:
-    """Finds options of an assessment that name nothing, before anything is read or trained.
+    """Refuses options of an assessment that name nothing, before anything is read or trained.
 
     Raises:
-        UserError: see there.
+        UserError: a part of `--shifted` or `--backbones` is wrong.
     """
     shift.parse(config.assess.shifted)
     size = config.model.input_size or backbones.find_backbone(config.model.backbone).size
@@ -67,13 +67,13 @@ def check(config: Config) -> None:
 
 
 def candidates(config: Config) -> list[str]:
-    """Returns the specs of `--backbones`, each once and without the run's own."""
+    """Returns the specs of `--backbones`, each once, without the run's own."""
     named = [spec.strip() for spec in (config.assess.backbones or "").split("|")]
     return [spec for spec in dict.fromkeys(named) if spec and spec != config.model.backbone]
 
 
 def _asked(session: Session) -> dict:
-    """Returns everything that decides what an assessment finds, the clock aside."""
+    """Returns all that decides the result of an assessment, the clock aside."""
     config = session.config.to_dict()
     models = {p: (session.run.done(p) or {}).get("seconds") for p in ("source", "head", "full", "scratch")}
     if session.config.model.weights != "source":
@@ -86,7 +86,7 @@ def _asked(session: Session) -> dict:
 def _assess(session: Session, asked: dict, timer: Clock) -> dict:
     session.note_restart()
     if session.restart and (session.run.read_json(_BEGUN) or {}).get("restart") != session.restart_id:
-        # One that a crash ended goes on with what it has trained.
+        # A --restart that a crash ended keeps what it has trained.
         session.run.forget(FOLDER)
         session.run.write_json(_BEGUN, {"restart": session.restart_id})
     if not _pretrained(session):
@@ -95,14 +95,14 @@ def _assess(session: Session, asked: dict, timer: Clock) -> dict:
             "weights; give --weights=imagenet, a file, or a run directory."
         )
     data = session.datasets.training()
-    # Before anything is kept: a wrong set must not stay among the options.
+    # Before anything is written: a wrong set must not stay among the recorded options.
     shifted = shift.load(session, shift.parse(session.config.assess.shifted), data.class_names)
     found = study.begin(session, timer, candidates(session.config))
     shifted = {name: found.limited(name, split, len(shifted)) for name, split in shifted.items()}
     _warn_of_seen(session, shifted, data)
     timer.spend("imports", _import)
     run_trials.train(found)
-    # Everything is trained: only now are the test pictures read.
+    # The test split is read only when everything is trained.
     timer.say("the test pictures")
     if (test := _test(session, timer)) is not None:
         found.measure_on("test", test)
@@ -131,13 +131,13 @@ def _assess(session: Session, asked: dict, timer: Clock) -> dict:
 
 
 def _import() -> None:
-    """Imports what is used when first called: its seconds are those of no measurement that is timed on a few."""
+    """Imports what measurements import late, so that no measurement is charged for it."""
     for name in ("sklearn.covariance", "sklearn.linear_model", "scipy.optimize"):
         importlib.import_module(name)
 
 
 def _warn_of_seen(session: Session, shifted: Mapping[str, Split], data: TrainingData) -> None:
-    """Records which shifted sets hold pictures that were trained on: what they tell is then too good."""
+    """Records which shifted sets hold training examples: their accuracies are too high."""
     for name, split in shifted.items():
         if seen := sum(digest in data.digests for digest in split.digests):
             text = f"{seen} of the {len(split)} pictures of --shifted={name} also stand among the training ones."
@@ -156,7 +156,7 @@ def _test(session: Session, timer: Clock):
 
 
 def _blocks(found: study.Study, shifted: dict) -> dict:
-    """Returns what each block measured."""
+    """Measures every block; returns them by name."""
     spend = found.clock.spend
     main = outcome.best(found)
     kinds = [k for k in ("full", "head", "scratch") if Trial(k, found.top, found.seed) in found.ran]
@@ -212,7 +212,7 @@ def _tell(session: Session, done: dict) -> None:
 
 
 def _over(session: Session, done: dict) -> str:
-    """Returns why it took longer than asked for, where it did."""
+    """Returns an explanation where the assessment overran its budget, else nothing."""
     over = done["seconds"] - 60 * session.config.assess.assess_budget
     if over < 1:
         return ""

@@ -1,4 +1,4 @@
-"""Logits of trials on sets of pictures: one network a candidate is built, and weights are loaded into it in turn."""
+"""Logits of trials on sets of examples: each candidate's network is built once and takes the weights in turn."""
 
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from tf_transfer.data.splits import Split
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
 
-# Models whose weights are kept at hand: those that corruptions are tried on, in turn.
+# Number of models whose weights stay in memory: corruptions are predicted by several in turn.
 _STATES = 4
 
 
@@ -20,7 +20,7 @@ class Scorer:
 
     Args:
         pool: the candidate.
-        validation: the pictures whose features it already has, or None.
+        validation: the examples whose features the pool holds, or None.
     """
 
     def __init__(self, pool: Pool, validation: Split | None):
@@ -33,12 +33,12 @@ class Scorer:
 
     @cached_property
     def network(self) -> Classifier:
-        """A classifier whose weights are those of whichever model was used last."""
+        """A classifier that holds the weights of the model used last."""
         return self.pool.session.pretrained(self.pool.classifier.num_classes, "random")
 
     @cached_property
     def predict(self) -> Predictor:
-        """Pictures to the logits of `network`."""
+        """Maps examples to the logits of `network`."""
         return Predictor(self.network.logits, self.pool.session.strategy, self._size)
 
     @cached_property
@@ -46,12 +46,12 @@ class Scorer:
         return Predictor(self.pool.classifier.features, self.pool.session.strategy, self._size)
 
     def features(self, split: Split, keep: bool = False) -> np.ndarray:
-        """Returns float32 `[N, D]` of the pretrained network; those of a set that is to be met again are kept."""
+        """Returns float32 `[N, D]` features of the pretrained network; `keep` holds them for the next call."""
         if id(split) in self._features:
             return self._features[id(split)][1]
         found = self._frozen(split.inputs)
         if keep:
-            # With the split, so that nothing else gets its id.
+            # With the split, which must live as long as its id is a key.
             self._features[id(split)] = split, found
         return found
 
@@ -64,7 +64,7 @@ class Scorer:
         return self.predict(split.inputs)
 
     def load(self, ran: Ran) -> Classifier:
-        """Returns `network` with the weights of a trial; whoever changes them calls `forget`."""
+        """Loads the weights of a trial into `network` and returns it; a caller that changes them calls `forget`."""
         if self._loaded == ran.trial:
             return self.network
         if ran.trial in self._states:
@@ -80,5 +80,5 @@ class Scorer:
         return self.network
 
     def forget(self) -> None:
-        """Says that the weights of `network` are no trial's any more."""
+        """Notes that the weights of `network` are no longer those of a trial."""
         self._loaded = None

@@ -1,4 +1,4 @@
-"""What an assessment looks at: the target, the candidates, and what its models say of the pictures measured on."""
+"""The study of an assessment: the target, the candidates, the trained models and their predictions."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from tf_transfer.evaluation import right
 from tf_transfer.modalities import backbones
 from tf_transfer.session.session import Session
 
-# Training pictures that candidates must leave to all: those for which there is not the time are left out.
+# Candidates are left out until the time is enough for the features of so many training examples.
 _ENOUGH = 300
 # Share of the budget that building candidates may take.
 _BUILDING = 0.3
@@ -28,19 +28,19 @@ _BUILDING = 0.3
 
 @dataclass
 class Study:
-    """The models of an assessment and what they were made from.
+    """The models of an assessment, and their data.
 
     Attributes:
         session: the command.
-        clock: its budget.
-        data: what trains and validates.
-        pools: candidates by spec, None for the run's own.
+        clock: of the budget.
+        data: the examples that train and validate.
+        pools: candidates by spec; None is the key of the run's own network.
         points: label budgets of the curve, ascending, None for all.
-        ran: trials that were made.
+        ran: trained models by trial.
         scale: factor on the epochs of whole networks.
-        measured: sets of labelled pictures that nothing trained on, by name: `validation` and, once it is read, `test`.
+        measured: labelled sets that nothing trained on, by name: `validation` and, once it is read, `test`.
         logits: by trial and set.
-        reserved: seconds that are kept for what follows the trainings.
+        reserved: seconds kept for what follows the trainings.
     """
 
     session: Session
@@ -57,25 +57,25 @@ class Study:
 
     @property
     def seed(self) -> int:
-        """The run's."""
+        """Seed of the run."""
         return self.session.config.run.seed
 
     @property
     def top(self) -> int | None:
-        """The largest label budget on which everything was trained."""
+        """The largest label budget of the trainings; None for all labels."""
         return self.points[-1]
 
     @property
     def split(self) -> str:
-        """The set that tells the outcome: the test pictures where there are any."""
+        """Name of the set that tells the outcome: `test` where there is one, else `validation`."""
         return "test" if "test" in self.measured else "validation"
 
     def measure_on(self, name: str, split: Split) -> None:
-        """Adds a set to measure on, or as much of it as there is time for."""
+        """Adds a set to measure on, or as much of it as the time allows."""
         self.measured[name] = self.limited(name, split)
 
     def limited(self, name: str, split: Split, sets: int = 1) -> Split:
-        """Returns a set, or as much of it as there is time for where there are so many `sets` like it."""
+        """Returns a set, or as much of it as the time allows when `sets` sets share it."""
         found = subsample.measurable(split, sets * self.pools[None].seconds, self.clock.seconds, self.seed)
         if found is not split:
             self.clock.leave_out(
@@ -84,20 +84,20 @@ class Study:
         return found
 
     def scorer(self, backbone: str | None = None) -> Scorer:
-        """Returns what predicts with a candidate."""
+        """Returns the scorer of a candidate."""
         if backbone not in self.scorers:
             self.scorers[backbone] = Scorer(self.pools[backbone], self.data.validation)
         return self.scorers[backbone]
 
     def labels_per_class(self, point: int | None) -> float:
-        """Returns the labels a class of a budget; of all labels their mean."""
+        """Labels a class of a budget; the mean over the classes for all labels."""
         if point is not None:
             return float(point)
         held = len(self.data.validation) if self.data.validation is not None else 0
         return (len(self.data.train) + held) / len(self.data.class_names)
 
     def correct(self, kind: str, point: int | None, split: str | None = None, backbone: str | None = None):
-        """Returns bool `[S, N]`: whether each training of a kind is right on each picture of a set; None without."""
+        """Returns bool `[S, N]`: whether training s of a kind is right on example i of a set; None without any."""
         split = split or self.split
         found = [
             t
@@ -114,8 +114,8 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
     """Opens the target and runs every candidate over it once.
 
     Raises:
-        UserError: a candidate that cannot be built; pictures that cannot be split, or of which none is left to measure
-            on; a trained phase of other pictures.
+        UserError: a candidate cannot be built; the examples cannot be split, or none is left to measure on; a trained
+            phase saw other examples.
     """
     data = session.datasets.training()
     if data.validation is None and "test" not in session.datasets.open(session.config.data.dataset).splits:
@@ -146,7 +146,7 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
 def _networks(
     session: Session, clock: Clock, data: TrainingData, candidates: Sequence[str]
 ) -> dict[str | None, Network]:
-    """Builds the run's network and the candidates, each timed on a few pictures, the slowest left out in haste."""
+    """Builds and times the run's network and the candidates; the slowest are left out where time is short."""
 
     def opened(own: Session) -> Network:
         return clock.spend("building networks", lambda: open_network(own, data, data.train.inputs, now=clock.now))
@@ -154,7 +154,7 @@ def _networks(
     found = {None: opened(session)}
     keep = (1 - _BUILDING) * clock.left()
     for spec in candidates:
-        # Another network takes about as long to build.
+        # A candidate takes about as long to build as the run's own network.
         if clock.affords(f"the candidate {one_line(spec, 60)}", found[None].start, keep):
             other = session.branch("assess", model=candidate(session.config.model, spec, session.input_size))
             found[spec] = opened(other)
@@ -162,7 +162,7 @@ def _networks(
     def share(networks: Sequence[Network]) -> float:
         return subsample.share(data, sum(n.seconds for n in networks), clock.seconds)
 
-    # As much as the run's own network would see, or enough.
+    # As many examples as the run's own network alone has time for, or enough.
     wanted = min(share([found[None]]), _ENOUGH / len(data.train))
     while len(found) > 1 and share(list(found.values())) < wanted:
         slowest = max((spec for spec in found if spec is not None), key=lambda spec: found[spec].seconds)
@@ -183,7 +183,7 @@ def _affordable(session: Session, clock: Clock, data: TrainingData, seconds: flo
 
 
 def candidate(model: Model, spec: str, size: int) -> Model:
-    """Returns the options of the model for another candidate, which sees the pictures at the same size.
+    """Returns the model options of another candidate, at the same input size.
 
     Raises:
         UserError: an unknown network, a size it does not take, or weights that are not its own.

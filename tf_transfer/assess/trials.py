@@ -1,4 +1,4 @@
-"""Trainings of an assessment, each by the engine that trains a run: on some of the labels, with some seed."""
+"""The trials of an assessment: trainings on a part of the labels with a seed, by the engine that trains a run."""
 
 import dataclasses
 import functools
@@ -20,18 +20,18 @@ from tf_transfer.session import train as fitting
 from tf_transfer.session.plan import Plan
 from tf_transfer.session.session import Session
 
-# The phase that trains each kind, and what its folder is called beside the label budget and the seed.
+# The phase that trains each kind, and what its folder's name adds to the label budget and the seed.
 _PHASES = {"full": ("full", ""), "random head": ("full", "-random-head"), "scratch": ("scratch", "")}
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a trial left.
+    """A trained model.
 
     Attributes:
-        trial: what was done.
-        run: the run directory that holds it; None for a head.
-        phase: the folder in it.
+        trial: the training that made it.
+        run: the run directory that holds its weights; None for a head.
+        phase: their folder in it.
         head: kernel and bias on plain features; None for a whole network.
         cost: `seconds`, `peak_bytes`, `trained_parameters`, `epochs`, `examples`.
     """
@@ -44,12 +44,12 @@ class Ran:
 
 
 class Trials:
-    """Runs trials, each once: those of whole networks are kept in the run directory and gone on with.
+    """Runs trials. Those of whole networks are kept in the run directory, so that an interrupted one goes on.
 
     Args:
         session: the assessment's.
-        data: all training and validation pictures.
-        pools: candidates by their spec, None for the run's own.
+        data: all training and validation examples.
+        pools: candidates by their spec; None is the key of the run's own network.
     """
 
     def __init__(self, session: Session, data: TrainingData, pools: dict[str | None, Pool]):
@@ -57,22 +57,22 @@ class Trials:
 
     @functools.cache  # noqa: B019, as it lives as long as the assessment
     def _rows(self, labels: int, seed: int) -> splits.SplitPlan:
-        """Chooses what a label budget trains and validates on: rows of all training pictures."""
+        """Splits a label budget, drawn from all training examples, into training and validation rows."""
         data, fraction = self.data, self.session.config.data.validation_fraction
         return splits.plan_splits(data.train.labels, len(data.class_names), fraction, seed, labels)
 
     def size(self, trial: Trial) -> tuple[int, int]:
-        """Returns how many pictures train and how many validate."""
+        """Number of examples that train, and that validate."""
         if trial.labels is None:
             return len(self.data.train), len(self.data.validation) if self.data.validation is not None else 0
         plan = self._rows(trial.labels, trial.seed)
         return len(plan.train), len(plan.validation)
 
     def subset(self, trial: Trial) -> TrainingData:
-        """Returns what a trial trains and validates on.
+        """Returns the examples that a trial trains and validates on.
 
-        A label budget counts all labels that are looked at: its validation is carved out of it. With all labels the
-        run's own split is taken.
+        A label budget counts all labels that are used: its validation examples are carved out of it. A trial on all
+        labels takes the run's own split.
         """
         data = self.data
         if trial.labels is None:
@@ -88,7 +88,7 @@ class Trials:
         return splits.class_weights(labels, len(self.data.class_names), self.session.config.data.class_weights)
 
     def epochs(self, trial: Trial) -> float:
-        """Returns the epochs of a trial at scale 1: those of full for all kinds, so that all have one budget.
+        """Epochs of a trial at scale 1: those of full for every kind, so that all are trained equally long.
 
         Where the run has a full phase, those that it had.
         """
@@ -103,16 +103,16 @@ class Trials:
         return self._plan(self.pools[trial.backbone].session, "full", trial).epochs
 
     def _plan(self, session: Session, phase: str, trial: Trial) -> Plan:
-        """Returns the plan of a phase, which looks at numbers of pictures and not at them."""
+        """Resolves the options of a phase; it needs the numbers of examples alone."""
         train, held = self.size(trial)
         sized = TrainingData(range(train), range(held) if held else None, self.data.class_names, None)
         return session.plan(phase, sized, self.pools[trial.backbone].classifier)
 
     def made(self, trial: Trial) -> Ran | None:
-        """Returns a trial that the run itself has made: a phase on all labels, with the run's seed and as long."""
+        """Returns a phase of the run that is this trial: all labels, the run's seed, equally long; None without one."""
         own = trial.labels is None and trial.backbone is None and trial.seed == self.session.config.run.seed
         done = self.session.run.done(trial.kind) if own and trial.kind in _PHASES else None
-        # Not where there was time for a part of the pictures alone.
+        # A phase on all examples is another training than a trial on a subsample.
         same = done and done.get("split_digest") == self.data.facts["split_digest"]
         if not same or done["plan"]["epochs"] != self.epochs(trial):
             return None
@@ -142,13 +142,13 @@ class Trials:
         return Ran(trial, head=scale.fold(best.kernel, best.bias), cost=cost)
 
     def there(self, trial: Trial, scale: float) -> bool:
-        """Says whether a trial has been made, by the run or by an assessment before."""
+        """Whether a trial is finished, as a phase of the run or by an earlier assessment."""
         if self.made(trial):
             return True
         return self._session(trial, scale).run.done(_PHASES[trial.kind][0]) is not None
 
     def whole(self, trial: Trial, scale: float, head: Ran | None) -> Ran:
-        """Trains a whole network, from `head` where the kind begins with one; goes on where it was interrupted."""
+        """Trains a whole network, `full` from the head given; an interrupted one goes on."""
         if made := self.made(trial):
             return made
         phase, session = _PHASES[trial.kind][0], self._session(trial, scale)
@@ -163,11 +163,11 @@ class Trials:
         return _ran(trial, session.run, phase, done)
 
     def _session(self, trial: Trial, scale: float) -> Session:
-        """Returns a session on the trial's folder; whatever decides how it trains is in the folder's name."""
+        """Returns a session on the trial's folder, whose name holds a digest of all that decides the training."""
         parent, epochs = self.pools[trial.backbone].session, max(self.epochs(trial) * scale, 1.0)
         training = dataclasses.replace(parent.config.training, epochs={"full": epochs, "scratch": epochs})
         if trial.labels is not None:
-            # Its batches may be smaller than the parts of the run's.
+            # Batches of a few labels may be too small to be accumulated in parts.
             training = dataclasses.replace(training, accumulate=1)
         split = (
             self._rows(trial.labels, trial.seed).facts["digest"] if trial.labels else self.data.facts["split_digest"]

@@ -18,7 +18,7 @@ from tf_transfer.export import gate, saved_model
 from tf_transfer.machine import devices
 from tf_transfer.machine.precision import precision_policy
 from tf_transfer.machine.strategy import make_strategy
-from tf_transfer.modalities import backbones
+from tf_transfer.modalities import backbones, base
 from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
@@ -71,8 +71,10 @@ def compare(name: str, precision: str, folder: Path, strategy: str = "one") -> d
     scale = 1.0 / max(np.abs(features @ kernel).max(), 1e-9)
     classifier.head.set_weights([(4 * scale * kernel).astype(np.float32), np.zeros(_CLASSES, np.float32)])
     logits = Predictor(classifier.logits, scope, 4)(images)
-    saved_model.write(classifier, [f"class {i}" for i in range(_CLASSES)], folder / "1", _TEMPERATURE)
-    found = gate.answers(folder / "1", images, by_bytes=True)
+    saved_model.write(
+        classifier, base.find("image"), [f"class {i}" for i in range(_CLASSES)], folder / "1", _TEMPERATURE
+    )
+    found = gate.answers(folder / "1", images, sample=base.find("image").sample)
     by_bytes = found.facts["bytes"]
     difference = np.abs(found.arrays["probabilities"] - softmax(logits / _TEMPERATURE, axis=1)).max()
     embedded = tf.saved_model.load(str(folder / "1")).signatures["features"](images=tf.constant(images))["features"]

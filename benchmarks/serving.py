@@ -65,9 +65,10 @@ def _ours(spec: str, size: int, precision: str, place: Path) -> tuple[Callable, 
     import tensorflow as tf
 
     from tf_transfer.export import saved_model
+    from tf_transfer.modalities import base
 
     _, classifier = networks.network(spec, size, precision)
-    saved_model.write(classifier, tuple("0123456789"), place)
+    saved_model.write(classifier, base.find("image"), tuple("0123456789"), place)
     loaded = tf.saved_model.load(str(place)).signatures["serving_default"]
 
     def run(batch):

@@ -14,6 +14,7 @@ from scipy.special import softmax
 from tf_transfer.errors import UserError
 from tf_transfer.export import gate, runners, saved_model
 from tf_transfer.machine import signals
+from tf_transfer.modalities import base
 
 
 def answered(logits, **facts):
@@ -23,16 +24,16 @@ def answered(logits, **facts):
 @pytest.fixture(scope="module")
 def written(classifier, names, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gate") / "1"
-    saved_model.write(classifier, names, folder, 2.0)
+    saved_model.write(classifier, base.find("image"), names, folder, 2.0)
     return folder
 
 
 def test_an_artefact_is_run_by_itself(classifier, names, written, pictures):
     images = pictures(70, 24, 24, 3)
-    found = gate.answers(written, images, latency=(1, 3), by_bytes=True)
+    found = gate.answers(written, images, latency=(1, 3), sample=base.find("image").sample)
     logits = classifier.logits(images).numpy()
     assert np.allclose(found.logits, logits, atol=1e-4)
-    assert found.facts["class_names"] == list(names) and found.facts["size"] is None
+    assert found.facts["class_names"] == list(names) and found.facts["shape"] == [None] * 3
     assert found.facts["bytes"]["rows_independent"] and found.facts["bytes"]["max_probability_difference"] <= 1e-6
     assert set(found.facts["latency"]) == {"1", "3"}
     assert all(0 < t["low"] <= t["value"] <= t["high"] for t in found.facts["latency"].values())
@@ -69,7 +70,7 @@ def test_the_difference_is_measured(seed):
     same = (other.argmax(1) == logits.argmax(1)).mean()
     with pytest.raises(UserError, match=re.escape(f"by up to {difference:.3g} in probability")) as told:
         gate.compare(answered(other), logits, gate.TOLERANCE["float32"])
-    assert f"on {same:.2%} of 50 pictures" in str(told.value)
+    assert f"on {same:.2%} of 50 examples" in str(told.value)
     lenient = gate.compare(answered(other), logits, gate.Tolerance(None, 0.9))
     assert (lenient["differing"], lenient["argmax_agreement"]) == (1, same)
     with pytest.raises(UserError, match="nothing was exported"):
@@ -106,12 +107,25 @@ def test_other_peoples_models(tmp_path, pictures):
 
     found = gate.answers(foreign(tmp_path / "a", probabilities, spec), images)
     assert np.allclose(softmax(found.logits, 1), softmax(means / 50, 1), atol=1e-6)
-    assert gate.probe(tmp_path / "a") == {"class_names": [], "size": [8, 8]}
+    assert gate.probe(tmp_path / "a") == {"class_names": [], "shape": [8, 8, 3]}
     logits = foreign(tmp_path / "b", lambda pixel_values: tf.reduce_mean(pixel_values, (1, 2)), spec)
     assert np.allclose(gate.answers(logits, images).arrays["logits"], means, atol=1e-3)
-    text = foreign(tmp_path / "c", lambda x: tf.strings.length(x), tf.TensorSpec((None,), tf.string))
-    with pytest.raises(UserError, match=r"expected pictures \[N, H, W, 3\]"):
-        gate.probe(text)
+    whole = foreign(tmp_path / "c", lambda x: {"y": tf.reshape(x, (1, 1))}, tf.TensorSpec((), tf.float32, "x"))
+    with pytest.raises(UserError, match=r"serving_default takes .*, expected examples \[N, \.\.\.\]"):
+        gate.probe(whole)
+
+
+def test_rows_of_floats_and_strings_arrive_as_they_are(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    path = foreign(tmp_path / "a", lambda x: {"logits": x * 2}, tf.TensorSpec((None, 5), tf.float32, "rows"))
+    assert np.array_equal(gate.answers(path, rows, latency=(3,)).arrays["logits"], rows * 2)
+    texts = np.array([b"a", b"", "\N{GREEK SMALL LETTER BETA}".encode(), b"long " * 9] * 20, object)
+
+    def lengths(texts):
+        return {"logits": tf.cast(tf.strings.length(texts)[:, None], tf.float32) * [[1.0, -1.0]]}
+
+    found = gate.answers(foreign(tmp_path / "b", lengths, tf.TensorSpec((None,), tf.string, "texts")), texts)
+    assert found.arrays["logits"][:, 0].tolist() == [len(text) for text in texts]
 
 
 @pytest.mark.parametrize("count", [33, 65])

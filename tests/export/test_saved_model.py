@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tf_transfer import api
 from tf_transfer.export import saved_model
+from tf_transfer.modalities import base
 from tf_transfer.session.session import Session
 
 # Loads with TensorFlow alone.
@@ -49,7 +50,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(classifier, names, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "1"
-    written = saved_model.write(classifier, names, folder, TEMPERATURE, {"card.json": b"{}"})
+    written = saved_model.write(classifier, base.find("image"), names, folder, TEMPERATURE, {"card.json": b"{}"})
     assert written == ["serving_default", "serve_bytes", "features"]
     assert (folder / "assets/card.json").read_bytes() == b"{}"
     return tf.saved_model.load(str(folder))
@@ -110,7 +111,7 @@ def test_class_names_are_an_asset_that_any_name_survives(exported, names):
 def test_it_is_not_compiled_by_xla(classifier, names, tmp_path):
     classifier.xla = True
     try:
-        saved_model.write(classifier, names, tmp_path)
+        saved_model.write(classifier, base.find("image"), names, tmp_path)
         assert classifier.xla
     finally:
         classifier.xla = False

@@ -17,7 +17,7 @@ from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import UserError
 from tf_transfer.export import gate, keras_file, litert, runners, targets, trained
 from tf_transfer.machine import devices
-from tf_transfer.modalities import backbones
+from tf_transfer.modalities import backbones, base
 from tf_transfer.modalities.image import preprocessing
 from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.models import weights
@@ -51,7 +51,7 @@ def made(folder, spec="small_resnet(width=4)", size=24):
     classifier.head.set_weights([kernel, -(features @ kernel).mean(0)])
     classifier.save(folder)
     pictures = smooth_pictures(64, size, seed=1)
-    return trained.load(backbone, size, folder, NAMES, temperature=1.5, pictures=lambda: pictures)
+    return trained.load(backbone, size, folder, NAMES, temperature=1.5, examples=lambda: pictures)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_int8_takes_pixels_and_computes_in_integers_by_channel(model, images, tm
     floats = [t["name"] for t in interpreter.get_tensor_details() if t["dtype"] == np.float32]
     assert len(floats) == 1, "the answer alone"
     runner = runners.open_artefact(path)
-    assert runner.size == (24, 24)
+    assert runner.shape == (24, 24, 3)
     some = [runner(images[:n])["probabilities"] for n in (5, 1, 32)]
     assert [len(s) for s in some] == [5, 1, 32] and np.array_equal(some[0], some[2][:5])
     with pytest.raises((ValueError, RuntimeError), match="24"):
@@ -189,7 +189,7 @@ def test_int8_takes_pixels_and_computes_in_integers_by_channel(model, images, tm
 
 def test_the_bias_takes_back_what_rounding_moves(model, images, logits, tmp_path):
     path = written("litert_int8", model, tmp_path)
-    pictures = model.pictures()
+    pictures = model.examples()
     exact = np.log(np.maximum(softmax(model.classifier.logits(pictures).numpy() / 1.5), 1 / 512))
 
     def shift():
@@ -224,15 +224,16 @@ def test_onnx_takes_any_batch_of_pixels(model, images, logits, tmp_path):
 
 
 def test_names_are_checked_before_anything_is_made(monkeypatch):
-    assert targets.parse(None) == targets.parse("none") == []
-    assert targets.parse("keras, litert_int8,keras") == ["keras", "litert_int8"]
+    images = base.find("image")
+    assert targets.parse(None, images) == targets.parse("none", images) == []
+    assert targets.parse("keras, litert_int8,keras", images) == ["keras", "litert_int8"]
     with pytest.raises(UserError, match=r"--export_targets 'kears'. Did you mean 'keras'\? Known: keras, "):
-        targets.parse("kears")
+        targets.parse("kears", images)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(
         UserError, match=r"--export_targets=onnx needs onnx, tf2onnx, .*pip install -e '\.\[onnx\]'"
     ) as e:
-        targets.parse("keras,onnx")
+        targets.parse("keras,onnx", images)
     assert "\n" not in str(e.value)
 
 

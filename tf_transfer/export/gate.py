@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,9 @@ from scipy.special import softmax
 
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.export import runners
-from tf_transfer.modalities.image import pixels
 
-# Pictures the artefact is given at a time.
-_BATCH = 32
+# Examples the artefact is given at a time, and those whose files it is given too.
+_BATCH, _FILES = 32, 8
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Tolerance:
 
     Attributes:
         probability: largest difference of one probability; None where the arithmetic allows no bound, as of int8.
-        agreement: least share of pictures with the same class, ties aside.
+        agreement: least share of examples with the same class, ties aside.
     """
 
     probability: float | None
@@ -34,7 +33,7 @@ class Tolerance:
 
 
 # By the arithmetic of the artefact; `other` where the one computes in float32 and the other in bfloat16,
-# which moved a probability of a MobileNet by 0.34, and the class of 3 % of the pictures.
+# which moved a probability of a MobileNet by 0.34, and the class of 3 % of the examples.
 # Another library's kernels, or normalisations that are not folded, sum in another order: MobileNets of which bfloat16,
 # whose numbers are 65,000 times as coarse, moves a probability by 0.34 differ by 1.1e-5. Weights rounded to float16,
 # 8,000 times as coarse as float32, move it by 0.031 there.
@@ -45,7 +44,7 @@ TOLERANCE = {
     "other": Tolerance(None, 0.9),
     "float16": Tolerance(0.1, 0.99),
     # Its steps are some hundredths of what a layer gives: MobileNets named the same class on 92 to 96 % of real
-    # pictures, and were right as often. Below this it is another model.
+    # examples, and were right as often. Below this it is another model.
     "int8": Tolerance(None, 0.9),
 }
 
@@ -72,31 +71,35 @@ class Answers:
 
 def answers(
     artefact: Path,
-    images: np.ndarray,
+    examples: np.ndarray,
     latency: Sequence[int] = (),
-    by_bytes: bool = False,
-    size: int | None = None,
+    sample: Callable[[np.ndarray], tuple[str, bytes]] | None = None,
+    fit: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Answers:
-    """Runs an artefact over pictures in a fresh process that has TensorFlow (or the artefact's own runtime) alone.
+    """Runs an artefact over examples in a fresh process that has TensorFlow (or the artefact's own runtime) alone.
 
     Args:
         artefact: see `runners.open_artefact`.
-        images: uint8 `[N, H, W, 3]`.
+        examples: `[N, ...]`, numbers or strings.
         latency: sizes of a batch to time.
-        by_bytes: also try `serve_bytes`, see `runners.by_bytes`.
-        size: side in pixels to which the pictures are resized before; None: as they are.
+        sample: an example to the ending and the content of a file of it, see `Modality.sample`: the artefact is also
+            given files, see `runners.by_bytes`.
+        fit: applied to every batch before, such as a resizing that the artefact does not do itself.
 
     Raises:
         UserError: it cannot be run.
     """
-    shape = images.shape[1:] if size is None else (size, size, images.shape[3])
-    options = {"shape": shape, "batch": _BATCH, "latency": list(latency), "bytes": by_bytes}
+    # Strings go as bytes of one length.
+    examples = examples.astype(bytes) if examples.dtype == object else examples
+    shape = fit(examples[:1]).shape[1:] if len(examples) else examples.shape[1:]
+    options = {"shape": shape, "dtype": examples.dtype.str, "batch": _BATCH, "latency": list(latency)}
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as told:
         output = Path(scratch) / "answers.npz"
+        options["files"] = _written(Path(scratch), sample, examples[:_FILES]) if sample else []
         # -P: no folder of this package comes before the libraries.
         command = [sys.executable, "-P", runners.__file__, str(artefact), str(output), json.dumps(options)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, stderr=told) as process:
-            feeder = threading.Thread(target=_feed, args=(process.stdin, images, size))
+            feeder = threading.Thread(target=_feed, args=(process.stdin, examples, fit))
             feeder.start()
             try:
                 process.wait()
@@ -117,28 +120,32 @@ def answers(
 
 
 def probe(artefact: Path) -> dict:
-    """Returns what an artefact says of itself: `class_names`, and `size`, [height, width] or None where it takes any.
+    """Asks an artefact for its `class_names` and the `shape` of an example, see `runners.Runner`.
 
     Raises:
         UserError: it cannot be run.
     """
-    return answers(artefact, np.zeros((0, 1, 1, 3), np.uint8)).facts
+    return answers(artefact, np.zeros((0, 1), np.uint8)).facts
 
 
-def _feed(stream, images: np.ndarray, size: int | None) -> None:
+def _written(folder: Path, sample: Callable, examples: np.ndarray) -> list[str]:
+    """Writes a file of each example; returns their paths."""
+    paths = []
+    for number, example in enumerate(examples):
+        ending, content = sample(example)
+        paths.append(folder / f"{number}{ending}")
+        paths[-1].write_bytes(content)
+    return [str(path) for path in paths]
+
+
+def _feed(stream, examples: np.ndarray, fit: Callable) -> None:
     try:
         with stream:
-            for start in range(0, len(images), _BATCH):
-                batch = images[start : start + _BATCH]
-                stream.write(np.ascontiguousarray(batch if size is None else resized(batch, size)).tobytes())
+            for start in range(0, len(examples), _BATCH):
+                stream.write(np.ascontiguousarray(fit(examples[start : start + _BATCH])).tobytes())
     # The process has ended; its exit code says why.
     except BrokenPipeError:
         pass
-
-
-def resized(images: np.ndarray, size: int) -> np.ndarray:
-    """Resizes uint8 pictures as the model does, for an artefact that does not."""
-    return pixels.resize(images, size).numpy().astype(np.uint8)
 
 
 def compare(
@@ -148,6 +155,7 @@ def compare(
     temperature: float = 1.0,
     what: str = "The exported model",
     end: str = "nothing was exported",
+    many: str = "examples",
 ) -> dict:
     """Holds what an artefact said against the recorded logits of the model that was measured.
 
@@ -158,9 +166,10 @@ def compare(
         temperature: by which the artefact divides its logits.
         what: named in messages.
         end: of the messages, what follows from it.
+        many: the word for the examples.
 
     Returns:
-        `n`, `max_probability_difference`, `argmax_agreement`, `differing` (pictures whose class differs and is no
+        `n`, `max_probability_difference`, `argmax_agreement`, `differing` (examples whose class differs and is no
         tie), `tolerance` and `least_agreement`.
 
     Raises:
@@ -190,7 +199,7 @@ def compare(
         allowed = "any" if tolerance.probability is None else f"{tolerance.probability:g}"
         raise UserError(
             f"{what} differs from the evaluated one by up to {difference:.3g} in probability (tolerance {allowed}) and "
-            f"names the same class on {same.mean():.2%} of {len(same):,} pictures (at least {tolerance.agreement:.0%}, "
+            f"names the same class on {same.mean():.2%} of {len(same):,} {many} (at least {tolerance.agreement:.0%}, "
             f"ties aside); {end}."
         )
     return result

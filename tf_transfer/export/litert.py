@@ -33,7 +33,7 @@ def write_int8(trained: Trained, path: Path) -> None:
     Signature `serving_default`: `images` uint8 `[N, S, S, 3]`, the RGB pixels as they are, to `probabilities` float32
     `[N, C]` in steps of 1/256.
     """
-    pictures = _spanning(trained.pictures())
+    pictures = _spanning(trained.examples())
     _quantise(trained, path, pictures)
     with quiet(), without_warnings("tensorflow"):
         rounded = _in_batches(runners.LiteRt(path), pictures)

@@ -1,9 +1,9 @@
 """Runs an exported artefact as whoever receives it would: by itself, and in a process of its own.
 
 A file of its own that imports nothing of this package, so that the gate can start it with neither the package nor (but
-for files of Keras' own) Keras:
+for files of Keras' own) Keras; hence it loads SavedModels without `serving.saved_model`:
 
-    python -P runners.py ARTEFACT OUTPUT.npz '{"shape": [H, W, 3], "batch": 32, "latency": [1, 32]}' <raw uint8 pictures
+    python -P runners.py ARTEFACT OUTPUT.npz '{"shape": [32, 32, 3], "dtype": "uint8", "batch": 32}' <raw examples
 """
 
 import json
@@ -24,27 +24,27 @@ _CALLS = 20
 
 
 class Runner:
-    """An artefact that answers pictures.
+    """An artefact that answers examples.
 
     Attributes:
-        size: (height, width) of the pictures that it takes; None where it takes any.
+        shape: of an example that it takes, None for a side of any length; None as a whole for any shape.
         class_names: in the order of its answers; empty where it has none.
     """
 
-    size: tuple[int, int] | None = None
+    shape: tuple[int | None, ...] | None = None
     class_names: tuple[str, ...] = ()
 
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Maps uint8 `[N, H, W, 3]` to arrays by whatever names the artefact gives them."""
+    def outputs(self, examples: np.ndarray) -> dict[str, np.ndarray]:
+        """Maps examples `[N, ...]` to arrays by whatever names the artefact gives them."""
         raise TypeError(f"{type(self).__name__} answers nothing.")
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Maps uint8 `[N, H, W, 3]` to float32 `[N, C]` arrays by the names of `OUTPUTS`, one at least."""
-        return named(self.outputs(images))
+    def __call__(self, examples: np.ndarray) -> dict[str, np.ndarray]:
+        """Maps examples `[N, ...]` to float32 `[N, C]` arrays by the names of `OUTPUTS`, one at least."""
+        return named(self.outputs(examples))
 
 
 class SavedModel(Runner):
-    """A SavedModel whose `serving_default` takes pictures: ours, or any with one input and a `[N, C]` output."""
+    """A SavedModel whose `serving_default` takes examples: ours, or any with one input and a `[N, C]` output."""
 
     def __init__(self, path: Path):
         import tensorflow as tf
@@ -57,28 +57,26 @@ class SavedModel(Runner):
         if len(specs) != 1:
             raise ValueError(f"serving_default takes {len(specs)} inputs ({', '.join(sorted(specs))}), expected one")
         (self._name, self._spec), *_ = specs.items()
-        if self._spec.dtype == tf.string or self._spec.shape.rank != 4:
-            raise ValueError(f"serving_default takes {self._spec}, expected pictures [N, H, W, 3]")
-        height, width = self._spec.shape[1:3]
-        self.size = (height, width) if height and width else None
+        if self._spec.shape.rank == 0:
+            raise ValueError(f"serving_default takes {self._spec}, expected examples [N, ...]")
+        self.shape = None if self._spec.shape.rank is None else tuple(self._spec.shape[1:])
         self.class_names = names_in(Path(path, "assets"))
 
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, examples: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`."""
-        found = self._call(**{self._name: self._tf.cast(images, self._spec.dtype)})
+        found = self._call(**{self._name: self._tf.cast(examples, self._spec.dtype)})
         return {k: v.numpy() for k, v in found.items() if v.dtype.is_floating}
 
 
 class KerasFile(Runner):
-    """A `.keras` file: pictures to logits."""
+    """A `.keras` file: examples to logits."""
 
     def __init__(self, path: Path):
         import keras
 
         # Nothing that the file brings is run: safe mode refuses Lambda layers.
         self._model = keras.models.load_model(path, compile=False, safe_mode=True)
-        height, width = self._model.input_shape[1:3]
-        self.size = (height, width) if height and width else None
+        self.shape = tuple(self._model.input_shape[1:])
         self.class_names = names_in(path.parent)
 
     def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -102,7 +100,7 @@ class WeightsFile(Runner):
         inputs = keras.Input(self._network.output_shape[1:])
         self._head = keras.Sequential([inputs, keras.layers.Dense(told["classes"])])
         self._head.load_weights(path.with_name("head.weights.h5"))
-        self.size = self._network.input_shape[1:3]
+        self.shape = tuple(self._network.input_shape[1:])
         self.class_names = names_in(path.parent)
 
     def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -131,18 +129,17 @@ class LiteRt(Runner):
             warnings.simplefilter("ignore")
             self._interpreter = Interpreter(str(path), num_threads=os.cpu_count())
         (self._input,), (self._output,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        _, height, width, _ = self._input["shape_signature"].tolist()
-        self.size = (height, width) if height > 0 and width > 0 else None
+        self.shape = tuple(side if side > 0 else None for side in self._input["shape_signature"].tolist()[1:])
         self.class_names = names_in(path.parent)
         # By the name in the signature: probabilities in integers do not quite add up to 1.
         signatures = list(self._interpreter.get_signature_list().values())
         self._name = signatures[0]["outputs"][0] if len(signatures) == 1 else "output"
-        self._shape: tuple[int, ...] = ()
+        self._allocated: tuple[int, ...] = ()
 
     def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`; integers that come in or out are scaled as the file says."""
-        if images.shape != self._shape:
-            self._shape = images.shape
+        if images.shape != self._allocated:
+            self._allocated = images.shape
             self._interpreter.resize_tensor_input(self._input["index"], images.shape, strict=True)
             self._interpreter.allocate_tensors()
         self._interpreter.set_tensor(self._input["index"], _quantised(images, self._input))
@@ -173,8 +170,7 @@ class Onnx(Runner):
         (self._input,) = self._session.get_inputs()
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._type = {"tensor(uint8)": np.uint8}.get(self._input.type, np.float32)
-        sides = self._input.shape[1:3]
-        self.size = tuple(sides) if all(isinstance(side, int) for side in sides) else None
+        self.shape = tuple(side if isinstance(side, int) else None for side in self._input.shape[1:])
         self.class_names = names_in(path.parent)
 
     def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -219,23 +215,23 @@ def named(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"probabilities" if sums_to_one else "logits": values}
 
 
-def frames(stream: BinaryIO, shape: Sequence[int], batch: int) -> Iterator[np.ndarray]:
-    """Yields uint8 batches from raw bytes until they end."""
-    one = int(np.prod(shape))
+def frames(stream: BinaryIO, shape: Sequence[int], dtype: str, batch: int) -> Iterator[np.ndarray]:
+    """Yields batches from the raw bytes of examples until they end."""
+    one = int(np.prod(shape)) * np.dtype(dtype).itemsize
     while content := stream.read(batch * one):
-        yield np.frombuffer(content, np.uint8).reshape(-1, *shape)
+        yield np.frombuffer(content, dtype).reshape(-1, *shape)
 
 
-def latency(run: Callable, shape: Sequence[int], batches: Sequence[int]) -> dict[str, dict[str, float]]:
-    """Returns the median, and the 10 and 90 % quantiles, of the seconds that a batch of each size takes."""
+def latency(run: Callable, examples: np.ndarray, batches: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Times batches of each size, of examples that come again and again: the median, and the 10 and 90 % quantiles."""
     found = {}
     for batch in batches:
-        images = np.random.default_rng(0).integers(0, 256, (batch, *shape), dtype=np.uint8)
-        run(images)
+        given = np.resize(examples, (batch, *examples.shape[1:]))
+        run(given)
         taken = []
         for _ in range(_CALLS):
             begun = time.perf_counter()
-            run(images)
+            run(given)
             taken.append(time.perf_counter() - begun)
         found[str(batch)] = dict(
             zip(("low", "value", "high"), np.quantile(taken, (0.1, 0.5, 0.9)).tolist(), strict=True)
@@ -243,18 +239,20 @@ def latency(run: Callable, shape: Sequence[int], batches: Sequence[int]) -> dict
     return found
 
 
-def by_bytes(runner: Runner, images: np.ndarray) -> dict[str, float | str]:
-    """Gives `serve_bytes` PNG files with a junk one in their midst; compares with the pictures themselves."""
+def by_bytes(runner: SavedModel, examples: np.ndarray, files: Sequence[bytes]) -> dict[str, float | bool]:
+    """Gives `serve_bytes` the files of some examples with a junk one in their midst; compares with the examples."""
     import tensorflow as tf
 
-    files = [tf.io.encode_png(image).numpy() for image in images]
-    files.insert(len(files) // 2, b"junk")
-    answer = {k: v.numpy() for k, v in runner.loaded.signatures["serve_bytes"](contents=tf.constant(files)).items()}
+    middle = len(files) // 2
+    contents = tf.constant([*files[:middle], b"junk", *files[middle:]])
+    call = runner.loaded.signatures["serve_bytes"]
+    (name,) = call.structured_input_signature[1]
+    answer = {k: v.numpy() for k, v in call(**{name: contents}).items()}
     good = answer["status"] == b"ok"
-    expected = runner.loaded.signatures["serving_default"](images=tf.constant(images))["probabilities"].numpy()
-    alone = good.sum() == len(images) and not good[len(images) // 2] and not answer["probabilities"][~good].any()
+    expected = runner.outputs(examples)["probabilities"]
+    alone = good.sum() == len(files) and not good[middle] and not answer["probabilities"][~good].any()
     difference = np.abs(answer["probabilities"][good] - expected).max() if alone else np.inf
-    return {"n": len(images), "rows_independent": bool(alone), "max_probability_difference": float(difference)}
+    return {"n": len(files), "rows_independent": bool(alone), "max_probability_difference": float(difference)}
 
 
 def main(artefact: str, output: str, options: str) -> None:
@@ -262,14 +260,15 @@ def main(artefact: str, output: str, options: str) -> None:
     asked = json.loads(options)
     runner = open_artefact(Path(artefact))
     batches, first = [], None
-    for images in frames(sys.stdin.buffer, asked["shape"], asked["batch"]):
-        first = images[:8] if first is None else first
-        batches.append({name: values for name, values in runner.outputs(images).items() if values.ndim == 2})
-    facts: dict = {"class_names": list(runner.class_names), "size": runner.size}
-    if asked.get("bytes") and first is not None:
-        facts["bytes"] = by_bytes(runner, first)
-    if asked.get("latency"):
-        facts["latency"] = latency(runner, asked["shape"], asked["latency"])
+    for examples in frames(sys.stdin.buffer, asked["shape"], asked["dtype"], asked["batch"]):
+        first = examples if first is None else first
+        batches.append({name: values for name, values in runner.outputs(examples).items() if values.ndim == 2})
+    facts: dict = {"class_names": list(runner.class_names), "shape": runner.shape}
+    files = [Path(file).read_bytes() for file in asked.get("files", ())]
+    if files and first is not None:
+        facts["bytes"] = by_bytes(runner, first[: len(files)], files)
+    if asked.get("latency") and first is not None:
+        facts["latency"] = latency(runner, first, asked["latency"])
     # What the values look like is asked of all of them.
     arrays = named({name: np.concatenate([b[name] for b in batches]) for name in batches[0]}) if batches else {}
     np.savez(output, facts=json.dumps(facts), **arrays)

@@ -1,60 +1,79 @@
-"""SavedModel with everything inside: raw pictures or file bytes in, class names and probabilities out."""
+"""SavedModel with everything inside: raw examples or file bytes in, class names and probabilities out."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
-from tf_transfer.modalities.image import decode_rows, pixels
+from tf_transfer.data.examples import Stored
+from tf_transfer.modalities.base import Modality
 from tf_transfer.models import folding
 from tf_transfer.models.classifier import Classifier
+from tf_transfer.serving.inputs import OK
+from tf_transfer.serving.signatures import EXAMPLES, FEATURES, FILES
 
-SIGNATURES = ("serving_default", "serve_bytes", "features")
+SIGNATURES = (EXAMPLES, FILES, FEATURES)
 
 
 class _Served(tf.Module):
     """The signatures; holds variables, constants and assets only, so that it loads without Keras."""
 
     def __init__(
-        self, classifier: Classifier, class_names: Sequence[str], temperature: float, variables, assets: Sequence[Path]
+        self,
+        classifier: Classifier,
+        modality: Modality,
+        class_names: Sequence[str],
+        temperature: float,
+        variables: Sequence[tf.Variable],
+        assets: Sequence[Path],
     ):
         super().__init__()
         self.state = variables
         self.assets = [tf.saved_model.Asset(str(path)) for path in assets]
         self.class_names = tf.constant([name.encode("utf-8", "backslashreplace") for name in class_names])
         self.temperature = tf.constant(temperature, tf.float32)
-        size = classifier.size
+        name, spec = modality.signature()
+        given = tf.TensorSpec(spec.shape, spec.dtype, name)
         # Traced once, for all signatures: the network is most of the file, and of the time to write and to load it.
-        images = tf.TensorSpec((None, None, None, 3), tf.uint8)
-        self.network = tf.function(classifier.features, [images], autograph=False)
+        stored = tf.function(modality.accept, [given], autograph=False).get_concrete_function().structured_outputs
+        network = tf.function(classifier.features, [tf.TensorSpec(stored.shape, stored.dtype)], autograph=False)
+        self.network = network
 
-        def logits(images):
-            return classifier.classify(_without_none(self.network, images))
+        def logits(examples):
+            return classifier.classify(_without_none(network, examples))
 
-        def serve_images(images):
-            return self._answer(logits(_coloured(images)))
+        def serve_examples(examples):
+            return self._answer(logits(modality.accept(examples)))
+
+        def features(examples):
+            return {"features": _without_none(network, modality.accept(examples))}
+
+        self.serve_examples = tf.function(serve_examples, [given], autograph=False)
+        self.features = tf.function(features, [given], autograph=False)
+        if modality.endings:
+            self._serve_files(modality, classifier.size, logits)
+
+    def _serve_files(self, modality: Modality, size: int, logits: Callable) -> None:
+        """Adds what answers files, and decodes one."""
+        # What the network sees of a file, whatever the file's own size.
+        form = Stored(modality.random(1, size).shape[1:], native=False, dtype=modality.dtype)
 
         def serve_bytes(contents):
             """Answers files; where one is bad, its row is empty and its status says why."""
-            images, status = decode_rows.decode(contents, size)
-            answer = self._answer(logits(images))
+            examples, status = modality.decode_rows(contents, size)
+            answer = self._answer(logits(examples))
             empty = {name: tf.zeros_like(value) for name, value in answer.items()} | {"label": tf.fill([1], "")}
             empty["class_names"] = answer["class_names"]
-            good = status == decode_rows.OK
+            good = status == OK
             chosen = {name: tf.where(_beside(good, value), value, empty[name]) for name, value in answer.items()}
             return chosen | {"status": status}
 
-        def features(images):
-            return {"features": _without_none(self.network, _coloured(images))}
-
         def decode(content):
-            return tf.cast(pixels.resize(pixels.decode(content), size), tf.uint8)
+            return modality.fit(modality.decode(content), form)
 
-        images = tf.TensorSpec((None, None, None, None), tf.uint8, "images")
-        self.serve_images = tf.function(serve_images, [images], autograph=False)
-        self.serve_bytes = tf.function(serve_bytes, [tf.TensorSpec((None,), tf.string, "contents")], autograph=False)
-        self.features = tf.function(features, [images], autograph=False)
+        contents = tf.TensorSpec((None,), tf.string, "contents")
+        self.serve_bytes = tf.function(serve_bytes, [contents], autograph=False)
         self.decode = tf.function(decode, [tf.TensorSpec((), tf.string, "content")], autograph=False)
 
     def _answer(self, logits):
@@ -72,6 +91,7 @@ class _Served(tf.Module):
 
 def write(
     classifier: Classifier,
+    modality: Modality,
     class_names: Sequence[str],
     folder: Path,
     temperature: float = 1.0,
@@ -79,19 +99,22 @@ def write(
 ) -> list[str]:
     """Writes a SavedModel into `folder`: batch normalisations are folded into the layers before them.
 
-    Signatures, for N pictures and C classes:
-        serving_default: `images` uint8 `[N, H, W, 3]`, or grey `[N, H, W, 1]`, any size.
-        serve_bytes: `contents` string `[N]`, JPEG, PNG, GIF, BMP or WebP files. Rows are independent: `status` string
-            `[N]` is `ok`, or says why the file has no answer; its label is then empty, and its numbers are 0.
-        features: `images` as above; `features` float32 `[N, D]`, the pooled embedding.
+    Signatures, for N examples and C classes:
+        serving_default: the input that the modality's `signature` names; for pictures `images` uint8 `[N, H, W, 3]`, or
+            grey `[N, H, W, 1]`, any size.
+        serve_bytes: `contents` string `[N]`, files; not there where the modality has none. Rows are independent:
+            `status` string `[N]` is `ok`, or says why the file has no answer; its label is then empty, and its numbers
+            are 0.
+        features: the input of `serving_default`; `features` float32 `[N, D]`, the pooled embedding.
     The first two return `label` string `[N]`, `probability` float32 `[N]`, `probabilities` and `logits` float32
     `[N, C]`, and `class_names` string `[N, C]`, in the order of the probabilities, which are
     softmax(logits / temperature).
-    Beside the signatures, the loaded object has `decode`: one file, a scalar string, to the uint8 `[S, S, 3]` that the
-    network sees of it; it fails where the file is bad.
+    Beside the signatures, the loaded object has `decode`: one file, a scalar string, to what the network sees of it,
+    for pictures uint8 `[S, S, 3]`; it fails where the file is bad.
 
     Args:
         classifier: what is written.
+        modality: what its examples are.
         class_names: in the order of its logits.
         folder: a new folder.
         temperature: see `evaluation.temperature`; 1 leaves the probabilities as they are.
@@ -108,12 +131,15 @@ def write(
             paths = [Path(scratch) / name for name in contents]
             for path, content in zip(paths, contents.values(), strict=True):
                 path.write_bytes(content)
-            served = _Served(classifier, class_names, temperature, _variables(classifier, folded), paths)
-            signatures = (served.serve_images, served.serve_bytes, served.features)
-            tf.saved_model.save(served, str(folder), signatures=dict(zip(SIGNATURES, signatures, strict=True)))
+            variables = _variables(classifier, folded)
+            served = _Served(classifier, modality, class_names, temperature, variables, paths)
+            signatures = {EXAMPLES: served.serve_examples, FEATURES: served.features}
+            if modality.endings:
+                signatures[FILES] = served.serve_bytes
+            tf.saved_model.save(served, str(folder), signatures=signatures)
     finally:
         classifier.xla = xla
-    return list(SIGNATURES)
+    return [name for name in SIGNATURES if name in signatures]
 
 
 def escaped(class_names: Sequence[str]) -> bytes:
@@ -128,24 +154,11 @@ def _variables(classifier: Classifier, folded: list[tf.Variable]) -> list[tf.Var
     return [v for v in state if id(v) not in replaced] + folded
 
 
-def _coloured(images):
-    """Grey pictures get three channels; other numbers of channels fail."""
-    channels = tf.shape(images)[3]
-    allowed = tf.debugging.Assert(
-        (channels == 1) | (channels == 3), ["images must have 1 or 3 channels, not", channels]
-    )
-    with tf.control_dependencies([allowed]):
-        return tf.ensure_shape(
-            tf.cond(channels == 1, lambda: tf.image.grayscale_to_rgb(images[..., :1]), lambda: images[..., :3]),
-            (None, None, None, 3),
-        )
-
-
-def _without_none(function, images):
-    """Applies a function of pictures; the kernels of some networks fail on an empty batch, which gets one to drop."""
-    count = tf.shape(images)[0]
-    padded = tf.pad(images, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-    return function(padded)[:count]
+def _without_none(function: Callable, examples):
+    """Applies a function of examples; the kernels of some networks fail on an empty batch, which gets one to drop."""
+    sides = tf.shape(examples)
+    one = tf.zeros(tf.concat([[tf.cast(sides[0] == 0, tf.int32)], sides[1:]], 0), examples.dtype)
+    return function(tf.concat([examples, one], 0))[: sides[0]]
 
 
 def _beside(good, value):

@@ -1,5 +1,6 @@
 """What a trained model can be exported to beside the SavedModel, by the names of `--export_targets`."""
 
+import functools
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ import tensorflow as tf
 from tf_transfer.errors import UserError
 from tf_transfer.export import gate, keras_file, litert, onnx_file, weights_files
 from tf_transfer.export.trained import Trained
+from tf_transfer.modalities.base import Modality
 from tf_transfer.models import weights
 from tf_transfer.registry import Registry, split_list
 
-# Pictures whose features, and those of another size whose logits, are compared.
+# Examples whose features, and those of another size whose logits, are compared.
 _FEATURES, _OTHER_SIZE = 256, 16
 _BATCH = 32
 
@@ -29,7 +31,7 @@ class Target:
         arithmetic: what it computes in, of `gate.TOLERANCE`.
         takes: its input, in words, for the model card.
         gives: its output, in words.
-        any_size: it resizes pictures itself.
+        any_size: it resizes examples itself.
         packages: that it needs beside those that are always there.
     """
 
@@ -68,14 +70,20 @@ TARGET.register("onnx")(
 )  # fmt: skip
 
 
-def parse(text: str | None) -> list[str]:
-    """Returns the names that `--export_targets` lists, each once.
+def parse(text: str | None, modality: Modality) -> list[str]:
+    """Lists the names in `--export_targets`, each once.
 
     Raises:
-        UserError: an unknown name, or one whose packages are not installed.
+        UserError: an unknown name, one that holds no networks of the modality, or one whose packages are not installed.
     """
     names = [] if text in (None, "none") else list(dict.fromkeys(split_list(text)))
     for name in names:
+        if name in TARGET.names() and name not in modality.targets:
+            known = ", ".join(modality.targets) or "none"
+            raise UserError(
+                f"--export_targets={name} holds no network of {modality.many}; expected: {known}. The SavedModel is "
+                "always written."
+            )
         missing = [p for p in TARGET.factory(name).packages if importlib.util.find_spec(p) is None]
         if missing:
             raise UserError(
@@ -86,7 +94,7 @@ def parse(text: str | None) -> list[str]:
 
 
 def check(
-    name: str, trained: Trained, folder: Path, images: np.ndarray, logits: np.ndarray, latency: Sequence[int] = ()
+    name: str, trained: Trained, folder: Path, examples: np.ndarray, logits: np.ndarray, latency: Sequence[int] = ()
 ) -> tuple[gate.Answers, dict]:
     """Runs an artefact in a process of its own and holds it to the model that it was made of.
 
@@ -94,7 +102,7 @@ def check(
         name: of the target.
         trained: what it was made of.
         folder: where it is.
-        images: uint8 `[N, H, W, 3]`.
+        examples: stored ones, `[N, ...]`.
         logits: float32 `[N, C]`, of the model in float32.
         latency: sizes of a batch to time.
 
@@ -105,27 +113,28 @@ def check(
         UserError: it is not that model, or cannot be run.
     """
     target, end = TARGET.factory(name), "it is not kept"
-    size = trained.classifier.size
+    size, many = trained.classifier.size, trained.modality.many
     tolerance = gate.TOLERANCE["kernels" if target.arithmetic == "float32" else target.arithmetic]
-    found = gate.answers(folder / target.file, images, latency, size=None if target.any_size else size)
-    parity = gate.compare(found, logits, tolerance, trained.temperature, name, end)
+    fit = np.asarray if target.any_size else functools.partial(trained.modality.resized, size=size)
+    found = gate.answers(folder / target.file, examples, latency, fit=fit)
+    parity = gate.compare(found, logits, tolerance, trained.temperature, name, end, many)
     if "features" in found.arrays:
-        some = images[:_FEATURES]
+        some = examples[:_FEATURES]
         expected = in_batches(trained.classifier.features, some)
         difference = np.abs(found.arrays["features"][:_FEATURES] - expected).max() / np.abs(expected).max()
         parity["max_feature_difference"] = float(difference)
         if not difference <= 1e-4:
             raise UserError(f"{name} has features that differ by {difference:.2g} of the largest; {end}.")
     if target.any_size:
-        other = tf.image.resize(images[:_OTHER_SIZE], (3 * size // 2 + 1, size - 1)).numpy().round().astype(np.uint8)
+        other = tf.image.resize(examples[:_OTHER_SIZE], (3 * size // 2 + 1, size - 1)).numpy().round().astype(np.uint8)
         expected = trained.classifier.logits(other).numpy()
         resized = gate.answers(folder / target.file, other)
         parity["other_size"] = gate.compare(
-            resized, expected, tolerance, trained.temperature, f"{name}, on pictures to be resized,", end
+            resized, expected, tolerance, trained.temperature, f"{name}, on {many} to be resized,", end, many
         )
     return found, parity
 
 
-def in_batches(function: Callable, images: np.ndarray) -> np.ndarray:
-    """Returns what a function of pictures says of many of them."""
-    return np.concatenate([function(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)])
+def in_batches(function: Callable, examples: np.ndarray) -> np.ndarray:
+    """Applies a function of examples to many of them."""
+    return np.concatenate([function(examples[start : start + _BATCH]) for start in range(0, len(examples), _BATCH)])

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tf_transfer.machine.precision import precision_policy
 from tf_transfer.modalities import backbones, base
-from tf_transfer.modalities.image import preprocessing
 from tf_transfer.models import folding
 from tf_transfer.models.classifier import Classifier
 
@@ -25,7 +24,7 @@ class Trained:
         folder: of the phase, with the two files of weights.
         class_names: in the order of the logits.
         temperature: probabilities are softmax(logits / temperature).
-        pictures: gives uint8 `[N, S, S, 3]`, some that it was trained on.
+        examples: gives some of the stored examples that it was trained on, at its input size.
     """
 
     classifier: Classifier
@@ -33,7 +32,12 @@ class Trained:
     folder: Path
     class_names: Sequence[str]
     temperature: float
-    pictures: Callable[[], np.ndarray]
+    examples: Callable[[], np.ndarray]
+
+    @property
+    def modality(self) -> base.Modality:
+        """What its examples are."""
+        return base.find(self.backbone.modality)
 
     def plain(self):
         """Builds the network of Keras' own layers, with the trained weights."""
@@ -49,7 +53,7 @@ def load(
     folder: Path,
     class_names: Sequence[str],
     temperature: float,
-    pictures: Callable[[], np.ndarray],
+    examples: Callable[[], np.ndarray],
     dropout: float = 0.0,
 ) -> Trained:
     """Builds what a phase left, outside of any strategy: variables of several devices cannot be exported.
@@ -60,7 +64,7 @@ def load(
         folder: of the phase.
         class_names: in the order of the logits.
         temperature: see `Trained`.
-        pictures: see `Trained`.
+        examples: see `Trained`.
         dropout: rate before the head while training.
     """
     with precision_policy("float32"):
@@ -68,7 +72,7 @@ def load(
         inputs = base.find(backbone.modality).inputs(size, backbone.mode)
         classifier = Classifier(network, inputs, len(class_names), dropout)
     classifier.load(folder)
-    return Trained(classifier, backbone, folder, class_names, temperature, pictures)
+    return Trained(classifier, backbone, folder, class_names, temperature, examples)
 
 
 class Inference(tf.Module):
@@ -85,11 +89,11 @@ class Inference(tf.Module):
         kernel, bias = classifier.head.get_weights()
 
         def answer(images):
-            """Answers pictures of the network's own size."""
+            """Answers examples of the network's own size."""
             for fold in classifier.folds:
                 fold.active = True
-            pixels = preprocessing.scale(tf.cast(images, tf.float32), classifier.mode)
-            features = classifier.backbone(pixels, training=False)
+            inputs = classifier.inputs.fitting(tf.cast(images, tf.float32))
+            features = classifier.backbone(inputs, training=False)
             if logits:
                 said = tf.matmul(features, kernel) + bias
                 return {"logits": said, "probabilities": tf.nn.softmax(said / trained.temperature)}
@@ -112,7 +116,7 @@ def inference(
 
     Args:
         trained: the model.
-        dtype: of the pictures.
+        dtype: of the examples.
         logits: answer them beside the probabilities.
         shift: float32 `[C]`, added to the logarithms of the probabilities alone, before they are normalised.
     """

@@ -47,6 +47,9 @@ class Modality(ABC):
         corruptions: names that `corrupt` knows; () where the assessment leaves robustness out.
         severities: of each corruption, ascending.
         reserved: arguments of a network's constructor that `build` sets, and a spec may not.
+        targets: names of `--export_targets` that hold its networks, beside the SavedModel.
+        raw: the numbers of a stored example, in words.
+        limits: sentences of the model card on what it was not made for.
     """
 
     name: str
@@ -60,6 +63,9 @@ class Modality(ABC):
     corruptions: tuple[str, ...] = ()
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     reserved: frozenset[str] = frozenset()
+    targets: tuple[str, ...] = ()
+    raw: str = "numbers as they are stored"
+    limits: tuple[str, ...] = ()
 
     # 1. Files, and what is stored of them.
 
@@ -118,6 +124,10 @@ class Modality(ABC):
     @abstractmethod
     def signature(self) -> tuple[str, "tf.TensorSpec"]:
         """Returns the name and the specification of the input of `serving_default`, with the rows first."""
+
+    def accept(self, inputs: "tf.Tensor") -> "tf.Tensor":
+        """Brings what `signature` takes to stored examples `[N, ...]` of any size, inside the SavedModel."""
+        return inputs
 
     # 3. Training.
 

@@ -1,5 +1,6 @@
 """Scores an exported artefact, ours or not, on the test split of a data set by the same metrics as any model."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -33,12 +34,13 @@ def evaluate(session: Session) -> dict:
     """
     path = _found(Path(os.path.expanduser(session.artefact)))
     about = gate.probe(path)
-    side = _side(about["size"])
+    size = _size(session, about["shape"])
     recorded = session.run.config() is not None
     split = session.datasets.test()[0] if recorded else session.datasets.test_pictures()
     names = tuple(session.datasets.open(session.config.data.dataset).class_names)
     columns = _columns(session, path, about["class_names"], names)
-    found = gate.answers(path, _seen(session, path, split, side).inputs, size=side)
+    fit = functools.partial(session.modality.resized, size=size) if size else np.asarray
+    found = gate.answers(path, _seen(session, path, split, size).inputs, fit=fit)
     if not {"logits", "probabilities"} & set(found.arrays):
         raise UserError(f"--saved_model={one_line(path)!r} answers features and no classes: nothing can be scored.")
     if found.logits.shape[1] != len(names):
@@ -71,7 +73,7 @@ def _columns(session: Session, path: Path, theirs: list[str], names: tuple[str, 
     if not theirs:
         session.console.note(
             "the artefact does not name its classes, which are taken in the order of the data set's, and is given "
-            "pixels from 0 to 255."
+            f"{session.modality.raw}."
         )
         return list(range(len(names)))
     if set(theirs) != set(names):
@@ -83,19 +85,29 @@ def _columns(session: Session, path: Path, theirs: list[str], names: tuple[str, 
     return [theirs.index(name) for name in names]
 
 
-def _side(size: list[int] | None) -> int | None:
-    """Returns the side of the pictures that an artefact takes; None where it takes any.
+def _size(session: Session, shape: list[int | None] | None) -> int | None:
+    """Returns the input size of an artefact that takes examples of one shape; None where it takes any.
 
     Raises:
-        UserError: it takes no squares.
+        UserError: no input size gives that shape.
     """
-    if size and size[0] != size[1]:
-        raise UserError(f"the artefact takes pictures of {size[0]} x {size[1]}; expected a square, or any size.")
-    return size[0] if size else None
+
+    def fits(size: int) -> bool:
+        example = session.modality.random(1, size).shape[1:]
+        return len(example) == len(shape) and all(side in (None, n) for side, n in zip(shape, example, strict=True))
+
+    # What is fixed, if anything is, does not depend on the size.
+    if shape is None or (fits(session.input_size) and fits(session.input_size + 1)):
+        return None
+    for size in filter(None, shape):
+        if fits(size):
+            return size
+    told = " x ".join("any" if side is None else str(side) for side in shape)
+    raise UserError(f"the artefact takes inputs of {told}; expected the shape of {session.modality.many}, or any size.")
 
 
 def _seen(session: Session, path: Path, split: Split, side: int | None) -> Split:
-    """Returns the pictures as the artefact sees files: those of another size have lost, or blurred, some of it."""
+    """Returns the examples as the artefact sees files: those of another size have lost, or blurred, some of it."""
     size = side or card_of(path).get("model", {}).get("image_size") or session.input_size
     return split if size == session.input_size else session.datasets.test_pictures(size)
 
@@ -121,7 +133,7 @@ def _tell(session: Session, record: dict) -> None:
         for name in ("accuracy", "macro_f1", "nll", "brier", "ece")
     )
     session.console.line(tables.metrics_table(metrics))
-    session.console.line(f"evaluate  {record['artefact']}: {told} on {metrics['n']:,} test pictures")
+    session.console.line(f"evaluate  {record['artefact']}: {told} on {metrics['n']:,} test {session.modality.many}")
     for c in record["comparisons"]:
         session.console.line(
             f"evaluate  names the same class as {c['model']} on {100 * c['agreement']:.2f} %; right where it alone is: "

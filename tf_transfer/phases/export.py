@@ -19,9 +19,9 @@ from tf_transfer.run.directory import DONE
 from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
 
-# Validation pictures that a temperature is fitted on: at most, and at least.
+# Validation examples that a temperature is fitted on: at most, and at least.
 _MOST, _FEWEST = 5000, 20
-# Pictures that artefacts are held to where the test split has not been evaluated.
+# Examples that artefacts are held to where the test split has not been evaluated.
 SAMPLE = 256
 # Sizes of a batch whose latency is measured.
 LATENCY = (1, 32)
@@ -33,13 +33,13 @@ class Measured:
 
     Attributes:
         split: `test` as recorded by evaluate, else `validation` or `train`.
-        images: uint8 `[N, H, W, 3]`.
+        examples: stored ones, `[N, ...]`.
         labels: int `[N]`.
         logits: float32 `[N, C]` that the trained model said of them.
     """
 
     split: str
-    images: np.ndarray
+    examples: np.ndarray
     labels: np.ndarray
     logits: np.ndarray
 
@@ -69,7 +69,7 @@ def export(session: Session, phase: str) -> None:
 
 
 def evaluated(session: Session, phase: str) -> str | None:
-    """Returns the digest of the test pictures that the phase was evaluated on; None where it was not."""
+    """Returns the digest of the test examples that the phase was evaluated on; None where it was not."""
     done = session.run.done("evaluate") or {}
     return done.get("pictures") if phase in done.get("models", ()) else None
 
@@ -85,8 +85,8 @@ def _export(session: Session, phase: str, what: dict) -> dict:
     else:
         calibration = {"temperature": 1.0, "n": 0}
         session.console.note(
-            f"fewer than {_FEWEST} validation pictures, or all of them right, by which any sharper temperature looks "
-            "better: the exported probabilities are not calibrated (temperature 1)."
+            f"fewer than {_FEWEST} validation {session.modality.many}, or all of them right, by which any sharper "
+            "temperature looks better: the exported probabilities are not calibrated (temperature 1)."
         )
     measured = recorded(session, phase, what["pictures"], Measured(use, held.inputs, held.labels, logits))
     if (precision := what["precision"]) != session.precision:
@@ -116,27 +116,27 @@ def _calibration(logits: np.ndarray, labels: np.ndarray) -> dict:
 
 
 def recorded(session: Session, phase: str, pictures: str | None, other: Measured | None = None) -> Measured:
-    """Returns the recorded predictions on the test split, or where there are none those of the other pictures.
+    """Returns the recorded predictions on the test split, or where there are none those of the other examples.
 
     Args:
         session: the command.
         phase: that was exported.
         pictures: of `evaluated`.
-        other: some pictures, where `pictures` is None.
+        other: some examples, where `pictures` is None.
 
     Raises:
-        UserError: the test pictures are no longer those that were evaluated.
+        UserError: the test examples are no longer those that were evaluated.
     """
     if pictures is None:
         session.console.note(
-            f"not evaluated yet: the export is held to {min(len(other.labels), SAMPLE)} {other.split} pictures; "
-            "--phase=evaluate,export holds it to the test split."
+            f"not evaluated yet: the export is held to {min(len(other.labels), SAMPLE)} {other.split} "
+            f"{session.modality.many}; --phase=evaluate,export holds it to the test split."
         )
-        return Measured(other.split, other.images[:SAMPLE], other.labels[:SAMPLE], other.logits[:SAMPLE])
+        return Measured(other.split, other.examples[:SAMPLE], other.labels[:SAMPLE], other.logits[:SAMPLE])
     split = session.datasets.test_pictures()
     if split.fingerprint != pictures:
         raise UserError(
-            f"--dataset={one_line(session.config.data.dataset)!r}: the test pictures have changed since "
+            f"--dataset={one_line(session.config.data.dataset)!r}: the test {session.modality.many} have changed since "
             "--phase=evaluate; put them back, or evaluate again with --phase=evaluate,export --restart."
         )
     with np.load(session.run.path / "evaluate" / "predictions.npz") as recorded:
@@ -153,19 +153,22 @@ def _write(session, classifier: Classifier, class_names, folder: Path, measured:
     assets = {"config.json": encoded(session.config.to_dict(), indent=1)}
     assets |= dict.fromkeys((model_card.JSON, model_card.MARKDOWN), b"")
     warm = done["calibration"]["temperature"]
-    signatures = saved_model.write(classifier, class_names, folder, warm, assets)
-    found = gate.answers(folder, measured.images, LATENCY, by_bytes=True)
+    modality = session.modality
+    signatures = saved_model.write(classifier, modality, class_names, folder, warm, assets)
+    found = gate.answers(folder, measured.examples, LATENCY, modality.sample if modality.endings else None)
     held_to, expected, original = gate.TOLERANCE[done["precision"]], measured.logits, {}
     if done["precision"] != session.precision:
-        original = {"original": gate.compare(found, expected, gate.TOLERANCE["other"], warm)}
-        expected = Predictor(classifier.logits, session.strategy, 32)(measured.images)
-    parity = gate.compare(found, expected, held_to, warm) | {"split": measured.split} | original
-    by_bytes, bound = found.facts["bytes"], held_to.probability
-    if not (by_bytes["rows_independent"] and by_bytes["max_probability_difference"] <= bound):
-        raise UserError(
-            f"The exported model answers picture files otherwise than pictures ({by_bytes}); nothing was exported."
-        )
-    facts = {"parity": parity, "bytes_parity": by_bytes, "accuracy": accuracy(found.logits, measured)}
+        original = {"original": gate.compare(found, expected, gate.TOLERANCE["other"], warm, many=modality.many)}
+        expected = Predictor(classifier.logits, session.strategy, 32)(measured.examples)
+    parity = gate.compare(found, expected, held_to, warm, many=modality.many) | {"split": measured.split} | original
+    facts = {"parity": parity, "accuracy": accuracy(found.logits, measured)}
+    if modality.endings:
+        facts["bytes_parity"] = by_bytes = found.facts["bytes"]
+        if not (by_bytes["rows_independent"] and by_bytes["max_probability_difference"] <= held_to.probability):
+            raise UserError(
+                f"The exported model answers {modality.one} files otherwise than {modality.many} ({by_bytes}); nothing "
+                "was exported."
+            )
     return {"signatures": signatures, **facts, "latency": found.facts["latency"]}
 
 
@@ -177,7 +180,7 @@ def accuracy(logits: np.ndarray, held: Measured) -> dict:
 
 
 def _write_card(session: Session, done: dict, folder: Path) -> None:
-    card = model_card.build(session.run.records(), session.config.to_dict(), done, session.command)
+    card = model_card.build(session.run.records(), session.config.to_dict(), done, session.command, session.modality)
     told = {
         model_card.JSON: encoded(card, indent=1),
         model_card.MARKDOWN: model_card.markdown(card).encode("utf-8", "backslashreplace"),
@@ -200,7 +203,7 @@ def _tell(session: Session, done: dict) -> None:
     what = f"the same weights in {done['precision']}" if other else "what was measured"
     session.console.line(
         f"export  {one_line(path)} ({done['bytes'] / 1e6:.1f} MB, the {done['model']} model): in a process of its "
-        f"own it equals {what} on {parity['n']:,} {parity['split']} pictures, probabilities within "
+        f"own it equals {what} on {parity['n']:,} {parity['split']} {session.modality.many}, probabilities within "
         f"{parity['max_probability_difference']:.1g}; temperature {done['calibration']['temperature']:.2f}"
     )
     if other:

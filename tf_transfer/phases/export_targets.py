@@ -16,7 +16,7 @@ from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
 
 FOLDER = "artefacts"
-# Training pictures by which activations are quantised, at most.
+# Training examples by which activations are quantised, at most.
 _CALIBRATION = 300
 
 
@@ -30,7 +30,7 @@ def export(session: Session, phase: str) -> None:
     Raises:
         UserError: an artefact is not the model that was measured: nothing is left of it, the others stay.
     """
-    names = targets.parse(session.config.run.export_targets)
+    names = targets.parse(session.config.run.export_targets, session.modality)
     if not names:
         return
     before = session.run.done("saved_model") or {}
@@ -71,11 +71,11 @@ def _make(session: Session, phase: str, names: list[str], what: dict) -> list[st
             session.run.path / phase,
             session.run.done(phase)["class_names"],
             temperature=(what["calibration"] or {}).get("temperature", 1.0),
-            pictures=lambda: _training_pictures(session),
+            examples=lambda: _training_examples(session),
             dropout=session.config.model.dropout,
         )
         exact = session.precision == "float32"
-        reference = found.logits if exact else targets.in_batches(model.classifier.logits, found.images)
+        reference = found.logits if exact else targets.in_batches(model.classifier.logits, found.examples)
         for name in names:
             try:
                 with session.run.write_folder(f"{FOLDER}/{name}") as folder:
@@ -94,12 +94,12 @@ def _measured(session: Session, phase: str, pictures: str | None) -> Measured:
     return Measured(use, held.inputs, held.labels, Predictor(classifier.logits, session.strategy, 32)(held.inputs))
 
 
-def _training_pictures(session: Session) -> np.ndarray:
-    """Decodes some training pictures, evenly spaced over the split, for the classes are in a row."""
+def _training_examples(session: Session) -> np.ndarray:
+    """Decodes some training examples, evenly spaced over the split, for the classes are in a row."""
     source, plan = session.datasets.planned(session.config.data.dataset, few_shot=True)
     places = np.linspace(0, len(plan.train) - 1, min(_CALIBRATION, len(plan.train))).round().astype(int)
     stored = source.load("train", plan.train[places], session.input_size).inputs
-    return gate.resized(stored, session.input_size)
+    return session.modality.resized(stored, session.input_size)
 
 
 def _write(session: Session, name: str, model, folder: Path, held: Measured, reference: np.ndarray, what: dict) -> None:
@@ -108,12 +108,12 @@ def _write(session: Session, name: str, model, folder: Path, held: Measured, ref
     What was measured may have been computed in bfloat16: the artefact then is held to the same weights in float32,
     closely, and to what was measured by the classes that it names.
     """
-    told = model.temperature, name, "it is not kept"
+    told = model.temperature, name, "it is not kept", session.modality.many
     target = targets.TARGET.factory(name)
     target.write(model, folder / target.file)
     size = size_of(folder)
     (folder / "class_names.txt").write_bytes(saved_model.escaped(model.class_names))
-    said, parity = targets.check(name, model, folder, held.images, reference, LATENCY)
+    said, parity = targets.check(name, model, folder, held.examples, reference, LATENCY)
     original = (
         parity if session.precision == "float32" else gate.compare(said, held.logits, gate.TOLERANCE["other"], *told)
     )
@@ -132,7 +132,7 @@ def _write(session: Session, name: str, model, folder: Path, held: Measured, ref
         "id": uuid.uuid4().hex[:12],
         "restart": session.restart_id,
     }
-    card = model_card.build(session.run.records(), session.config.to_dict(), done, session.command)
+    card = model_card.build(session.run.records(), session.config.to_dict(), done, session.command, session.modality)
     card["artefact"] = {"target": name, "file": target.file, "takes": target.takes, "gives": target.gives}
     card["artefact"]["accuracy"] = done["accuracy"]
     (folder / model_card.JSON).write_bytes(encoded(card, indent=1))

@@ -155,7 +155,7 @@ def run(session: Session, names: Sequence[str]) -> None:
     if "assess" in names:
         assessment.check(session.config)
     if "export" in names:
-        targets.parse(session.config.run.export_targets)
+        targets.parse(session.config.run.export_targets, session.modality)
     if names[:1] == ["source"] and names[1:]:
         # A wrong target is told now, not when the source model has been trained.
         session.datasets.open(session.config.data.dataset)

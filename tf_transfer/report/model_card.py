@@ -6,6 +6,7 @@ writes it for people; the JSON beside it says the same.
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from tf_transfer.errors import one_line
 from tf_transfer.report import summary
@@ -18,13 +19,28 @@ _EXPORT = ("signatures", "parity", "accuracy", "bytes_parity", "latency", "bytes
 _SHARES = ("accuracy", "top5", "macro_f1")
 _PACKAGES = ("tf_transfer", "tensorflow", "keras", "numpy", "tensorflow-datasets")
 _LIMITS = (
-    "It names one of its classes for any picture, also for one that shows none of them.",
-    "It was measured on the pictures described above; on others, see the results under shift, where there are any.",
-    "Orientations in EXIF data are not applied.",
+    "It names one of its classes for any {one}, also for one that shows none of them.",
+    "It was measured on the {many} described above; on others, see the results under shift, where there are any.",
 )
 
 
-def build(records: Sequence[dict], config: Mapping, export: Mapping, command: str) -> dict:
+class Modality(Protocol):
+    """The part of `modalities.base.Modality` that a card tells.
+
+    Attributes:
+        limits: sentences on what it was not made for.
+    """
+
+    limits: Sequence[str]
+
+    def card(self) -> dict:
+        """Returns name, words, endings, and the input of `serving_default`."""
+
+    def told(self, size: int) -> str:
+        """Returns an input size in words."""
+
+
+def build(records: Sequence[dict], config: Mapping, export: Mapping, command: str, modality: Modality) -> dict:
     """Collects a model card.
 
     Args:
@@ -32,10 +48,12 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
         config: of `Config.to_dict`.
         export: what the export phase found of the artefact.
         command: the command line that exported it.
+        modality: what its examples are.
 
     Returns:
-        `model`, `data`, `phases`, `metrics` (of each evaluated model, with intervals), `calibration`, `shift`,
-        `verdict`, `export`, `limits`, `license`, `versions`, `commands` (of training, and of the export), `digests`.
+        `model`, `modality`, `data`, `phases`, `metrics` (of each evaluated model, with intervals), `calibration`,
+        `shift`, `verdict`, `export`, `limits`, `license`, `versions`, `commands` (of training, and of the export),
+        `digests`.
     """
     held = summary.current(records)
     data = summary.target_data(held, config["data"]["dataset"])
@@ -52,8 +70,10 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
             "weights": config["model"]["weights"],
             "precision": export["precision"],
             "image_size": export["image_size"],
+            "size": modality.told(export["image_size"]),
             "classes": list(data.get("class_names", ())),
         },
+        "modality": modality.card(),
         "data": {
             "dataset": one_line(config["data"]["dataset"], 200),
             "splits": dict(data.get("splits", {})) | {r["split"]: r["metrics"]["n"] for r in evaluated.values()},
@@ -69,7 +89,7 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
             for k in ("signatures", "parity", "accuracy", "bytes_parity", "latency", "bytes")
             if k in export
         },
-        "limits": list(_LIMITS),
+        "limits": [*(text.format(**modality.card()) for text in _LIMITS), *modality.limits],
         # Nobody but the user can know them.
         "license": {"model": None, "pretrained_weights": None, "data": None},
         "versions": {name: _version(name) for name in _PACKAGES},
@@ -115,14 +135,14 @@ def _version(name: str) -> str | None:
 
 def markdown(card: Mapping) -> str:
     """Returns the card as Markdown; names of classes and files cannot leave their place in it."""
-    model, data = card["model"], card["data"]
+    model, data, words = card["model"], card["data"], card["modality"]
     classes = [_code(name) for name in model["classes"][:100]]
     more = f" and {len(model['classes']) - 100:,} more" if len(model["classes"]) > 100 else ""
     lines = [
         f"# {_plain(model['backbone'])} on {_plain(data['dataset'])}",
         "",
         f"{_plain(model['what'] or model['name'])}; began from {_code(model['weights'])}, computes in "
-        f"{model['precision']} on {model['image_size']} px.",
+        f"{model['precision']} on {model['size']}.",
         "",
         "## Classes",
         "",
@@ -137,9 +157,9 @@ def markdown(card: Mapping) -> str:
     lines += [f"- {_note(kind, texts)}" for kind, texts in data["notes"].items()]
     lines += ["", "## Training", "", "| phase | seconds | trained parameters | options |", "|---|---|---|---|"]
     lines += [_phase_row(name, phase) for name, phase in card["phases"].items()]
-    lines += ["", "## Measured", "", *_measured(card["metrics"]), "", *_calibration(card["calibration"])]
+    lines += ["", "## Measured", "", *_measured(card["metrics"]), "", *_calibration(card["calibration"], words)]
     lines += _assessed(card)
-    lines += ["", "## The artefact", "", *_artefact(card["export"])]
+    lines += ["", "## The artefact", "", *_artefact(card["export"], words)]
     lines += ["", "## Limits", "", *(f"- {text}" for text in card["limits"])]
     lines += [
         "",
@@ -181,12 +201,12 @@ def _estimate(name: str, estimate: Mapping | None) -> str:
     return f"{decimal(estimate['value'])} ({decimal_range(estimate)})"
 
 
-def _calibration(found: Mapping) -> list[str]:
+def _calibration(found: Mapping, words: Mapping) -> list[str]:
     if not found["n"]:
-        return ["Probabilities are not calibrated: there were too few validation pictures, or all were right."]
+        return [f"Probabilities are not calibrated: there were too few validation {words['many']}, or all were right."]
     return [
         f"Probabilities are softmax(logits / {found['temperature']:.3f}); the temperature (95 % interval "
-        f"{decimal_range(found)}) was fitted on {count(found['n'])} validation pictures."
+        f"{decimal_range(found)}) was fitted on {count(found['n'])} validation {words['many']}."
     ]
 
 
@@ -199,13 +219,13 @@ def _assessed(card: Mapping) -> list[str]:
     return lines
 
 
-def _artefact(export: Mapping) -> list[str]:
+def _artefact(export: Mapping, words: Mapping) -> list[str]:
     parity = export["parity"]
     against = parity.get("original") or parity
     lines = [
         f"- {byte_size(export['bytes'])}; signatures {', '.join(export['signatures'])}",
-        f"- run by itself on {count(parity['n'])} {parity['split']} pictures it names the class that was measured on "
-        f"{percent(against['argmax_agreement'], 2)}; probabilities differ by "
+        f"- run by itself on {count(parity['n'])} {parity['split']} {words['many']} it names the class that was "
+        f"measured on {percent(against['argmax_agreement'], 2)}; probabilities differ by "
         f"{against['max_probability_difference']:.1g} at most",
         f"- it is right on {percent(export['accuracy']['value'])} ({percent_range(export['accuracy'])}) of them",
     ]

@@ -13,8 +13,8 @@ from tf_transfer.serving.signatures import Tensor
 MAX_BYTES = 1 << 30
 """A larger file is not read: 100 million pixels of 16 bits and four channels, uncompressed, are smaller."""
 
-DAMAGED = "damaged, or cut short"
-"""The reason given for a file that cannot be decoded and about which the model says nothing better."""
+OK, DAMAGED = "ok", "damaged, or cut short"
+"""The status of a file that has been decoded, and that of one that cannot be and whose model says nothing better."""
 
 _BYTES = (bytes, bytearray, memoryview)
 

@@ -4,9 +4,8 @@ import tensorflow as tf
 
 from tf_transfer.modalities.image import pixels
 from tf_transfer.modalities.image.limits import NO_PICTURE
-from tf_transfer.serving.inputs import DAMAGED
+from tf_transfer.serving.inputs import DAMAGED, OK
 
-OK = "ok"
 # Files decoded at a time: each may take 1.5 GB, see `limits.MAX_PIXELS`.
 _PARALLEL = 4
 

@@ -21,6 +21,9 @@ class Images(base.Modality):
     largest = 2048
     endings = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
     tfds_feature = "Image"
+    targets = ("keras", "weights", "litert_float16", "litert_int8", "onnx")
+    raw = "pixels from 0 to 255"
+    limits = ("Orientations in EXIF data are not applied.",)
     # Arguments of the constructors that the package sets itself.
     reserved = frozenset({"include_top", "weights", "input_tensor", "input_shape", "pooling", "classes",
                           "classifier_activation", "include_preprocessing", "name", "dropout",
@@ -89,6 +92,20 @@ class Images(base.Modality):
         import tensorflow as tf
 
         return "images", tf.TensorSpec((None, None, None, None), tf.uint8, "images")
+
+    def accept(self, inputs):
+        """Gives grey pictures three channels; other numbers of channels fail."""
+        import tensorflow as tf
+
+        channels = tf.shape(inputs)[3]
+        allowed = tf.debugging.Assert(
+            (channels == 1) | (channels == 3), ["images must have 1 or 3 channels, not", channels]
+        )
+        with tf.control_dependencies([allowed]):
+            coloured = tf.cond(
+                channels == 1, lambda: tf.image.grayscale_to_rgb(inputs[..., :1]), lambda: inputs[..., :3]
+            )
+            return tf.ensure_shape(coloured, (None, None, None, 3))
 
     def augmentation(self, text: str):
         """Parses `--augment`, see `augment.parse`."""

@@ -32,6 +32,10 @@ class Preprocessing:
         """Maps `[B, H, W, 3]` to float32 `[B, size, size, 3]`."""
         return scale(resize(images, self.size), self.mode)
 
+    def fitting(self, images):
+        """Maps pictures that have the network's size, `[B, size, size, 3]` float, to float32 of the same shape."""
+        return scale(images, self.mode)
+
 
 def resize(images, size: int):
     """Resizes images to a square, without padding, onto the uint8 grid.

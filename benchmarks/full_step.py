@@ -55,23 +55,38 @@ def stepper(spec: str, size: int, batch: int, precision: str, policy: str = "tra
     import numpy as np
     import tensorflow as tf
 
+    from tf_transfer import methods
+    from tf_transfer.config import Training
     from tf_transfer.data.batches import DRAWS
     from tf_transfer.machine.strategy import make_strategy
-    from tf_transfer.methods import supervised
-    from tf_transfer.modalities.image import augment
-    from tf_transfer.training.step import LoopConfig, Stepper
+    from tf_transfer.modalities import base
+    from tf_transfer.phases.catalogue import PHASES
+    from tf_transfer.training.method import Setting
+    from tf_transfer.training.problem import CLASSIFICATION
+    from tf_transfer.training.step import Stepper
 
     strategy = make_strategy("one")
     with strategy.scope():
         _, ours = networks.network(spec, size, precision)
     ours.set_batchnorm(policy)
-    task = supervised.classification(ours, ours.groups(), augment.parse("none"), 0.0, "none", True, None)
+    plan = Training(
+        learning_rate=1e-3,
+        batch_size=batch,
+        optimizer="sgd",
+        augment="none",
+        regularizer="none",
+        ema=0.0,
+        clip_norm=0.0,
+    )
+    method = methods.create(
+        "supervised", Setting(ours, None, plan, PHASES["full"], base.find("image"), CLASSIFICATION, strategy)
+    )
     with strategy.scope():
-        step = Stepper(task, LoopConfig(1, 1e-3), batch, strategy)
+        step = Stepper(method, plan, {"train": batch}, strategy)
     images, labels = networks.pictures(batch, size), tf.constant(np.arange(batch) % 10, tf.int32)
     ready = {"inputs": images, "label": labels, "weight": tf.ones(batch), "uniform": tf.zeros((batch, DRAWS)),
              "row": tf.range(batch)}  # fmt: skip
-    return lambda: step(ready, 1e-3, 0)
+    return lambda: step({"train": ready}, 1e-3, 0)
 
 
 def _torch(batch: int, size: int, policy: str) -> dict[str, Callable]:

@@ -19,14 +19,15 @@ def measure(args: argparse.Namespace) -> dict:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    from tf_transfer.data.batches import Batches
     from tf_transfer.data.splits import Split
+    from tf_transfer.data.streams import Stream, Streams
     from tf_transfer.modalities.image import pixels
 
     count = 2_560 if args.quick else 12_800
     train = tfds.load("cifar10", split="train", data_dir=str(args.shared / "tfds"), as_supervised=True)
     images, labels = (np.array(part) for part in zip(*train.take(count).as_numpy_iterator(), strict=True))
-    ours = Batches(Split(images, labels.astype(np.int32), [""] * count), BATCH, 0, np.ones(count, np.float32))
+    split = Split(images, labels.astype(np.int32), [""] * count)
+    ours = Streams({"train": Stream(split, BATCH, weights=np.ones(count, np.float32))}, 0)
     steps = count // BATCH
     naive = train.take(count).shuffle(10_000).map(lambda x, y: (tf.image.resize(x, (SIZE, SIZE)), y), tf.data.AUTOTUNE)
     naive = naive.batch(BATCH).prefetch(tf.data.AUTOTUNE)
@@ -34,7 +35,7 @@ def measure(args: argparse.Namespace) -> dict:
 
     def run(dataset, function=lambda x: x):
         for batch in dataset.take(steps):
-            function(batch["inputs"] if isinstance(batch, dict) else batch[0])
+            function(batch["train"]["inputs"] if isinstance(batch, dict) else batch[0])
 
     functions = {
         NAIVE: lambda: run(naive),

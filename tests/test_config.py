@@ -5,7 +5,6 @@ import math
 import pytest
 
 from tf_transfer.config import (
-    TRAINING_PHASES,
     Config,
     Training,
     flatten,
@@ -15,6 +14,7 @@ from tf_transfer.config import (
     pick,
 )
 from tf_transfer.errors import UserError
+from tf_transfer.phases.catalogue import TRAINED
 
 OPTIONS = {name: field.metadata for name, (_, field) in option_fields().items()}
 NUMERIC = [name for name, facts in OPTIONS.items() if facts["kind"] in (int, float)]
@@ -225,7 +225,7 @@ def test_long_names_are_cut():
 
 
 def test_training_phases_are_those_of_the_plan():
-    assert TRAINING_PHASES == ("source", "head", "full", "scratch")
+    assert TRAINED == ("source", "head", "full", "scratch")
     assert {f.name for f in dataclasses.fields(Training)} <= set(OPTIONS)
 
 

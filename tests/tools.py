@@ -120,3 +120,36 @@ def shape_picture(random: np.random.Generator, kind: int, size: int) -> Image.Im
     else:
         draw.polygon(((x, y + side), (x + side, y + side), (x + side // 2, y)), fill=colour)
     return picture
+
+
+def supervised(classifier, split=None, phase="full", validation=None, strategy=None, weights=None, **options):
+    """The supervised method on a setting of a test: nothing of the plan is left open, and what is not given is off.
+
+    Args:
+        classifier: what trains.
+        split: what it trains on; None where the test brings its own batches.
+        phase: name of the phase.
+        validation: split that validates.
+        strategy: by default the first device.
+        weights: float32 `[C]`, of the classes.
+        **options: of the plan, and `on_features`.
+    """
+    from tf_transfer import methods
+    from tf_transfer.config import Training
+    from tf_transfer.data.training_data import TrainingData
+    from tf_transfer.machine.strategy import make_strategy
+    from tf_transfer.modalities import base
+    from tf_transfer.phases.catalogue import PHASES
+    from tf_transfer.training.method import Setting
+    from tf_transfer.training.problem import CLASSIFICATION
+
+    on_features = options.pop("on_features", False)
+    plain = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1, "optimizer": "sgd", "warmup": 0.0, "bn": "train"}
+    plain |= {"regularizer": "none", "augment": "none", "feature_views": 0, "ema": 0.0, "clip_norm": 0.0}
+    weights = np.ones(classifier.num_classes, np.float32) if weights is None else weights
+    data = TrainingData(split, validation, tuple(map(str, range(classifier.num_classes))), weights)
+    plan, where = Training(**plain | options), strategy or make_strategy("one")
+    return methods.create(
+        "supervised",
+        Setting(classifier, data, plan, PHASES[phase], base.find("image"), CLASSIFICATION, where, on_features),
+    )

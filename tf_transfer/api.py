@@ -12,6 +12,7 @@ from tf_transfer.config import Config
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.machine import cluster
+from tf_transfer.phases import catalogue
 from tf_transfer.run import lock
 from tf_transfer.run.directory import RunDir
 
@@ -26,9 +27,7 @@ _OF_A_MACHINE = {"strategy", "worker_timeout"}
 # Those that are of one network or of one data set: another one does not inherit them. Of weights a file or a run is;
 # the words that stand for any network's are not.
 _OF_A_NETWORK, _OF_A_DATA_SET = {"input_size", "weights"}, {"max_unreadable", "shifted"}
-_ANY_WEIGHTS = {"imagenet", "random", "source"}
-# Phases that go on from nothing that this run has trained.
-_FIRST = {"source", "head", "scratch", "assess"}
+_ANY_WEIGHTS = {"imagenet", catalogue.RANDOM, catalogue.SOURCE}
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Result:
 def fine_tune(
     dataset: str,
     backbone: str | None = None,
-    phases: Sequence[str] = ("head", "full", "evaluate", "export", "report"),
+    phases: Sequence[str] = catalogue.ALL,
     restart: bool = False,
     quiet: bool = False,
     **options: Any,
@@ -138,18 +137,20 @@ def open_run(
     recorded = configs.flatten(run.config() or {})
     shared = {k: v for k, v in recorded.items() if k not in _training_options() | _OF_A_MACHINE}
     # Options that nothing was trained with yet may still change.
-    trained = any(run.done(phase) for phase in (*configs.TRAINING_PHASES, "assess/result"))
+    trained = any(run.done(phase) for phase in (*catalogue.TRAINED, "assess/result"))
     held = {name: v for name, v in shared.items() if name not in _FREE}
-    if run.done("source"):
+    if any(run.done(phase) for phase in catalogue.on_source()):
         held["source_dataset"] = shared.get("source_dataset")
     differ = _differences(given, held) if trained else []
     inherited = _inherited(given, shared)
     complete = configs.from_values(given, configs.from_values(inherited))
     # A phase that goes on from a model must not meet one that is about to be set aside.
-    first = {"source"} if complete.model.weights == "source" else _FIRST
+    first = catalogue.first(complete.model.weights == catalogue.SOURCE)
     begins = set(phases[:1]) & first
     if differ and not (restart and begins):
-        begin = "" if begins else f" and --phase={'head' if 'head' in first else 'source'} first"
+        begin = (
+            "" if begins else f" and --phase={next(name for name in (*catalogue.ALL, *first) if name in first)} first"
+        )
         raise UserError(
             f"--run_dir={one_line(run.path)!r} was made with other options: {one_line('; '.join(differ), 400)}. "
             f"Use another --run_dir, or start it over with --restart{begin}."
@@ -207,7 +208,8 @@ def _check_names(config: Config, phases: Sequence[str]) -> None:
     backbone = backbones.find_backbone(model.backbone)
     backbones.check_size(backbone, model.input_size or backbone.size)
     backbones.layer_pattern(config.training.unfreeze)
-    if "head" in phases and model.weights != "source":
+    pretrained = [n for n in catalogue.TRAINED if n in phases and catalogue.PHASES[n].begins == catalogue.PRETRAINED]
+    if pretrained and model.weights != catalogue.SOURCE:
         weights.check(backbone, model.backbone, model.weights)
 
 

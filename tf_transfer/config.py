@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.phases.catalogue import TRAINED
 from tf_transfer.registry import split_list, unknown_name
-
-TRAINING_PHASES = ("source", "head", "full", "scratch")
 
 
 def option(default: Any, help: str, kind: type = str, choices=None, low=None, high=None, per_phase=False) -> Any:
@@ -60,8 +59,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Training:
-    """How a phase trains; None lets `defaults.py` decide from the data."""
+    """How a phase trains; None lets the rules of `session/plan.py` decide from the data. Resolved, it is the plan."""
 
+    method: str = option(None, "kind of training, such as supervised (default: the phase's own)", per_phase=True)
     epochs: float = option(None, "passes over the training data", float, low=0.001, high=1e6, per_phase=True)
     batch_size: int = option(None, "examples a step over all replicas", int, low=1, high=1 << 16, per_phase=True)
     accumulate: int = option(
@@ -234,10 +234,10 @@ def parse_option(name: str, text: str) -> Any:
     parts = [p.partition(":") for p in split_list(text)] if facts["per_phase"] else []
     # No value of an option that takes phases begins with a word and a colon.
     if any(p[0].strip().isidentifier() and p[1] for p in parts):
-        wrong = [p[0] for p in parts if p[0].strip() not in TRAINING_PHASES or not p[1]]
+        wrong = [p[0] for p in parts if p[0].strip() not in TRAINED or not p[1]]
         if wrong:
             raise UserError(
-                f"--{name}={one_line(text)!r}: expected PHASE:VALUE,... with PHASE one of {', '.join(TRAINING_PHASES)}."
+                f"--{name}={one_line(text)!r}: expected PHASE:VALUE,... with PHASE one of {', '.join(TRAINED)}."
             )
         return {p[0].strip(): _convert(name, facts["kind"], p[2]) for p in parts}
     return _convert(name, facts["kind"], text)
@@ -259,10 +259,8 @@ def _convert(name: str, kind: type, text: str) -> Any:
 def _check(f: dataclasses.Field, value: Any) -> None:
     facts = f.metadata
     if isinstance(value, Mapping):
-        if not facts["per_phase"] or set(value) - set(TRAINING_PHASES):
-            raise UserError(
-                f"--{f.name}: a value for each of {', '.join(TRAINING_PHASES)} is not what {one_line(value)} is."
-            )
+        if not facts["per_phase"] or set(value) - set(TRAINED):
+            raise UserError(f"--{f.name}: a value for each of {', '.join(TRAINED)} is not what {one_line(value)} is.")
         for each in value.values():
             _check(f, each)
         return

@@ -3,23 +3,7 @@
 import textwrap
 
 from tf_transfer import config
-
-# In the order of the story; phases.py holds the functions and a test that the two agree.
-PHASES = {
-    "source": "train a source model from random weights on --source_dataset",
-    "head": "train a new head on the frozen pretrained backbone",
-    "full": "unfreeze and go on from what head left",
-    "scratch": "the control: the same network from random weights",
-    "lr_find": "propose a learning rate for the next phase, with its curve",
-    "evaluate": "score every trained model on the test split",
-    "assess": "tell how well the network adapts, with controls, label budget, shift, and a verdict",
-    "compare": "put --runs side by side",
-    "export": "write the SavedModel and check it against the model",
-    "predict": "label --inputs with an exported model",
-    "serve": "answer HTTP requests with an exported model, in TensorFlow Serving's REST shape, and a page to try it on",
-    "report": "write report.html",
-}
-ALL = ("head", "full", "evaluate", "export", "report")
+from tf_transfer.phases.catalogue import ALL, PHASES
 
 # Flags that are no part of a run's configuration, by group of the help.
 COMMAND_FLAGS = {
@@ -68,7 +52,7 @@ def help_text() -> str:
     """Returns the text of `--help`: phases, then flags grouped by stage."""
     lines = ["Fine-tune a pretrained image model on your domain and measure how well it adapted."]
     lines += ["", "usage: python run.py --phase=PHASE[,PHASE...] [flags]", "", "Phases"]
-    lines += [f"  {name:<10}{text}" for name, text in PHASES.items()]
+    lines += [f"  {name:<10}{row.help}" for name, row in PHASES.items()]
     lines += [f"  {'all':<10}{','.join(ALL)}"]
     options = config.option_fields()
     for title, members in _GROUPS:

@@ -142,6 +142,22 @@ class Registry:
             UserError: unknown name, or arguments that the factory does not take by their name or type.
         """
         spec = parse_spec(spec) if isinstance(spec, str) else spec
+        bound = self._bound(spec, context, more)
+        return self.factory(spec.name)(*bound.args, **bound.kwargs)
+
+    def check(self, spec: str | Spec, context: int = 0) -> None:
+        """Finds what `create` would refuse, and builds nothing.
+
+        Args:
+            spec: of what would be built.
+            context: how many arguments `create` will be given before those of the spec.
+
+        Raises:
+            UserError: see `create`.
+        """
+        self._bound(parse_spec(spec) if isinstance(spec, str) else spec, (None,) * context, {})
+
+    def _bound(self, spec: Spec, context: tuple, more: dict[str, Any]) -> inspect.BoundArguments:
         factory = self.factory(spec.name)
         parameters = inspect.signature(factory).parameters
         try:
@@ -153,8 +169,8 @@ class Registry:
             raise UserError(
                 f"The {self.kind} {spec.name!r}: {', '.join(strange) or e}. It takes: {', '.join(takes) or 'nothing'}."
             ) from e
-        for name, value in bound.arguments.items():
+        for name, value in list(bound.arguments.items())[len(context) :]:
             words, types = _ACCEPTED.get(parameters[name].annotation, ("", (object,)))
             if not isinstance(value, types) or (isinstance(value, bool) and float in types):
                 raise UserError(f"The {self.kind} {spec.name!r}: expected {words} for {name}, got {one_line(value)!r}.")
-        return factory(*bound.args, **bound.kwargs)
+        return bound

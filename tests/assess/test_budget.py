@@ -122,7 +122,7 @@ def test_candidates_too_slow_or_too_many_to_be_built_are_left_out(time, minute, 
     seconds = {"own": 0.001, "quick": 0.002, "slow": 0.5, "late": 0.001}
     built = []
 
-    def open_network(opened, data, pictures, now):
+    def open_network(opened, class_names, counts, pictures, now):
         name = "own" if opened is session else opened
         built.append(name)
         time.now += 6.0

@@ -1,8 +1,5 @@
-import itertools
-
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tf_transfer.data.batches import DRAWS, Batches, in_order
 from tf_transfer.data.splits import Split
@@ -99,23 +96,34 @@ def test_steps_are_the_nearest_number_of_batches(n, size, epochs, steps):
     assert stream(n, size).steps(epochs) == steps
 
 
-@pytest.mark.parametrize("mix_alpha", [0.0, 0.5])
-def test_the_pipeline_gives_the_same_batches(mix_alpha):
-    batches = stream(mix_alpha=mix_alpha)
-    made = list(batches.dataset(3, 9))
-    assert len(made) == 6
-    for step, batch in zip(itertools.count(3), made):
-        expected = batches.batch(step)
-        assert set(batch) == set(expected)
-        for key, value in batch.items():
-            assert value.dtype == expected[key].dtype
-            np.testing.assert_array_equal(value, expected[key])
+def test_a_split_without_labels_gives_none():
+    inputs = np.arange(6, dtype=np.uint8)[:, None]
+    batches = Batches(Split(inputs, None, [""] * 6), 4, 0, mix_alpha=0.5)
+    batch = batches.batch(0)
+    assert set(batch) == {"inputs", "inputs2", "mix", "weight", "uniform", "row"}
+    np.testing.assert_array_equal(batch["weight"], np.ones(4))
+    seen = np.concatenate([batches.batch(step)["inputs"] for step in range(3)])
+    np.testing.assert_array_equal(np.bincount(seen[:, 0]), [2] * 6)
 
 
-def test_the_pipeline_knows_its_shapes():
-    spec = stream(mix_alpha=0.5).dataset(0, 2).element_spec
-    assert spec["inputs"] == tf.TensorSpec((4, 2, 2, 3), tf.uint8)
-    assert spec["mix"] == tf.TensorSpec((4,), tf.float32)
+def test_views_of_an_example_have_numbers_of_their_own():
+    one, three = stream(size=10), stream(size=10)
+    three = Batches(three.split, 10, 0, three.example_weights, views=3)
+    plain, batch = one.batch(0), three.batch(0)
+    # The first view is what a single one would be.
+    np.testing.assert_array_equal(batch["uniform"], plain["uniform"])
+    np.testing.assert_array_equal(batch["uniform_views"][:, 0], plain["uniform"])
+    assert batch["uniform_views"].shape == (10, 3, DRAWS) and batch["uniform_views"].dtype == np.float32
+    assert len(np.unique(batch["uniform_views"])) == 10 * 3 * DRAWS
+
+
+def test_streams_of_other_names_come_in_another_order():
+    named = [Batches(stream().split, 10, 0, stream=name) for name in ("", "target", "other")]
+    orders = [tuple(b.batch(0)["label"]) for b in named]
+    assert len(set(orders)) == 3
+    # The name decides, and nothing else.
+    again = Batches(stream().split, 10, 0, stream="target")
+    np.testing.assert_array_equal(again.batch(7)["uniform"], named[1].batch(7)["uniform"])
 
 
 @pytest.mark.parametrize(("n", "size", "sizes"), [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 8, [3])])

@@ -22,9 +22,8 @@ from tf_transfer.modalities.image import preprocessing
 from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.models import weights
 from tf_transfer.models.classifier import Classifier
-from tf_transfer.phases import export_targets
+from tf_transfer.phases import catalogue, export_targets
 from tf_transfer.run.directory import RunDir
-from tf_transfer.session import train as fitting
 from tf_transfer.session.session import Session
 
 NAMES = ("naïve", "日本語", "\N{GRINNING FACE}", "two\nlines")
@@ -283,7 +282,7 @@ def test_a_run_makes_them_and_keeps_those_that_pass(tmp_path_factory, tmp_path, 
 
 
 def test_what_a_phase_trains_anew_takes_its_artefacts_with_it():
-    assert all("artefacts" in gone for phase, gone in fitting._DOWNSTREAM.items() if phase != "scratch")
+    assert all("artefacts" in catalogue.outdated(phase) for phase in catalogue.TRAINED if phase != "scratch")
 
 
 def test_every_target_is_told_by_its_option():

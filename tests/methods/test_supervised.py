@@ -2,18 +2,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tools
 
 from tf_transfer.data.batches import DRAWS
 from tf_transfer.data.splits import Split
-from tf_transfer.evaluation.classification import measure
-from tf_transfer.methods import supervised
-from tf_transfer.methods.supervised import validator
-from tf_transfer.modalities.image import augment
+from tf_transfer.evaluation.classification import measure, standard_error
+from tf_transfer.methods.supervised import TRAIN
 from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
-from tf_transfer.models.dropout import Noise
 from tf_transfer.models.inference import Predictor
+from tf_transfer.training import regularizers
+from tf_transfer.training.noise import Noise
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (7, 16, 16, 3), np.uint8)
@@ -30,11 +30,17 @@ def small(dropout=0.0):
     return classifier
 
 
-def classification(classifier, augmentation="none", smoothing=0.0, regularizer="none", through_backbone=False):
-    parsed = augment.parse(augmentation)
-    return supervised.classification(
-        classifier, classifier.groups(), parsed, smoothing, regularizer, through_backbone, None
-    )
+def method(classifier, **options):
+    """The method on whole pictures, the head alone training mode unless the statistics train, too."""
+    through = options.pop("through_backbone", False)
+    options = {"phase": "full", "bn": "train"} | options if through else {"phase": "head", "bn": "frozen"} | options
+    return tools.supervised(classifier, **options)
+
+
+def losses_of(made, examples, noise=NOISE):
+    """Losses and hits of a batch."""
+    found = made.loss({TRAIN: examples}, {TRAIN: noise}, tf.constant(0.0))
+    return found.examples, found.measures["accuracy"]
 
 
 def batch(inputs=IMAGES):
@@ -76,13 +82,16 @@ def test_measure_is_cross_entropy_and_accuracy():
     assert found == {"loss": 5e3, "accuracy": 0.5, "examples": 2}
 
 
-def test_validator_measures_a_split_or_is_none(one_device):
-    predict = Predictor(lambda x: x, one_device, 4)
-    logits = RANDOM.normal(size=(9, 3)).astype(np.float32)
-    split = Split(logits, RANDOM.integers(0, 3, 9, np.int32), [""] * 9)
-    assert validator(predict, split)() == measure(logits, split.labels)
-    assert validator(predict, None) is None
-    assert validator(predict, split.take(np.arange(0))) is None
+def test_a_split_is_scored_by_its_accuracy(one_device):
+    classifier = small()
+    split = Split(IMAGES, LABELS, [""] * 7)
+    score = method(classifier, validation=split).score()
+    expected = measure(Predictor(classifier.logits, one_device, 16)(IMAGES), LABELS)
+    assert score.measures == expected
+    assert (score.value, score.loss) == (expected["accuracy"], expected["loss"])
+    assert score.standard_error == standard_error(score.value, 7)
+    assert method(classifier).score() is None
+    assert method(classifier, validation=split.take(np.arange(0))).score() is None
 
 
 # --- classification
@@ -91,7 +100,7 @@ def test_validator_measures_a_split_or_is_none(one_device):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss_is_cross_entropy_with_smoothed_labels(smoothing):
     classifier = small()
-    losses, hits = classification(classifier, smoothing=smoothing).loss(batch(), NOISE)
+    losses, hits = losses_of(method(classifier, label_smoothing=smoothing), batch())
     logits = classifier.logits(IMAGES)
     expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing, reduction=None)(
         np.eye(3)[LABELS], logits
@@ -104,8 +113,8 @@ def test_loss_is_cross_entropy_with_smoothed_labels(smoothing):
 def test_pictures_are_augmented_before_the_network():
     classifier = small()
     flipped = batch() | {"uniform": tf.zeros((7, DRAWS))}
-    losses, _ = classification(classifier, "flip").loss(flipped, NOISE)
-    expected, _ = classification(classifier).loss(batch(IMAGES[:, :, ::-1]), NOISE)
+    losses, _ = losses_of(method(classifier, augment="flip"), flipped)
+    expected, _ = losses_of(method(classifier), batch(IMAGES[:, :, ::-1]))
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
@@ -113,17 +122,17 @@ def test_training_mode_reaches_the_backbone_only_when_asked():
     classifier = small()
     classifier.set_batchnorm("train")
     before = classifier.state_values()
-    frozen, _ = classification(classifier, through_backbone=False).loss(batch(), NOISE)
+    frozen, _ = losses_of(method(classifier, through_backbone=False), batch())
     assert all(np.array_equal(a, b) for a, b in zip(classifier.state_values(), before, strict=True))
-    trained, _ = classification(classifier, through_backbone=True).loss(batch(), NOISE)
+    trained, _ = losses_of(method(classifier, through_backbone=True), batch())
     assert not np.allclose(trained, frozen)
     assert not all(np.array_equal(a, b) for a, b in zip(classifier.state_values(), before, strict=True))
 
 
 def test_dropout_follows_the_seed_of_the_step():
-    task = classification(small(dropout=0.5))
+    made = method(small(dropout=0.5))
     images = batch()
-    first, again, other = (task.loss(images, Noise(tf.constant([1, s]), tf.range(7), 7))[0] for s in (0, 0, 1))
+    first, again, other = (losses_of(made, images, Noise(tf.constant([1, s]), tf.range(7), 7))[0] for s in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -132,7 +141,7 @@ def test_mixed_pictures_have_mixed_losses():
     classifier = small()
     mix = tf.constant(RANDOM.random(7, np.float32))
     mixed = batch() | {"inputs2": tf.constant(IMAGES), "label2": tf.constant((LABELS + 1) % 3), "mix": mix}
-    losses, hits = classification(classifier, "mixup(0.2)").loss(mixed, NOISE)
+    losses, hits = losses_of(method(classifier, augment="mixup(0.2)"), mixed)
     log_p = np.log(tf.nn.softmax(classifier.logits(IMAGES)))
     rows = np.arange(7)
     expected = -mix * log_p[rows, LABELS] - (1 - mix) * log_p[rows, (LABELS + 1) % 3]
@@ -142,28 +151,47 @@ def test_mixed_pictures_have_mixed_losses():
 
 def test_penalty_tells_backbone_from_head():
     classifier = small()
-    task = classification(classifier, regularizer="l2sp(alpha=1.0, beta=0.5)")
+    penalty = regularizers.of_groups("l2sp(alpha=1.0, beta=0.5)", method(classifier, phase="full").groups())
     kernel = classifier.head.kernel.numpy()
-    np.testing.assert_allclose(task.penalty(), 0.25 * (kernel**2).sum(), rtol=1e-5)
+    np.testing.assert_allclose(penalty(), 0.25 * (kernel**2).sum(), rtol=1e-5)
     stem = classifier.backbone.get_layer("stem_conv").kernel
     stem.assign(stem + 1.0)
-    np.testing.assert_allclose(task.penalty(), 0.25 * (kernel**2).sum() + 0.5 * stem.shape.num_elements(), rtol=1e-5)
-    assert classification(classifier).penalty is None
+    np.testing.assert_allclose(penalty(), 0.25 * (kernel**2).sum() + 0.5 * stem.shape.num_elements(), rtol=1e-5)
+    assert regularizers.of_groups("none", method(classifier).groups()) is None
 
 
 def test_state_is_everything_for_pictures_and_the_head_for_features():
     classifier = small()
-    assert [id(v) for v in classification(classifier).state] == [id(v) for v in classifier.state]
-    probe = supervised.probe(classifier, 0.0, "none", None)
-    assert [id(v) for v in probe.state] == [id(v.value) for v in classifier.head.variables]
-    assert [g.name for g in probe.groups] == ["head"]
+    assert [id(v) for v in method(classifier).state()] == [id(v) for v in classifier.state]
+    probe = method(classifier, on_features=True)
+    assert [id(v) for v in probe.state()] == [id(v.value) for v in classifier.head.variables]
+    assert [g.name for g in probe.groups()] == ["head"]
 
 
-def test_probe_trains_the_head_on_features():
+def test_a_phase_trains_what_its_row_says():
+    classifier = small()
+    every = [g.name for g in classifier.groups()]
+    assert [g.name for g in method(classifier, phase="head").groups()] == ["head"]
+    options = {"unfreeze": "stage3", "layer_decay": 0.5}
+    assert [(g.name, g.factor) for g in method(classifier, phase="full", **options).groups()] == [
+        ("stage3", 0.5),
+        ("head", 1.0),
+    ]
+    # What is trained from random weights is trained whole.
+    for phase in ("scratch", "source"):
+        assert [(g.name, g.factor) for g in method(classifier, phase=phase, **options).groups()] == [
+            (name, 1.0) for name in every
+        ]
+
+
+def test_on_features_the_head_trains_as_through_the_backbone():
     classifier = small()
     features = classifier.features(IMAGES)
-    found = supervised.probe(classifier, 0.1, "none", None).loss(batch(features), NOISE)
-    for a, b in zip(found, classification(classifier, smoothing=0.1).loss(batch(), NOISE), strict=True):
+    found = losses_of(method(classifier, on_features=True, label_smoothing=0.1), batch(features))
+    for a, b in zip(found, losses_of(method(classifier, label_smoothing=0.1), batch()), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
-    penalty = supervised.probe(classifier, 0.1, "l2(2.0)", None).penalty()
-    np.testing.assert_allclose(penalty, (classifier.head.kernel.numpy() ** 2).sum(), rtol=1e-5)
+
+
+def test_examples_are_weighed_by_their_class():
+    stream = method(small(), split=Split(IMAGES, LABELS, [""] * 7), weights=np.array([0.5, 1, 2], np.float32)).streams()
+    np.testing.assert_array_equal(stream[TRAIN].weights, np.array([0.5, 1, 2], np.float32)[LABELS])

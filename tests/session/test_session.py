@@ -25,13 +25,13 @@ def data():
 def test_statistics_without_content_are_frozen_where_they_were_folded_and_trained_where_they_are_new(tmp_path, data):
     random = session(tmp_path, weights="random")
     classifier = random.pretrained(2)
-    assert random.plan("full", data, classifier).bn == "train"
+    assert random.plan("full", random.facts_of(data, classifier)).bn == "train"
     # Saved as they are, the same numbers are a pretrained network whose statistics went into its kernels.
     classifier.backbone.save_weights(tmp_path / "folded.weights.h5")
     folded = session(tmp_path, weights=str(tmp_path / "folded.weights.h5"))
-    assert folded.plan("full", data, folded.pretrained(2)).bn == "frozen"
+    assert folded.plan("full", folded.facts_of(data, folded.pretrained(2))).bn == "frozen"
     for layer in classifier.batchnorms:
         layer.moving_mean.assign(layer.moving_mean + 0.5)
     classifier.backbone.save_weights(tmp_path / "own.weights.h5")
     own = session(tmp_path, weights=str(tmp_path / "own.weights.h5"))
-    assert own.plan("full", data, own.pretrained(2)).bn == "train"
+    assert own.plan("full", own.facts_of(data, own.pretrained(2))).bn == "train"

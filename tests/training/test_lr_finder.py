@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from engine_tools import Simple, plan_of, run_of
 
 from tf_transfer.errors import UserError
-from tf_transfer.models.classifier import ParameterGroup
 from tf_transfer.training.loop import fit
 from tf_transfer.training.lr_finder import _suggest, find_learning_rate
-from tf_transfer.training.step import LoopConfig, Task
+from tf_transfer.training.method import ParameterGroup
 
 
 def quadratic(strategy, curvature, start=1.0):
@@ -18,23 +18,23 @@ def quadratic(strategy, curvature, start=1.0):
         ones = tf.ones_like(batch["weight"]) / batch["weight"]
         return curvature / 2 * tf.square(variable) * ones, 0 * ones
 
-    return Task(loss, [ParameterGroup("head", [variable])], [variable])
+    return Simple(loss, [ParameterGroup("head", [variable])], [variable])
 
 
 def search(task, batches, strategy, **options):
-    return find_learning_rate(task, batches, LoopConfig(1, 1.0, optimizer="sgd(momentum=0)"), strategy, **options)
+    return find_learning_rate(task, batches, plan_of(optimizer="sgd(momentum=0)"), run_of(), strategy, **options)
 
 
 @pytest.mark.parametrize("curvature", [3.0, 30.0, 300.0])
-def test_suggestion_is_near_the_best_rate_of_a_quadratic(make_batches, strategy, curvature):
+def test_suggestion_is_near_the_best_rate_of_a_quadratic(make_streams, strategy, curvature):
     task = quadratic(strategy, curvature)
-    found = search(task, make_batches(), strategy)
+    found = search(task, make_streams(), strategy)
     assert 0.05 / curvature < found["suggestion"] < 2 / curvature
-    assert task.state[0].numpy() == [1.0], "the search left the variable where it drove it"
+    assert task.state()[0].numpy() == [1.0], "the search left the variable where it drove it"
 
 
-def test_curve_is_the_bias_corrected_average_of_the_losses(make_batches, one_device):
-    found = search(quadratic(one_device, 1.0), make_batches(), one_device, steps=30, low=1e-3, high=1.0)
+def test_curve_is_the_bias_corrected_average_of_the_losses(make_streams, one_device):
+    found = search(quadratic(one_device, 1.0), make_streams(), one_device, steps=30, low=1e-3, high=1.0)
     rates = 1e-3 * 1000 ** (np.arange(30) / 29)
     np.testing.assert_allclose(found["rates"], rates, rtol=1e-6)
     position = np.concatenate([[1.0], np.cumprod(1 - rates)[:-1]])
@@ -43,24 +43,24 @@ def test_curve_is_the_bias_corrected_average_of_the_losses(make_batches, one_dev
     np.testing.assert_allclose(found["losses"], smooth, rtol=1e-5)
 
 
-def test_search_ends_where_the_loss_bursts(make_batches, one_device):
-    found = search(quadratic(one_device, 100.0), make_batches(), one_device)
+def test_search_ends_where_the_loss_bursts(make_streams, one_device):
+    found = search(quadratic(one_device, 100.0), make_streams(), one_device)
     assert len(found["rates"]) == len(found["losses"]) < 100
     assert max(found["losses"]) <= 4 * found["losses"][0]
     assert found["rates"][-1] > 2 / 100
 
 
-def test_training_at_the_suggestion_works(make_batches, softmax_regression, strategy):
-    task, batches = softmax_regression(strategy), make_batches(n=200)
-    before = [v.numpy() for v in task.state]
-    config = LoopConfig(2, 1.0, clip_norm=1.0, ema=0.9)
+def test_training_at_the_suggestion_works(make_streams, softmax_regression, strategy):
+    task, batches = softmax_regression(strategy), make_streams(n=200)
+    before = [v.numpy() for v in task.state()]
+    config = plan_of(2, 1.0, clip_norm=1.0, ema=0.9)
     shown = []
-    found = find_learning_rate(task, batches, config, strategy, progress=lambda *a: shown.append(a))
-    for variable, value in zip(task.state, before, strict=True):
+    found = find_learning_rate(task, batches, config, run_of(), strategy, progress=lambda *a: shown.append(a))
+    for variable, value in zip(task.state(), before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
     assert shown[0][:2] == (1, 100) and shown[0][2].startswith("rate 1.0e-05 loss ")
     records = []
-    fit(task, batches, LoopConfig(4, found["suggestion"], clip_norm=1.0), strategy, records.append)
+    fit(task, batches, plan_of(4, found["suggestion"], clip_norm=1.0), run_of(), strategy, records.append)
     assert records[-1]["train_loss"] < 0.75 * found["losses"][0]
 
 
@@ -74,11 +74,11 @@ def test_noise_of_the_first_batches_is_no_fall():
         assert 0.03 < _suggest(rates, curve + smooth) < 1.0
 
 
-def test_a_loss_that_never_falls_suggests_the_lowest_rate(make_batches, one_device):
+def test_a_loss_that_never_falls_suggests_the_lowest_rate(make_streams, one_device):
     task = quadratic(one_device, 1e6)
-    assert search(task, make_batches(), one_device)["suggestion"] == pytest.approx(1e-5)
+    assert search(task, make_streams(), one_device)["suggestion"] == pytest.approx(1e-5)
 
 
-def test_weights_that_are_no_numbers_are_told(make_batches, one_device):
+def test_weights_that_are_no_numbers_are_told(make_streams, one_device):
     with pytest.raises(UserError, match="--phase=lr_find: the loss is nan before the first step"):
-        search(quadratic(one_device, 1.0, start=np.nan), make_batches(), one_device)
+        search(quadratic(one_device, 1.0, start=np.nan), make_streams(), one_device)

@@ -5,17 +5,17 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+from engine_tools import Simple, plan_of, run_of
 
 from tf_transfer.errors import UserError
 from tf_transfer.machine import signals
 from tf_transfer.machine.strategy import make_strategy
-from tf_transfer.models.classifier import ParameterGroup
 from tf_transfer.run.checkpoints import Checkpoints, Every
 from tf_transfer.run.directory import RunDir
 from tf_transfer.training.loop import fit
-from tf_transfer.training.step import LoopConfig, Task
+from tf_transfer.training.method import ParameterGroup
 
-CONFIG = LoopConfig(3, 0.5, optimizer="adamw", ema=0.5, clip_norm=0.5, warmup=0.2, patience=2, on_nan="stop")
+CONFIG = plan_of(3, 0.5, optimizer="adamw", ema=0.5, clip_norm=0.5, warmup=0.2, patience=2)
 # Three epochs of five steps.
 STEPS = 15
 
@@ -27,27 +27,28 @@ class CrashError(Exception):
 def task_of(softmax_regression, strategy, batches, poison=()):
     """Softmax regression that validates on what it trains on, by the variables; steps in `poison` give no number."""
     task = softmax_regression(strategy)
-    inputs, labels = batches.split.inputs, batches.split.labels
+    split = batches.batches[batches.first].split
+    inputs, labels = split.inputs, split.labels
 
     def validate():
-        bias, kernel = (v.numpy() for v in task.state)
+        bias, kernel = (v.numpy() for v in task.state())
         logits = inputs @ kernel + bias
         p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         right = float((logits.argmax(1) == labels).mean())
         return {"loss": float(-np.log(p[np.arange(len(p)), labels]).mean()), "accuracy": right, "examples": len(labels)}
 
     def loss(batch, noise):
-        losses, hits = task.loss(batch, noise)
+        losses, hits = task.simple(batch, noise)
         bad = tf.reduce_any(tf.equal(noise.seed[1], tf.constant([-1, *poison])))
         return losses * (0.5 + noise.uniform((), 0)) + tf.where(bad, np.nan, 0.0), hits
 
-    return Task(loss, task.groups, task.state, None, validate)
+    return Simple(loss, task.groups(), task.state(), validate)
 
 
 def ended(task, records, result):
     rows = [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in records]
     return (
-        [v.numpy().tobytes() for v in task.state],
+        [v.numpy().tobytes() for v in task.state()],
         rows,
         (result.epochs, result.best_epoch, result.best, result.steps),
     )
@@ -73,17 +74,17 @@ class Recording(Checkpoints):
         return found and type(found)(found.step, found.arrays, found.best, found.facts["fit"])
 
 
-def train(softmax_regression, batches, strategy, checkpoints=None, config=CONFIG, poison=()):
+def train(softmax_regression, batches, strategy, checkpoints=None, config=CONFIG, poison=(), on_nan="stop"):
     task, records = task_of(softmax_regression, strategy, batches, poison), []
     if checkpoints:
         checkpoints.records = records
-    result = fit(task, batches, config, strategy, records.append, checkpoints=checkpoints)
+    result = fit(task, batches, config, run_of(on_nan=on_nan), strategy, records.append, checkpoints=checkpoints)
     return ended(task, records, result)
 
 
 @pytest.mark.parametrize("crashes", range(1, STEPS + 1))
-def test_it_ends_as_if_nothing_had_happened(softmax_regression, make_batches, one_device, tmp_path, crashes):
-    batches = make_batches(n=40, size=8)
+def test_it_ends_as_if_nothing_had_happened(softmax_regression, make_streams, one_device, tmp_path, crashes):
+    batches = make_streams(n=40, size=8)
     undisturbed = train(softmax_regression, batches, one_device)
     run = RunDir(tmp_path)
     with pytest.raises(CrashError):
@@ -91,9 +92,9 @@ def test_it_ends_as_if_nothing_had_happened(softmax_regression, make_batches, on
     assert train(softmax_regression, batches, one_device, Recording(run, Every(steps=1), [])) == undisturbed
 
 
-def test_again_and_again_on_replicas(softmax_regression, make_batches, tmp_path):
+def test_again_and_again_on_replicas(softmax_regression, make_streams, tmp_path):
     mirrored = make_strategy("mirrored")
-    batches, run = make_batches(n=40, size=8), RunDir(tmp_path)
+    batches, run = make_streams(n=40, size=8), RunDir(tmp_path)
     undisturbed = train(softmax_regression, batches, mirrored)
     for _ in range(STEPS // 4):
         with pytest.raises(CrashError):
@@ -101,8 +102,8 @@ def test_again_and_again_on_replicas(softmax_regression, make_batches, tmp_path)
     assert train(softmax_regression, batches, mirrored, Recording(run, Every(steps=2), [])) == undisturbed
 
 
-def test_an_early_stop_comes_where_it_would_have(softmax_regression, make_batches, one_device, tmp_path):
-    batches, config = make_batches(n=40, size=8), LoopConfig(30, 1e-9, patience=2)
+def test_an_early_stop_comes_where_it_would_have(softmax_regression, make_streams, one_device, tmp_path):
+    batches, config = make_streams(n=40, size=8), plan_of(30, 1e-9, patience=2)
     undisturbed = train(softmax_regression, batches, one_device, config=config)
     assert undisturbed[2][0] < 30
     for crash in (5, 8, 10, 11):
@@ -115,9 +116,9 @@ def test_an_early_stop_comes_where_it_would_have(softmax_regression, make_batche
 # It is looked for before each of the five steps of an epoch, after them, and after the validation.
 @pytest.mark.parametrize(("looks", "step"), [(0, 1), (5, 5), (6, 5), (8, 7), (20, 15)])
 def test_a_signal_ends_the_step_and_saves(
-    softmax_regression, make_batches, one_device, tmp_path, monkeypatch, looks, step
+    softmax_regression, make_streams, one_device, tmp_path, monkeypatch, looks, step
 ):
-    batches, run = make_batches(n=40, size=8), RunDir(tmp_path)
+    batches, run = make_streams(n=40, size=8), RunDir(tmp_path)
     undisturbed = train(softmax_regression, batches, one_device)
     asked = iter([None] * looks + [signal.SIGTERM])
     monkeypatch.setattr(signals, "requested", lambda: next(asked))
@@ -129,41 +130,37 @@ def test_a_signal_ends_the_step_and_saves(
     assert train(softmax_regression, batches, one_device, Recording(run, Every(), [])) == undisturbed
 
 
-def test_without_checkpoints_a_signal_stops_and_says_so(softmax_regression, make_batches, one_device, monkeypatch):
+def test_without_checkpoints_a_signal_stops_and_says_so(softmax_regression, make_streams, one_device, monkeypatch):
     monkeypatch.setattr(signals, "requested", lambda: signal.SIGINT)
     with pytest.raises(signals.Stopped) as stopped:
-        train(softmax_regression, make_batches(n=40, size=8), one_device)
+        train(softmax_regression, make_streams(n=40, size=8), one_device)
     assert (stopped.value.code, stopped.value.saved) == (130, False)
 
 
 # --- numbers going wrong
 
 
-def rollback(config=CONFIG):
-    return LoopConfig(**{**config.__dict__, "on_nan": "rollback"})
-
-
 def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(
-    softmax_regression, make_batches, one_device, tmp_path
+    softmax_regression, make_streams, one_device, tmp_path
 ):
     message = (
         r"the loss became nan at step 8 with the learning rate at 0\.\d+\. The last good checkpoint is that of step 6"
     )
     with pytest.raises(UserError, match=message):
         train(
-            softmax_regression, make_batches(), one_device, Recording(RunDir(tmp_path), Every(steps=3), []), poison=[7]
+            softmax_regression, make_streams(), one_device, Recording(RunDir(tmp_path), Every(steps=3), []), poison=[7]
         )
     with pytest.raises(UserError, match="There is no checkpoint yet"):
-        train(softmax_regression, make_batches(), one_device, poison=[7])
+        train(softmax_regression, make_streams(), one_device, poison=[7])
 
 
 @pytest.mark.parametrize("every", [3, None])
 def test_rollback_goes_back_at_half_the_rate_twice_at_most(
-    softmax_regression, make_batches, one_device, tmp_path, every
+    softmax_regression, make_streams, one_device, tmp_path, every
 ):
     kept = Recording(RunDir(tmp_path), Every(steps=every), [])
     with pytest.raises(UserError, match="Training diverged"):
-        train(softmax_regression, make_batches(), one_device, kept, rollback(), poison=[7])
+        train(softmax_regression, make_streams(), one_device, kept, poison=[7], on_nan="rollback")
     back = [r for r in kept.records if r["kind"] == "rollback"]
     assert [(r["back_to_step"], r["factor"]) for r in back] == [(6 if every else 0, 0.5), (6 if every else 0, 0.25)]
     assert all(r["what"] == "the loss became nan" and r["step"] == 8 for r in back)
@@ -179,29 +176,37 @@ class _Once:
         def loss(batch, noise):
             return 0.5 * variable**2 * tf.ones_like(batch["weight"]) / batch["weight"], 0 * batch["weight"]
 
-        return Task(loss, [ParameterGroup("head", [variable])], [variable], None, validate)
+        return Simple(loss, [ParameterGroup("head", [variable])], [variable], validate)
 
 
-def test_a_rollback_saves_a_run_whose_rate_is_too_high(make_batches, one_device, tmp_path):
+def test_a_rollback_saves_a_run_whose_rate_is_too_high(make_streams, one_device, tmp_path):
     # x -> (1 - rate) x: at 3 it doubles with changing sign, at 1.5 it halves.
-    config = LoopConfig(10, 3.0, optimizer="sgd(momentum=0)", schedule="constant", on_nan="rollback")
+    config = plan_of(10, 3.0, optimizer="sgd(momentum=0)", schedule="constant")
     task, records = _Once(one_device), []
     kept = Recording(RunDir(tmp_path), Every(steps=10), records)
-    result = fit(task, make_batches(n=40, size=8), config, one_device, records.append, checkpoints=kept)
+    result = fit(
+        task,
+        make_streams(n=40, size=8),
+        config,
+        run_of(on_nan="rollback"),
+        one_device,
+        records.append,
+        checkpoints=kept,
+    )
     back = [r for r in records if r["kind"] == "rollback"]
     # 4^8 / 2 is the first loss above ten thousand; the first checkpoint would have come after it.
     told = {"what": "the loss became 3.277e+04", "step": 9, "back_to_step": 0, "factor": 0.5}
     assert len(back) == 1 and told.items() <= back[0].items()
     assert result.steps == 50 and records[-1]["learning_rate"] == 1.5
-    np.testing.assert_allclose(task.state[0].numpy(), [0.5**50], rtol=1e-5)
+    np.testing.assert_allclose(task.state()[0].numpy(), [0.5**50], rtol=1e-5)
     # Each epoch is told once.
     assert [r["epoch"] for r in records if r["kind"] == "epoch"] == list(range(1, 11))
 
 
-def test_weights_that_are_no_numbers_are_not_saved(make_batches, one_device, tmp_path):
+def test_weights_that_are_no_numbers_are_not_saved(make_streams, one_device, tmp_path):
     task = _Once(one_device)
-    config = LoopConfig(1, 1e39, optimizer="sgd(momentum=0)", schedule="constant")
+    config = plan_of(1, 1e39, optimizer="sgd(momentum=0)", schedule="constant")
     kept = Recording(RunDir(tmp_path), Every(steps=1), [])
     with pytest.raises(UserError, match=r"a weight is no finite number at step 1 .* There is no checkpoint yet"):
-        fit(task, make_batches(n=40, size=8), config, one_device, lambda r: None, checkpoints=kept)
+        fit(task, make_streams(n=40, size=8), config, run_of(), one_device, lambda r: None, checkpoints=kept)
     assert kept.load() is None

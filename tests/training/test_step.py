@@ -1,38 +1,46 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from engine_tools import TRAIN, Simple, plan_of
 
-from tf_transfer.data.batches import Batches
+from tf_transfer import methods
 from tf_transfer.data.splits import Split
+from tf_transfer.data.streams import Streams
+from tf_transfer.data.training_data import TrainingData
 from tf_transfer.machine.strategy import make_strategy
-from tf_transfer.methods import supervised
-from tf_transfer.modalities.image import augment
+from tf_transfer.modalities import base
 from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
-from tf_transfer.models.dropout import Noise
-from tf_transfer.training.step import LoopConfig, Stepper, Task
+from tf_transfer.phases.catalogue import PHASES
+from tf_transfer.training import regularizers
+from tf_transfer.training.method import Setting
+from tf_transfer.training.noise import Noise
+from tf_transfer.training.problem import CLASSIFICATION
+from tf_transfer.training.step import Stepper
 
 STEPS = 6
 RATES = [0.5, 1.0, 0.8, 0.6, 0.4, 0.2]
 
 
-def run(task, batches, config, strategy, rates=RATES):
-    """Takes steps as `fit` does; returns what each gave, and the stepper."""
+def run(task, streams, config, strategy, rates=RATES, seed=0):
+    """Takes steps as `fit` does; returns the loss and the accuracy of each, and the stepper."""
+    penalty = regularizers.of_groups(config.regularizer, task.groups())
     with strategy.scope():
-        stepper = Stepper(task, config, batches.size, strategy)
-    stream = iter(strategy.experimental_distribute_dataset(batches.dataset(0, len(rates))))
-    return [stepper(next(stream), rate, step) for step, rate in enumerate(rates)], stepper
+        stepper = Stepper(task, config, streams.sizes, strategy, seed, penalty)
+    stream = streams.stream(strategy, 0, len(rates))
+    found = [stepper(next(stream), rate, step) for step, rate in enumerate(rates)]
+    return [(loss, measures.get("accuracy")) for loss, measures in found], stepper
 
 
 def by_hand(task, batches, config, decay):
     """Softmax regression with weighted examples, L2, clipping, Nesterov momentum and averages, in float64."""
-    bias, kernel = (v.numpy().astype(float) for v in task.state)
+    bias, kernel = (v.numpy().astype(float) for v in task.state())
     values, factors = [bias, kernel], [0.5, 1.0]
     velocity, averages = [0 * v for v in values], [v.copy() for v in values]
     measured = []
     for step, rate in enumerate(RATES):
-        batch = batches.batch(step)
+        batch = batches.batch(step)[TRAIN]
         logits = batch["inputs"] @ values[1] + values[0]
         p = np.exp(logits - logits.max(1, keepdims=True))
         p /= p.sum(1, keepdims=True)
@@ -54,62 +62,61 @@ def by_hand(task, batches, config, decay):
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.2])
 @pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_a_step_is_what_the_formulas_say(softmax_regression, make_batches, strategy, clip_norm, decay):
-    l2 = (lambda kernel: lambda: decay / 2 * tf.reduce_sum(kernel**2)) if decay else None
-    task, batches = softmax_regression(strategy, l2), make_batches()
-    config = LoopConfig(1, 1.0, clip_norm=clip_norm, ema=0.3)
+def test_a_step_is_what_the_formulas_say(softmax_regression, make_streams, strategy, clip_norm, decay):
+    task, batches = softmax_regression(strategy), make_streams()
+    config = plan_of(1, 1.0, clip_norm=clip_norm, ema=0.3, regularizer=f"l2({decay})")
     expected, values, averages = by_hand(task, batches, config, decay)
     found, stepper = run(task, batches, config, strategy)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    for variable, value in zip(task.state, values, strict=True):
+    for variable, value in zip(task.state(), values, strict=True):
         np.testing.assert_allclose(variable.numpy(), value, rtol=1e-5, atol=1e-6)
     with stepper.averaged():
-        for variable, value in zip(task.state, averages, strict=True):
+        for variable, value in zip(task.state(), averages, strict=True):
             np.testing.assert_allclose(variable.numpy(), value, rtol=1e-5, atol=1e-6)
-    for variable, value in zip(task.state, values, strict=True):
+    for variable, value in zip(task.state(), values, strict=True):
         np.testing.assert_allclose(variable.numpy(), value, rtol=1e-5, atol=1e-6)
 
 
-def test_replicas_hold_equal_copies(softmax_regression, make_batches):
+def test_replicas_hold_equal_copies(softmax_regression, make_streams):
     strategy = make_strategy("mirrored")
     task = softmax_regression(strategy)
-    _, stepper = run(task, make_batches(), LoopConfig(1, 1.0, ema=0.9), strategy)
-    for variable in [*task.state, *stepper.averages, *(s for slots in stepper.slots for s in slots)]:
+    _, stepper = run(task, make_streams(), plan_of(1, 1.0, ema=0.9), strategy)
+    for variable in [*task.state(), *stepper.averages, *(s for slots in stepper.slots for s in slots)]:
         first, second = (v.numpy() for v in variable.values)
         np.testing.assert_array_equal(first, second)
         assert first.any()
 
 
-def test_without_an_average_nothing_is_exchanged(softmax_regression, make_batches, one_device):
+def test_without_an_average_nothing_is_exchanged(softmax_regression, make_streams, one_device):
     task = softmax_regression(one_device)
-    _, stepper = run(task, make_batches(), LoopConfig(1, 1.0), one_device)
-    before = [v.numpy() for v in task.state]
+    _, stepper = run(task, make_streams(), plan_of(1, 1.0), one_device)
+    before = [v.numpy() for v in task.state()]
     with stepper.averaged():
-        for variable, value in zip(task.state, before, strict=True):
+        for variable, value in zip(task.state(), before, strict=True):
             np.testing.assert_array_equal(variable.numpy(), value)
 
 
-def test_weights_come_back_when_validation_fails(softmax_regression, make_batches, one_device):
+def test_weights_come_back_when_validation_fails(softmax_regression, make_streams, one_device):
     task = softmax_regression(one_device)
-    _, stepper = run(task, make_batches(), LoopConfig(1, 1.0, ema=0.9), one_device)
-    before = [v.numpy() for v in task.state]
+    _, stepper = run(task, make_streams(), plan_of(1, 1.0, ema=0.9), one_device)
+    before = [v.numpy() for v in task.state()]
     with pytest.raises(RuntimeError), stepper.averaged():
         raise RuntimeError
-    for variable, value in zip(task.state, before, strict=True):
+    for variable, value in zip(task.state(), before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
 @pytest.mark.parametrize("parts", [1, 2])
-def test_noise_is_a_function_of_seed_step_and_example(softmax_regression, make_batches, strategy, parts):
-    task, batches = softmax_regression(strategy), make_batches()
+def test_noise_is_a_function_of_seed_step_and_example(softmax_regression, make_streams, strategy, parts):
+    task, batches = softmax_regression(strategy), make_streams()
 
     def loss(batch, noise):
         # Weighted by its place: numbers that were shuffled would be seen.
         place = tf.cast(batch["row"] + 1, tf.float32)
         return place * noise.uniform((), 0) / batch["weight"], place * noise.uniform((3,), 1)[:, 2]
 
-    config = LoopConfig(1, 1.0, seed=42, accumulate=parts)
-    found, _ = run(Task(loss, task.groups, task.state), batches, config, strategy)
+    config = plan_of(1, 1.0, accumulate=parts)
+    found, _ = run(Simple(loss, task.groups(), task.state()), batches, config, strategy, seed=42)
     for step, (first, second) in enumerate(found):
         noise = Noise(tf.constant([42, step]), tf.range(batches.size), batches.size)
         place = np.arange(1, batches.size + 1)
@@ -118,13 +125,13 @@ def test_noise_is_a_function_of_seed_step_and_example(softmax_regression, make_b
     assert len({f[0] for f in found}) == len(found) == STEPS
 
 
-def test_variables_without_a_gradient_only_decay(make_batches, softmax_regression, one_device):
+def test_variables_without_a_gradient_only_decay(make_streams, softmax_regression, one_device):
     task = softmax_regression(one_device)
-    idle = Task(lambda batch, noise: (0 * batch["weight"], 0 * batch["weight"]), task.groups, task.state)
-    before = [v.numpy() for v in task.state]
-    run(idle, make_batches(), LoopConfig(1, 1.0, optimizer="sgd(weight_decay=0.1)"), one_device, [0.5])
-    np.testing.assert_array_equal(task.state[0].numpy(), before[0])
-    np.testing.assert_allclose(task.state[1].numpy(), before[1] * (1 - 0.1 * 0.5), rtol=1e-6)
+    idle = Simple(lambda batch, noise: (0 * batch["weight"], 0 * batch["weight"]), task.groups(), task.state())
+    before = [v.numpy() for v in task.state()]
+    run(idle, make_streams(), plan_of(1, 1.0, optimizer="sgd(weight_decay=0.1)"), one_device, [0.5])
+    np.testing.assert_array_equal(task.state()[0].numpy(), before[0])
+    np.testing.assert_allclose(task.state()[1].numpy(), before[1] * (1 - 0.1 * 0.5), rtol=1e-6)
 
 
 def small_resnet_steps(strategy):
@@ -132,18 +139,19 @@ def small_resnet_steps(strategy):
     random = np.random.default_rng(0)
     inputs = random.integers(0, 256, (24, 16, 16, 3), np.uint8)
     labels = random.integers(0, 3, 24, np.int32)
-    class_weights = np.array([0.5, 1.0, 2.0], np.float32)
-    augmentation = augment.parse("flip,crop(0.125),mixup(0.3)")
-    batches = Batches(Split(inputs, labels, [""] * 24), 8, 1, class_weights[labels], augmentation.mix_alpha)
+    data = TrainingData(Split(inputs, labels, [""] * 24), None, ("a", "b", "c"), np.array([0.5, 1.0, 2.0], np.float32))
     tf.keras.utils.set_random_seed(5)
     with strategy.scope():
         classifier = Classifier(
             SmallResNet(input_shape=(16, 16, 3), pooling="avg", width=4), Preprocessing(16, "tf"), 3, dropout=0.3
         )
     classifier.set_batchnorm("train")
-    groups = classifier.groups(layer_decay=0.5)
-    task = supervised.classification(classifier, groups, augmentation, 0.1, "l2sp(0.1, 0.01)", True, None)
-    found, stepper = run(task, batches, LoopConfig(1, 1.0, clip_norm=0.5, ema=0.9), strategy, [0.1, 0.08, 0.06, 0.04])
+    augment, options = "flip,crop(0.125),mixup(0.3)", {"layer_decay": 0.5, "label_smoothing": 0.1, "batch_size": 8}
+    plan = plan_of(1, 1.0, clip_norm=0.5, ema=0.9, regularizer="l2sp(0.1, 0.01)", augment=augment, **options)
+    method = methods.create(
+        "supervised", Setting(classifier, data, plan, PHASES["full"], base.find("image"), CLASSIFICATION, strategy)
+    )
+    found, stepper = run(method, Streams(method.streams(), 1), plan, strategy, [0.1, 0.08, 0.06, 0.04])
     return found, classifier.state_values(), [v.numpy() for v in stepper.averages]
 
 
@@ -156,12 +164,12 @@ def test_two_replicas_train_a_network_like_one_device(one_device):
 
 
 @pytest.mark.parametrize("parts", [2, 4])
-def test_parts_of_a_batch_add_up_to_it(softmax_regression, make_batches, strategy, parts):
+def test_parts_of_a_batch_add_up_to_it(softmax_regression, make_streams, strategy, parts):
     found = []
     for accumulate in (1, parts):
-        task = softmax_regression(strategy, lambda kernel: lambda: 0.15 * tf.reduce_sum(kernel**2))
-        config = LoopConfig(1, 1.0, clip_norm=0.2, ema=0.3, accumulate=accumulate)
-        measured, stepper = run(task, make_batches(), config, strategy)
-        found.append([measured, *(v.numpy() for v in [*task.state, *stepper.averages])])
+        task = softmax_regression(strategy)
+        config = plan_of(1, 1.0, clip_norm=0.2, ema=0.3, accumulate=accumulate, regularizer="l2(0.3)")
+        measured, stepper = run(task, make_streams(), config, strategy)
+        found.append([measured, *(v.numpy() for v in [*task.state(), *stepper.averages])])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-6)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,10 @@ from tf_transfer.data.training_data import TrainingData
 from tf_transfer.machine.timing import timed
 from tf_transfer.models import weights
 from tf_transfer.models.classifier import Classifier
-from tf_transfer.models.dropout import Noise
 from tf_transfer.models.inference import Predictor
 from tf_transfer.session import head as heads
 from tf_transfer.session.session import Session
+from tf_transfer.training.noise import Noise
 
 # Folder of the run directory that holds all that an assessment writes.
 FOLDER = "assess"
@@ -68,7 +68,8 @@ class Pool(Network):
 
 def open_network(
     session: Session,
-    data: TrainingData,
+    class_names: Sequence[str],
+    counts: tuple[int, int],
     pictures: np.ndarray,
     step: int = _STEP_PICTURES,
     loaded: bool = True,
@@ -78,17 +79,18 @@ def open_network(
 
     Args:
         session: of the candidate.
-        data: the target: its classes, and numbers of pictures.
+        class_names: of the target.
+        counts: of the pictures of the target that train and that validate.
         pictures: uint8 `[N, H, W, 3]`, on which it is timed.
         step: of them in a training step.
         loaded: with its pretrained weights; random ones take as long.
         now: reads the clock.
     """
     begun = now()
-    classifier = session.pretrained(len(data.class_names), None if loaded else "random")
+    classifier = session.pretrained(len(class_names), None if loaded else "random")
     Predictor(classifier.features, session.strategy, 2)(pictures[:2])
     start = now() - begun
-    bn = session.plan("full", data, classifier, loaded=loaded).bn
+    bn = session.plan("full", session.facts(*counts, class_names, classifier, loaded)).bn
     seconds = pass_seconds(session, classifier, pictures[:_PASS_PICTURES], now)
     return Network(session, classifier, seconds, step_seconds(session, classifier, pictures[:step], bn, now), start)
 
@@ -96,7 +98,7 @@ def open_network(
 def open_pool(network: Network, data: TrainingData) -> Pool:
     """Runs a candidate over the target once."""
     session, classifier = network.session, network.classifier
-    plan = network.heading.plan("head", data, classifier)
+    plan = network.heading.plan("head", network.heading.facts_of(data, classifier))
     train, validation = heads.features(session, classifier, data, plan)
     digest = weights.digest(classifier.backbone) + data.train.fingerprint
     return Pool(session, classifier, network.seconds, network.step, network.start, train, validation, digest)

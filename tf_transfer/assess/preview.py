@@ -9,7 +9,6 @@ from tf_transfer.assess import assessment, plan, shift, study, subsample
 from tf_transfer.assess.networks import Network, open_network
 from tf_transfer.assess.plan import Trial
 from tf_transfer.console import clock
-from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import one_line
 from tf_transfer.session.session import Session
 
@@ -28,28 +27,33 @@ def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[s
     """
     budget, counts = 60 * session.config.assess.assess_budget, [n for n in counts if n]
     candidates = assessment.candidates(session.config)
-    data = TrainingData(range(sum(counts)), range(held) if held else None, tuple(map(str, counts)), None)
+    total, names = sum(counts), tuple(map(str, counts))
     some = _random(session)
-    networks = {spec: open_network(_of(session, spec), data, some, _STEP, loaded=False) for spec in (None, *candidates)}
+    networks = {
+        spec: open_network(_of(session, spec), names, (total, held), some, _STEP, loaded=False)
+        for spec in (None, *candidates)
+    }
     each, start = (sum(getattr(n, name) for n in networks.values()) for name in ("seconds", "start"))
-    part = subsample.share(data, each, budget)
-    left = budget - start - part * each * subsample.passes(data)
+    passes = subsample.passes(total, held)
+    part = subsample.share(passes, each, budget)
+    left = budget - start - part * each * passes
     points = plan.budgets([int(part * n) for n in counts])
-    size = {point: sum(counts) * part if point is None else point * len(counts) for point in points}
+    size = {point: total * part if point is None else point * len(counts) for point in points}
 
     def cost(trial: Trial, scale: float) -> float:
         network = networks[trial.backbone]
-        own = dataclasses.replace(data, train=range(max(1, int(size[trial.labels]))))
-        epochs = network.session.plan("full", own, network.classifier, loaded=False).epochs
+        own = max(1, int(size[trial.labels]))
+        facts = network.session.facts(own, held, names, network.classifier, loaded=False)
+        epochs = network.session.plan("full", facts).epochs
         return plan.training_seconds(network.start, network.step, scale * epochs * size[trial.labels])
 
     seed = session.config.run.seed
-    there = max(0.0, left - _reserved(session, networks[None], budget, held or sum(counts), len(networks)))
+    there = max(0.0, left - _reserved(session, networks[None], budget, held or total, len(networks)))
     _, chosen, missed = plan.fit(list(size), seed, candidates, there, cost)
     spent = sum(cost(t, chosen.scale) for t in chosen.trials)
     of_some = "" if part >= 1 else f" of {part:.0%} of the pictures"
     many = f"{len(networks)} networks are" if candidates else "the network is"
-    found = [f"about {clock(start + part * each * subsample.passes(data))}: {many} built, features{of_some}"]
+    found = [f"about {clock(start + part * each * passes)}: {many} built, features{of_some}"]
     shorter = f", each for {chosen.scale:g} of its epochs" if chosen.scale < 1 and chosen.trials else ""
     found.append(f"about {clock(spent)}: {_told(chosen.trials, seed)}{shorter}")
     if dropped := list(plan.summed([*missed, *chosen.dropped], seed)):

@@ -1,6 +1,7 @@
 """The study of an assessment: the target, the candidates, the trained models and their predictions."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -149,7 +150,10 @@ def _networks(
     """Builds and times the run's network and the candidates; the slowest are left out where time is short."""
 
     def opened(own: Session) -> Network:
-        return clock.spend("building networks", lambda: open_network(own, data, data.train.inputs, now=clock.now))
+        held = 0 if data.validation is None else len(data.validation)
+        counts, some = (len(data.train), held), data.train.inputs
+        work = functools.partial(open_network, own, data.class_names, counts, some, now=clock.now)
+        return clock.spend("building networks", work)
 
     found = {None: opened(session)}
     keep = (1 - _BUILDING) * clock.left()
@@ -160,13 +164,13 @@ def _networks(
             found[spec] = opened(other)
 
     def share(networks: Sequence[Network]) -> float:
-        return subsample.share(data, sum(n.seconds for n in networks), clock.seconds)
+        return subsample.share(subsample.passes_of(data), sum(n.seconds for n in networks), clock.seconds)
 
     # As many examples as the run's own network alone has time for, or enough.
     wanted = min(share([found[None]]), _ENOUGH / len(data.train))
     while len(found) > 1 and share(list(found.values())) < wanted:
         slowest = max((spec for spec in found if spec is not None), key=lambda spec: found[spec].seconds)
-        seconds = found.pop(slowest).seconds * subsample.passes(data)
+        seconds = found.pop(slowest).seconds * subsample.passes_of(data)
         clock.leave_out(f"the candidate {one_line(slowest, 60)}", f"its features would take about {seconds:.0f} s")
     return found
 

@@ -27,7 +27,7 @@ def affordable(data: TrainingData, seconds: float, budget: float, weighing: str,
         weighing: weights of the classes, see `splits.class_weights`.
         seed: seed of the choice.
     """
-    part = share(data, seconds, budget)
+    part = share(passes_of(data), seconds, budget)
     if part >= 1:
         return data
     rows = stratified(data.train.labels, max(part, _LEAST / len(data.train)), seed)
@@ -41,14 +41,30 @@ def affordable(data: TrainingData, seconds: float, budget: float, weighing: str,
     )
 
 
-def share(data: TrainingData, seconds: float, budget: float) -> float:
-    """Share of the data whose features take a quarter of the budget, 1 for all; see `affordable`."""
-    return min(1.0, _FEATURES * budget / (seconds * passes(data)))
+def share(passes: int, seconds: float, budget: float) -> float:
+    """Returns the share of the data whose features take a quarter of the budget, 1 for all.
+
+    Args:
+        passes: of all data, see `passes`.
+        seconds: of an example in one view, by all candidates together.
+        budget: in seconds.
+    """
+    return min(1.0, _FEATURES * budget / (seconds * passes))
 
 
-def passes(data: TrainingData) -> int:
-    """Number of examples, view by view, that pass the frozen network for the features of all data."""
-    return _VIEWS * len(data.train) + (0 if data.validation is None else len(data.validation))
+def passes(train: int, held: int) -> int:
+    """Returns how many examples go through the frozen network for the features of all data.
+
+    Args:
+        train: examples that train.
+        held: examples that validate.
+    """
+    return _VIEWS * train + held
+
+
+def passes_of(data: TrainingData) -> int:
+    """Returns the `passes` of the data."""
+    return passes(len(data.train), 0 if data.validation is None else len(data.validation))
 
 
 def predictions(seconds: float, budget: float, count: int) -> float:

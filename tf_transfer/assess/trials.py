@@ -10,6 +10,7 @@ import numpy as np
 
 from tf_transfer.assess.networks import FOLDER, Pool
 from tf_transfer.assess.plan import Trial
+from tf_transfer.config import Training
 from tf_transfer.data import splits
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.features import extract
@@ -17,7 +18,6 @@ from tf_transfer.machine.devices import PeakMemory
 from tf_transfer.run.directory import RunDir
 from tf_transfer.session import head as heads
 from tf_transfer.session import train as fitting
-from tf_transfer.session.plan import Plan
 from tf_transfer.session.session import Session
 
 # The phase that trains each kind, and what its folder's name adds to the label budget and the seed.
@@ -102,11 +102,11 @@ class Trials:
             return done["plan"]["epochs"]
         return self._plan(self.pools[trial.backbone].session, "full", trial).epochs
 
-    def _plan(self, session: Session, phase: str, trial: Trial) -> Plan:
+    def _plan(self, session: Session, phase: str, trial: Trial) -> Training:
         """Resolves the options of a phase; it needs the numbers of examples alone."""
         train, held = self.size(trial)
-        sized = TrainingData(range(train), range(held) if held else None, self.data.class_names, None)
-        return session.plan(phase, sized, self.pools[trial.backbone].classifier)
+        classifier = self.pools[trial.backbone].classifier
+        return session.plan(phase, session.facts(train, held, self.data.class_names, classifier))
 
     def made(self, trial: Trial) -> Ran | None:
         """Returns a phase of the run that is this trial: all labels, the run's seed, equally long; None without one."""

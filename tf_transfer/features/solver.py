@@ -21,6 +21,7 @@ import tensorflow as tf
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError
 from tf_transfer.features.extract import Standardizer
+from tf_transfer.modalities.augmentation import one_hot
 
 # Features of more bytes than this are read anew in every pass.
 _KEPT_BYTES = 1 << 30
@@ -70,7 +71,7 @@ class Objective:
 
     def _chunk(self, x, labels, weights, kernel, bias):
         classes, smoothing = self.problem.classes, self.problem.smoothing
-        targets = tf.one_hot(labels, classes) * (1.0 - smoothing) + smoothing / classes
+        targets = one_hot(labels, classes, smoothing)
         logits = tf.matmul(x, kernel) + bias
         losses = weights * tf.nn.softmax_cross_entropy_with_logits(targets, logits)
         residual = (tf.nn.softmax(logits) - targets) * weights[:, None]

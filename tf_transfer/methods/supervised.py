@@ -1,73 +1,82 @@
-"""The kinds of training, as tasks for the loop."""
+"""Training on labels: a head, the whole network from pretrained or random weights, a source model."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tf_transfer.data.splits import Split
-from tf_transfer.evaluation.classification import measure
-from tf_transfer.modalities import augmentation as augmentations
-from tf_transfer.models.classifier import Classifier, ParameterGroup
+from tf_transfer.data.streams import Stream
 from tf_transfer.models.inference import Predictor
-from tf_transfer.training.regularizers import REGULARIZERS
-from tf_transfer.training.step import Task
+from tf_transfer.phases.catalogue import RANDOM
+from tf_transfer.training.method import METHODS, Losses, ParameterGroup, Score, Setting
+from tf_transfer.training.noise import Noise
+
+# Its only stream.
+TRAIN = "train"
+# Features that are classified at a time.
+_FEATURES = 4096
 
 
-def validator(predict: Predictor, split: Split | None) -> Callable[[], dict] | None:
-    """Returns the measurement of a validation split, or None where there is none."""
-    if split is None or len(split) == 0:
-        return None
-    return lambda: measure(predict(split.inputs), split.labels)
+@METHODS.register("supervised")
+class Supervised:
+    """The problem's loss on labelled examples; for classification, cross-entropy.
 
-
-def classification(
-    classifier: Classifier,
-    groups: list[ParameterGroup],
-    augmentation: augmentations.Augmentation,
-    smoothing: float,
-    regularizer: str,
-    through_backbone: bool,
-    validate: Callable[[], dict] | None,
-) -> Task:
-    """Cross-entropy on examples: head and full fine-tuning, training from scratch, a source model.
-
-    Args:
-        classifier: what trains; its batch-norm policy is already set.
-        groups: what of it trains.
-        augmentation: of the training examples.
-        smoothing: label smoothing in [0, 1).
-        regularizer: spec of R(theta) with its strength.
-        through_backbone: run the backbone in training mode (dropout, batch statistics), not only the head.
-        validate: see `Task`.
+    A phase that trains a head alone trains nothing else; one that begins from random weights trains everything; one
+    that goes on from pretrained weights trains what `--unfreeze` names, at rates that fall by `--layer_decay`.
     """
 
-    def loss(batch, noise):
-        inputs, targets = augmentation(batch, classifier.num_classes, smoothing)
-        features = classifier.features(inputs, through_backbone, noise)
-        return _cross_entropy(classifier.classify(features, True, noise), targets, batch["label"])
+    of_batch = False
 
-    return Task(loss, groups, classifier.state, _penalty(regularizer, groups), validate)
+    def __init__(self, setting: Setting):
+        self.setting, self.model, self.plan = setting, setting.model, setting.plan
+        self.augmentation = setting.modality.augmentation("none" if setting.on_features else setting.plan.augment)
+        size = _FEATURES if setting.on_features else 2 * setting.plan.batch_size
+        function = self.model.classify if setting.on_features else self.model.logits
+        self._predict = Predictor(function, setting.strategy, size)
 
+    def streams(self) -> dict[str, Stream]:
+        """Returns the labelled examples that train, weighed by their class."""
+        data = self.setting.data
+        weights = data.class_weights[data.train.labels]
+        stream = Stream(data.train, self.plan.batch_size, weights=weights, mix_alpha=self.augmentation.mix_alpha)
+        return {TRAIN: stream}
 
-def probe(classifier: Classifier, smoothing: float, regularizer: str, validate: Callable[[], dict] | None) -> Task:
-    """Cross-entropy of the head alone on features that a frozen backbone made beforehand."""
-    groups = [classifier.head_group()]
+    def groups(self) -> list[ParameterGroup]:
+        """Returns the head's parameters, and those of the layers that the phase trains."""
+        if self.setting.phase.head_only:
+            return [self.model.head_group()]
+        if self.setting.phase.begins == RANDOM:
+            return self.model.groups()
+        return self.model.groups(self.plan.unfreeze, self.plan.layer_decay)
 
-    def loss(batch, noise):
-        targets = augmentations.one_hot(batch["label"], classifier.num_classes, smoothing)
-        return _cross_entropy(classifier.classify(batch["inputs"], True, noise), targets, batch["label"])
+    def state(self) -> list[tf.Variable]:
+        """Returns the variables of the model; on features those of the head alone."""
+        return [v.value for v in self.model.head.variables] if self.setting.on_features else self.model.state
 
-    state = [v.value for v in classifier.head.variables]
-    return Task(loss, groups, state, _penalty(regularizer, groups), validate)
+    def loss(self, batch: Mapping[str, Mapping], noise: Mapping[str, Noise], progress: tf.Tensor) -> Losses:
+        """Computes the loss of each example and whether it was right; see `training.method.Method`."""
+        examples, drawn, problem = batch[TRAIN], noise[TRAIN], self.setting.problem
+        inputs, targets = self._shown(examples)
+        features = inputs if self.setting.on_features else self.model.features(inputs, self._through(), drawn)
+        logits = self.model.classify(features, True, drawn)
+        return Losses(problem.loss(logits, targets), measures={"accuracy": problem.hits(logits, examples["label"])})
 
+    def _shown(self, examples: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the augmented inputs and their targets; features are as they are."""
+        classes, smoothing = self.model.num_classes, self.plan.label_smoothing
+        if self.setting.on_features:
+            return examples["inputs"], self.setting.problem.targets(examples["label"], classes, smoothing)
+        return self.augmentation(examples, classes, smoothing)
 
-def _cross_entropy(logits, targets, labels):
-    losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-    hits = tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), tf.float32)
-    return losses, hits
+    def _through(self) -> bool:
+        """Whether the backbone runs in training mode (dropout, batch statistics), not only the head."""
+        return not self.setting.phase.head_only or self.plan.bn != "frozen"
 
+    def after(self, step: tf.Tensor) -> None:
+        """Nothing follows the update."""
 
-def _penalty(regularizer: str, groups: list[ParameterGroup]):
-    backbone = [v for g in groups if g.name != "head" for v in g.variables]
-    head = [v for g in groups if g.name == "head" for v in g.variables]
-    return REGULARIZERS.create(regularizer, backbone, head)
+    def score(self) -> Score | None:
+        """Scores the validation split by the problem; None where there is none."""
+        held = self.setting.data.validation
+        if held is None or len(held) == 0:
+            return None
+        return Score(*self.setting.problem.score(self._predict(held.inputs), held.labels))

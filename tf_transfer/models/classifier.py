@@ -1,7 +1,6 @@
 """Preprocessing, backbone and head as one classifier: stored examples in, logits out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -11,23 +10,9 @@ import tensorflow as tf
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.modalities import backbones
 from tf_transfer.models import batchnorm, folding, weights
-from tf_transfer.models.dropout import Noise
 from tf_transfer.models.dropout import adopt as adopt_dropouts
-
-
-@dataclass(frozen=True)
-class ParameterGroup:
-    """Variables that train with one learning-rate factor.
-
-    Attributes:
-        name: `head`, or `stage1` ... from the input up.
-        variables: the tf.Variables.
-        factor: multiplies the learning rate.
-    """
-
-    name: str
-    variables: Sequence[tf.Variable]
-    factor: float = 1.0
+from tf_transfer.training.method import ParameterGroup
+from tf_transfer.training.noise import Noise
 
 
 class Classifier:

@@ -11,12 +11,10 @@ import numpy as np
 
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.modalities import backbones
+from tf_transfer.phases.catalogue import lenders
 
 BACKBONE_FILE = "backbone.weights.h5"
 HEAD_FILE = "head.weights.h5"
-
-# Which phase's weights a run directory lends to another run, the first that is there.
-_LENDERS = ("source", "full", "scratch", "head")
 
 
 def load_backbone(backbone: backbones.Backbone, spec: str, weights: str, size: int):
@@ -68,7 +66,7 @@ def weights_file(weights: str) -> Path:
     """
     path = Path(weights).expanduser()
     if path.is_dir():
-        found = [path / phase / BACKBONE_FILE for phase in _LENDERS if (path / phase / BACKBONE_FILE).is_file()]
+        found = [path / phase / BACKBONE_FILE for phase in lenders() if (path / phase / BACKBONE_FILE).is_file()]
         if (path / BACKBONE_FILE).is_file():
             found.insert(0, path / BACKBONE_FILE)
         if not found:

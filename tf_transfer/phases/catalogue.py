@@ -4,10 +4,11 @@ Adding a phase is adding a row here, and a method where it trains in a new way (
 has a function of its name in `phases/stories.py`. Needs no TensorFlow: the command line reads it for its help.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 RANDOM, PRETRAINED = "random", "pretrained"
-"""What a phase begins from that no phase of the run left; with `--weights=source`, the source model is `pretrained`."""
+"""What a phase begins from, beside other phases; `--weights=source` makes `pretrained` the run's source model."""
 SOURCE, TARGET = "source", "target"
 """The data that a phase reads: `--source_dataset` or `--dataset`."""
 
@@ -106,7 +107,7 @@ def ancestors(name: str) -> tuple[str, ...]:
     """
     begins = PHASES[name].begins if name in PHASES else None
     if begins == PRETRAINED:
-        return tuple(other for other in TRAINED if PHASES[other].data == SOURCE)
+        return on_source()
     return (*ancestors(begins), begins) if begins in PHASES else ()
 
 
@@ -116,15 +117,25 @@ def descendants(name: str) -> tuple[str, ...]:
 
 
 def outdated(name: str) -> tuple[str, ...]:
-    """Returns the folders of a run that go out of date when a phase trains again: models first, then the rest."""
+    """Returns the folders of a run that go out of date when a phase trains again: models, then what tells of them."""
     models = descendants(name)
     artefacts = ("saved_model", "artefacts") if any(PHASES[m].exported for m in (name, *models)) else ()
     return (*models, "evaluate", *artefacts)
 
 
+def on_source() -> tuple[str, ...]:
+    """Returns the phases that train on the source data."""
+    return tuple(name for name in TRAINED if PHASES[name].data == SOURCE)
+
+
 def on_target() -> tuple[str, ...]:
     """Returns the phases that train on the target, whose models can be compared on it."""
     return tuple(name for name in TRAINED if PHASES[name].data == TARGET)
+
+
+def controls() -> tuple[str, ...]:
+    """Returns the phases that train on the target from random weights, to be compared with."""
+    return tuple(name for name in on_target() if PHASES[name].begins == RANDOM)
 
 
 def exported() -> tuple[str, ...]:
@@ -134,8 +145,13 @@ def exported() -> tuple[str, ...]:
 
 def by_adaptation() -> tuple[str, ...]:
     """Returns the trained phases, the last stage of adaptation first, then the controls, then the source."""
-    controls = [name for name in on_target() if not PHASES[name].exported]
-    return (*exported(), *controls, *(name for name in TRAINED if PHASES[name].data == SOURCE))
+    others = [name for name in on_target() if not PHASES[name].exported]
+    return (*exported(), *others, *on_source())
+
+
+def furthest(models: Collection[str]) -> str | None:
+    """Returns which of some phases went furthest from another one's model; None where none goes on from another."""
+    return next((name for name in by_adaptation() if name in models and PHASES[name].begins in PHASES), None)
 
 
 def lenders() -> tuple[str, ...]:
@@ -149,7 +165,6 @@ def first(from_source: bool) -> set[str]:
     Args:
         from_source: the pretrained weights are those of this run's source phase.
     """
-    begins = {RANDOM} if from_source else {RANDOM, PRETRAINED}
     if from_source:
-        return {name for name in TRAINED if PHASES[name].begins in begins and PHASES[name].data == SOURCE}
-    return {name for name in TRAINED if PHASES[name].begins in begins} | {"assess"}
+        return set(on_source())
+    return {name for name in TRAINED if PHASES[name].begins not in PHASES} | {"assess"}

@@ -12,12 +12,11 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, metrics, right
 from tf_transfer.evaluation.calibration import adaptive_ece, calibration_interval
 from tf_transfer.evaluation.statistics import bootstrap_interval
+from tf_transfer.phases import catalogue
 from tf_transfer.registry import split_list
 from tf_transfer.report import compare_page, tables
 from tf_transfer.run.directory import RunDir
 
-# The model of a run that is compared: the last stage of adaptation that was evaluated.
-_MODELS = ("full", "head", "scratch", "source")
 FOLDER = "runs/compare"
 
 
@@ -91,13 +90,13 @@ def _read(folder: Path, name: str) -> Entry:
     run = RunDir(folder)
     config, path = run.config(), folder / "evaluate" / "predictions.npz"
     if config is None or not path.is_file():
-        untrained = not any(run.done(phase) for phase in ("head", "full", "scratch"))
+        untrained = not any(run.done(phase) for phase in catalogue.on_target())
         steps = "head,full,evaluate" if untrained else "evaluate"
         what = "no run" if config is None else f"not evaluated yet; run --phase={steps} on it"
         raise UserError(f"--runs: {one_line(folder)!r} is {what}.")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            model = next(m for m in _MODELS if m in arrays.files)
+            model = next(m for m in catalogue.by_adaptation() if m in arrays.files)
             logits, labels = arrays[model], arrays["labels"]
     except (ValueError, OSError, KeyError, StopIteration) as e:
         raise UserError(f"--runs: {one_line(path)} is damaged; evaluate that run again with --restart.") from e

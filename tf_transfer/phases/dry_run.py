@@ -10,18 +10,18 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_transfer.assess import assessment, preview
-from tf_transfer.config import TRAINING_PHASES
+from tf_transfer.config import Training
 from tf_transfer.console import clock
-from tf_transfer.data.batches import Batches
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData, validating
 from tf_transfer.errors import MissingDataError, one_line
 from tf_transfer.machine import devices
 from tf_transfer.machine.timing import timed
 from tf_transfer.models import inference
-from tf_transfer.session import train as fitting
+from tf_transfer.phases import catalogue
+from tf_transfer.session import train as training
 from tf_transfer.session.session import Session
-from tf_transfer.training.step import Stepper, Task
+from tf_transfer.training.step import Stepper
 
 _PROBED_STEPS = 3
 
@@ -34,7 +34,7 @@ def show(session: Session, names: Sequence[str]) -> None:
     Times come from a few steps of each phase on random pictures on this machine, memory from the
     process that made them; both leave out reading the data.
     """
-    fitting.check_specs(session.config)
+    training.check_specs(session.config)
     if "assess" in names:
         assessment.check(session.config)
     say = session.console.line
@@ -45,9 +45,9 @@ def show(session: Session, names: Sequence[str]) -> None:
         + "  ".join(f"{k}={v}" for k, v in devices.facts(session.strategy, session.precision)["device"].items())
     )
     sizes: dict[bool, _Sizes] = {}
-    asked = [n for n in names if n in TRAINING_PHASES or n == "assess"]
-    for phase in asked or ["head", "full"]:
-        of_source = phase == "source"
+    asked = [n for n in names if n in catalogue.TRAINED or n == "assess"]
+    for phase in asked or [n for n in catalogue.ALL if n in catalogue.TRAINED]:
+        of_source = phase in catalogue.on_source()
         if of_source not in sizes:
             sizes[of_source] = _sizes(session, of_source)
         (_show_assessment if phase == "assess" else _show_phase)(session, phase, sizes[of_source])
@@ -59,23 +59,22 @@ def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
     examples, held, class_names, known = sizes.examples, sizes.held, sizes.class_names, sizes.known
     few = session.modality.random(64, session.input_size)
     split = Split(few, np.arange(64, dtype=np.int32) % len(class_names), [""] * 64)
-    classifier = session.pretrained(len(class_names), source="random")
-    validation = _Sized(split, held) if held else None
-    facts = TrainingData(_Sized(split, examples), validation, class_names, np.ones(len(class_names), np.float32))
-    plan = session.plan(phase, facts, classifier, loaded=False)
-    groups = fitting.trained_groups(phase, classifier, plan)
+    classifier = session.pretrained(len(class_names), source=catalogue.RANDOM)
+    plan = session.plan(phase, session.facts(examples, held, class_names, classifier, loaded=False))
+    data = TrainingData(split, None, class_names, np.ones(len(class_names), np.float32))
+    ready = None if plan.feature_views else training.in_steps(session, phase, classifier, data, plan)
+    groups = (ready.method if ready else training.method(session, phase, classifier, data, plan)).groups()
     trained = sum(int(np.prod(v.shape)) for g in groups for v in g.variables)
     say = session.console.line
     say(f"{phase:<9}{trained:,} of {classifier.parameters():,} parameters train in {', '.join(g.name for g in groups)}")
     say(f"{'':<9}" + "  ".join(f"{k}={v}" for k, v in dataclasses.asdict(plan).items() if v != ""))
-    if plan.feature_views:
+    if not ready:
         forward = _per_picture(inference.Predictor(classifier.logits, session.strategy, 32), split)
         seconds = forward * (examples * plan.feature_views + held)
         shown = f" in {plan.feature_views} views" if plan.feature_views > 1 else ""
         work = f"{shown} and {held:,} validation pictures once through the frozen backbone, {1 / forward:,.0f}/s"
     else:
-        task, batches = fitting.in_steps(session, phase, classifier, dataclasses.replace(facts, train=split), plan)
-        step = _per_step(session, task, batches, plan)
+        step = _per_step(session, ready, plan)
         seconds = step * plan.epochs * examples / plan.batch_size
         work = f" in {plan.epochs:g} epochs, {plan.batch_size / step:,.0f}/s"
     assumed = "" if known else " (assumed: the data is not here)"
@@ -88,21 +87,6 @@ def _show_assessment(session: Session, phase: str, sizes: "_Sizes") -> None:
     session.console.line(f"{phase:<9}{budget} by --assess_budget, {sizes.examples:,} training pictures{assumed}")
     for line in preview.lines(session, sizes.counts, sizes.held, sizes.splits):
         session.console.line(f"{'':<9}{line}")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sized:
-    """A split of another length, for the rules that look at it."""
-
-    split: Split
-    length: int
-
-    def __len__(self) -> int:
-        return self.length
-
-    @property
-    def inputs(self) -> np.ndarray:
-        return self.split.inputs
 
 
 class _Sizes(NamedTuple):
@@ -136,10 +120,10 @@ def _per_picture(predict: Callable, split: Split) -> float:
     return timed(lambda: predict(split.inputs), warm=1)[0] / len(split)
 
 
-def _per_step(session: Session, task: Task, batches: Batches, plan) -> float:
+def _per_step(session: Session, ready: training.Prepared, plan: Training) -> float:
     with session.strategy.scope():
-        stepper = Stepper(task, fitting.loop_config(session, plan), batches.size, session.strategy)
-    stream = batches.stream(session.strategy, 0, _PROBED_STEPS + 1)
+        stepper = Stepper(ready.method, plan, ready.streams.sizes, session.strategy)
+    stream = ready.streams.stream(session.strategy, 0, _PROBED_STEPS + 1)
     numbers = itertools.count()
     return statistics.mean(timed(lambda: stepper(next(stream), 0.0, next(numbers)), 1, _PROBED_STEPS))
 

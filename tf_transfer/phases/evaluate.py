@@ -10,6 +10,7 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import mcnemar_exact, right, score, top_losses
 from tf_transfer.modalities.base import Modality
 from tf_transfer.models.inference import Predictor
+from tf_transfer.phases import catalogue
 from tf_transfer.report import tables
 from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
@@ -23,7 +24,7 @@ def evaluate(session: Session) -> None:
     Raises:
         UserError: nothing has been trained, or there is no test split.
     """
-    models = [p for p in ("head", "full", "scratch") if session.run.done(p)]
+    models = [p for p in catalogue.on_target() if session.run.done(p)]
     if not models:
         raise UserError(f"--phase=evaluate: no trained model in {one_line(session.run.path)}; run --phase=head first.")
     done = session.run.read_json("evaluate/done.json")
@@ -32,7 +33,7 @@ def evaluate(session: Session) -> None:
         _note(session, done.get("records", []))
     else:
         _evaluate(session, models)
-    _print(session, models[-1] if "full" not in models else "full")
+    _print(session, catalogue.furthest(models) or models[-1])
 
 
 def _evaluate(session: Session, models: list[str]) -> None:
@@ -41,7 +42,7 @@ def _evaluate(session: Session, models: list[str]) -> None:
     records = session.datasets.warnings(duplicates, unreadable)
     logits = {}
     if (source := _source_logits(session, split, class_names)) is not None:
-        logits["source"] = source
+        logits[catalogue.SOURCE] = source
     for phase in models:
         logits[phase] = _logits(session, phase, split, class_names)
     # Measured before anything is kept: outputs that cannot be scored leave no finished evaluation behind.
@@ -49,9 +50,10 @@ def _evaluate(session: Session, models: list[str]) -> None:
     _write_samples(session, split, class_names)
     for phase, found in measured.items():
         records.append({"kind": "evaluation", "model": phase, "split": "test", **found})
-    for other in (m for m in logits if "full" in logits and m != "full"):
-        correct = [right(logits[m], split.labels) for m in ("full", other)]
-        records.append({"kind": "comparison", "split": "test", "a": "full", "b": other, **mcnemar_exact(*correct)})
+    main = catalogue.furthest(models)
+    for other in (m for m in logits if main and m != main):
+        correct = [right(logits[m], split.labels) for m in (main, other)]
+        records.append({"kind": "comparison", "split": "test", "a": main, "b": other, **mcnemar_exact(*correct)})
     # By which they are known where they have been recorded already.
     records = [{**record, "id": uuid.uuid4().hex[:12]} for record in records]
     with session.run.write_folder("evaluate") as folder:

@@ -1,25 +1,29 @@
 """The story of a run: one short function a phase, read from the top down."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from tf_transfer.assess import assessment
-from tf_transfer.config import TRAINING_PHASES, Training, pick
+from tf_transfer.config import Training, pick
+from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import LostWorkerError, UserError, one_line
 from tf_transfer.evaluation import classification
 from tf_transfer.export import targets
 from tf_transfer.machine import cluster
 from tf_transfer.machine.strategy import barrier, several_hosts
+from tf_transfer.models.classifier import Classifier
+from tf_transfer.phases import catalogue, evaluate_artefact, export_targets
 from tf_transfer.phases import evaluate as scoring
-from tf_transfer.phases import evaluate_artefact, export_targets
 from tf_transfer.phases import export as exporting
+from tf_transfer.phases.catalogue import PHASES, TRAINED
 from tf_transfer.registry import Registry
 from tf_transfer.report import page, plots, summary
 from tf_transfer.run.directory import finished_runs
 from tf_transfer.session import plan as plans
-from tf_transfer.session import train as fitting
+from tf_transfer.session import train as training
 from tf_transfer.session.session import Session
 from tf_transfer.training import lr_finder
 
@@ -29,80 +33,78 @@ _LOST = (
     tf.errors.InternalError,
 )  # fmt: skip
 
-# Functions of a Session by the name `--phase` gives them.
-PHASES = Registry("--phase")
+# Functions of a Session, by name, of the phases that train nothing; `train` serves those that do.
+STORIES = Registry("--phase")
 
 
-@PHASES.register("source")
-def source(session: Session) -> None:
-    """Trains a source model from random weights on `--source_dataset`."""
-    dataset = session.config.data.source_dataset
-    if not dataset:
+def train(session: Session, name: str) -> None:
+    """Trains a phase of the catalogue from what it begins from, unless it is done, and keeps what it left."""
+    row = PHASES[name]
+    if row.data == catalogue.SOURCE and not session.config.data.source_dataset:
         raise UserError(
-            "--phase=source trains a source model: say on what with --source_dataset, such as rendered_digits."
+            f"--phase={name} trains a source model: say on what with --source_dataset, such as rendered_digits."
         )
-    if not _already_done(session, "source"):
-        data = session.datasets.training(dataset)
-        classifier = session.pretrained(len(data.class_names), source="random")
-        fitting.train(session, "source", classifier, data)
+    if row.begins in PHASES and not session.run.done(row.begins):
+        raise UserError(f"--phase={name} {_not_begun(session, row.begins)}")
+    if not _already_done(session, name):
+        data = session.datasets.training(session.config.data.source_dataset if row.data == catalogue.SOURCE else None)
+        training.train(session, name, _begun(session, name, data), data)
+    if row.begins in PHASES:
+        _compare(session, name)
 
 
-@PHASES.register("head")
-def head(session: Session) -> None:
-    """Trains a new head on the frozen pretrained backbone."""
-    if not _already_done(session, "head"):
-        data = session.datasets.training()
-        fitting.train(session, "head", session.pretrained(len(data.class_names)), data)
+def _begun(session: Session, name: str, data: TrainingData) -> Classifier:
+    """Builds the classifier that a phase begins with.
+
+    Raises:
+        UserError: it goes on from a phase that was trained on other data.
+    """
+    begins = PHASES[name].begins
+    if begins in PHASES:
+        classifier = session.trained(begins, data.class_names)
+        session.check_unchanged(data, begins)
+        return classifier
+    return session.pretrained(len(data.class_names), None if begins == catalogue.PRETRAINED else begins)
 
 
-@PHASES.register("full")
-def full(session: Session) -> None:
-    """Unfreezes the network, or the part `--unfreeze` names, and goes on from what `head` left."""
-    if not session.run.done("head"):
-        raise UserError(f"--phase=full {_no_head(session)}")
-    if not _already_done(session, "full"):
-        data = session.datasets.training()
-        classifier = session.trained("head", data.class_names)
-        session.check_unchanged(data, "head")
-        fitting.train(session, "full", classifier, data)
-    _compare_with_head(session)
-
-
-@PHASES.register("scratch")
-def scratch(session: Session) -> None:
-    """The control: the same network from random weights on the same labels."""
-    if not _already_done(session, "scratch"):
-        data = session.datasets.training()
-        fitting.train(session, "scratch", session.pretrained(len(data.class_names), source="random"), data)
-
-
-@PHASES.register("lr_find")
+@STORIES.register("lr_find")
 def lr_find(session: Session) -> None:
-    """Proposes a learning rate for the next phase: full where a head is there, else the head."""
-    phase = "full" if session.run.done("head") else "head"
+    """Proposes a learning rate for the next phase: the one that goes on from the last one that is done."""
+    phase = _next(session)
     data = session.datasets.training()
-    names = data.class_names
-    classifier = session.trained("head", names) if phase == "full" else session.pretrained(len(names))
-    plan = session.plan(phase, data, classifier)
+    classifier = _begun(session, phase, data)
+    facts = session.facts_of(data, classifier)
+    plan = session.plan(phase, facts)
     if solved := plans.solved(plan.optimizer):
         # As the head would train if it were given a rate.
-        plan = session.plan(phase, data, classifier, optimizer="sgd", regularizer=None)
-    task, batches, _ = fitting.prepare(session, phase, classifier, data, plan)
+        plan = session.plan(phase, facts, optimizer="sgd", regularizer=None)
+    ready = training.prepare(session, phase, classifier, data, plan)
     found = lr_finder.find_learning_rate(
-        task, batches, fitting.loop_config(session, plan), session.strategy, progress=session.progress("lr_find")
+        ready.method,
+        ready.streams,
+        plan,
+        session.config.run,
+        session.strategy,
+        progress=session.progress("lr_find"),
     )
     if solved:
         session.console.note("by default the head is solved and has no rate: this one is for --optimizer=head:sgd.")
     session.run.record("lr_find", phase=phase, **found)
-    picture = session.run.write_text(
+    curve = session.run.write_text(
         "lr_find.svg", plots.rate_search(found["rates"], found["losses"], found["suggestion"])
     )
     session.console.line(
-        f"lr_find  --learning_rate={phase}:{found['suggestion']:.2g} is proposed; the curve: {one_line(picture)}"
+        f"lr_find  --learning_rate={phase}:{found['suggestion']:.2g} is proposed; the curve: {one_line(curve)}"
     )
 
 
-@PHASES.register("evaluate")
+def _next(session: Session) -> str:
+    """Returns the phase that would train next: the furthest one of `--phase=all` whose beginning is there."""
+    ready = [name for name in catalogue.ALL if name in catalogue.TRAINED]
+    return [n for n in ready if PHASES[n].begins not in PHASES or session.run.done(PHASES[n].begins)][-1]
+
+
+@STORIES.register("evaluate")
 def evaluate(session: Session) -> None:
     """Scores every model of the run, or an artefact, on the test split, which `assess` alone reads beside it."""
     if session.artefact:
@@ -111,23 +113,23 @@ def evaluate(session: Session) -> None:
         scoring.evaluate(session)
 
 
-@PHASES.register("assess")
+@STORIES.register("assess")
 def assess(session: Session) -> None:
     """Tells how well the network adapts, at what cost, and what to do."""
     assessment.assess(session)
 
 
-@PHASES.register("export")
+@STORIES.register("export")
 def export(session: Session) -> None:
     """Writes the artefacts of the last trained phase and holds each to what was measured of that model."""
-    phase = next((p for p in ("full", "head") if session.run.done(p)), None)
+    phase = next((p for p in catalogue.exported() if session.run.done(p)), None)
     if phase is None:
-        raise UserError(f"--phase=export {_no_head(session)}")
+        raise UserError(f"--phase=export {_not_begun(session, catalogue.exported()[-1])}")
     exporting.export(session, phase)
     export_targets.export(session, phase)
 
 
-@PHASES.register("report")
+@STORIES.register("report")
 def report(session: Session) -> None:
     """Writes the run's page, `report.html`."""
     records, config = session.run.records(), session.config
@@ -148,23 +150,23 @@ def run(session: Session, names: Sequence[str]) -> None:
     Raises:
         UserError: a wrong name, before anything is read or trained; what each phase finds wrong.
     """
-    stories = [PHASES.factory(name) for name in names]
-    fitting.check_specs(session.config)
-    for name in set(names) & set(TRAINING_PHASES):
+    stories = [_story(name) for name in names]
+    training.check_specs(session.config)
+    for name in set(names) & set(TRAINED):
         plans.check(session.config.training, name, session.modality)
     if "assess" in names:
         assessment.check(session.config)
     if "export" in names:
         targets.parse(session.config.run.export_targets, session.modality)
-    if names[:1] == ["source"] and names[1:]:
+    if names[1:] and names[0] in TRAINED and PHASES[names[0]].data == catalogue.SOURCE:
         # A wrong target is told now, not when the source model has been trained.
         session.datasets.open(session.config.data.dataset)
     # Workers come together before anything is computed.
     hosts = several_hosts(session.strategy) if cluster.is_multiworker(session.config.run.strategy) else False
     session.phases = names
-    for name in TRAINING_PHASES:
+    for name in TRAINED:
         # A crash may have come between the end of a phase and what follows it.
-        fitting.note_end(session.run, name)
+        training.note_end(session.run, name)
     for story in stories:
         try:
             story(session)
@@ -183,21 +185,32 @@ def run(session: Session, names: Sequence[str]) -> None:
     session.end()
 
 
-def _compare_with_head(session: Session) -> None:
-    done = session.run.done("full")
-    head, full = session.run.done("head")["validation_accuracy"], done["validation_accuracy"]
-    if head is None or full is None:
+def _story(name: str) -> Callable[[Session], None]:
+    """Returns what a phase does, a function of the session.
+
+    Raises:
+        UserError: there is no such phase.
+    """
+    return functools.partial(train, name=name) if name in TRAINED else STORIES.factory(name)
+
+
+def _compare(session: Session, phase: str) -> None:
+    """Warns where a phase validates worse, by more than a standard error, than the one that it began from."""
+    done, begins = session.run.done(phase), PHASES[phase].begins
+    before, now = session.run.done(begins)["validation_accuracy"], done["validation_accuracy"]
+    if before is None or now is None:
         return
-    if full < head - classification.standard_error(head, done["validation_examples"]):
+    if now < before - classification.standard_error(before, done["validation_examples"]):
         text = (
-            f"the whole network validates worse than the head it began from ({full:.3f} against {head:.3f}). With few "
-            "labels, --bn=full:frozen, a lower --learning_rate=full:... or --unfreeze of the last stage may do better."
+            f"the whole network validates worse than the {begins} it began from ({now:.3f} against {before:.3f}). With "
+            f"few labels, --bn={phase}:frozen, a lower --learning_rate={phase}:... or --unfreeze of the last stage may "
+            "do better."
         )
         recorded = session.run.records()
-        since = max((i for i, r in enumerate(recorded) if (r["kind"], r.get("phase")) == ("plan", "full")), default=0)
+        since = max((i for i, r in enumerate(recorded) if (r["kind"], r.get("phase")) == ("plan", phase)), default=0)
         # A crash may have come between the end of the phase and this.
         if not any(r.get("text") == text for r in recorded[since:]):
-            session.run.record("warning", phase="full", text=text)
+            session.run.record("warning", phase=phase, text=text)
             session.console.note(text)
 
 
@@ -212,7 +225,7 @@ def _already_done(session: Session, phase: str) -> bool:
         return False
     asked = {f.name: pick(getattr(session.config.training, f.name), phase) for f in dataclasses.fields(Training)}
     asked = {k: v for k, v in asked.items() if k in session.given and v is not None and v != done["plan"].get(k, v)}
-    if phase != "head" or done["plan"]["bn"] != "frozen":
+    if not plans.on_features(PHASES[phase], {"method": PHASES[phase].method} | done["plan"]):
         # Only a head on a frozen backbone heeds it.
         asked.pop("feature_views", None)
     views = done["plan"]["feature_views"]
@@ -235,10 +248,11 @@ def _shown(session: Session, augment: str, views: int) -> str:
     return session.modality.augmentation(augment).shown(views)
 
 
-def _no_head(session: Session) -> str:
-    others = [str(p) for p in finished_runs(session.run.path.parent, "head")][:3]
-    hint = f" Runs with a head: {one_line(', '.join(others))}." if others else ""
+def _not_begun(session: Session, phase: str) -> str:
+    """Says that what `phase` leaves is missing, as the rest of a sentence."""
+    others = [str(p) for p in finished_runs(session.run.path.parent, phase)][:3]
+    hint = f" Runs with a {phase}: {one_line(', '.join(others))}." if others else ""
     return (
-        f"goes on from what --phase=head left, and {one_line(session.run.path)} has none. "
-        f"Run --phase=head with the same options first, or give its --run_dir.{hint}"
+        f"goes on from what --phase={phase} left, and {one_line(session.run.path)} has none. "
+        f"Run --phase={phase} with the same options first, or give its --run_dir.{hint}"
     )

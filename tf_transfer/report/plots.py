@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tf_transfer.errors import one_line
+from tf_transfer.phases import catalogue
 from tf_transfer.report.figure import (
     BLUE,
     DASHES,
@@ -73,9 +74,10 @@ def learning_curve(epochs: Mapping[str, Sequence[Mapping]], quantity: str, best:
         quantity: `loss` or `accuracy`; drawn are `train_...` and `validation_...`.
         best: the epoch of each phase whose weights were kept; it is ringed.
     """
-    epochs = {phase: rows for phase, rows in epochs.items() if phase != "source"}
-    adapted = {phase: rows for phase, rows in epochs.items() if phase != "scratch"} or epochs
-    scratch = [] if adapted is epochs else epochs.get("scratch", [])
+    epochs = {phase: rows for phase, rows in epochs.items() if phase not in catalogue.on_source()}
+    controls = catalogue.controls()
+    adapted = {phase: rows for phase, rows in epochs.items() if phase not in controls} or epochs
+    scratch = [] if adapted is epochs else next((epochs[phase] for phase in controls if phase in epochs), [])
     with plot(f"curve-{quantity}", WIDTH, 270, (46, 14, 30, 40)) as p:
         start = 0
         for i, (phase, rows) in enumerate(adapted.items()):

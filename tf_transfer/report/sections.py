@@ -6,16 +6,12 @@ import numpy as np
 from markupsafe import Markup
 
 from tf_transfer.errors import one_line
+from tf_transfer.phases import catalogue
 from tf_transfer.report import confusion, plots, summary
 from tf_transfer.report.formats import number, percent
 from tf_transfer.report.tables import artefact_rows
 
 _MOST_CLASSES = 20
-_OVER = {
-    "source": "over the source model as it is",
-    "head": "over the new head alone",
-    "scratch": "over training from scratch",
-}
 
 
 def figure(svg: str, alt: str, caption: str) -> dict:
@@ -37,10 +33,11 @@ def headline(model: str | None, evaluated: Mapping[str, Mapping], records: Seque
     if value is None:
         return None
     gains = []
-    for other in ("head", "scratch", "source", *(m for m in evaluated if m not in summary.MODELS)):
+    for other in (*catalogue.by_adaptation(), *(m for m in evaluated if m not in summary.MODELS)):
         base = _accuracy(evaluated.get(other, {}))
         if other != model and base is not None:
-            over = _OVER.get(other, f"over {one_line(other, 40)}")
+            row = catalogue.PHASES.get(other)
+            over = row.over if row else f"over {one_line(other, 40)}"
             gains.append({"points": value - base, "over": over} | _evidence(model, other, evaluated, records))
     facts = {"split": evaluation.get("split", ""), "metrics": evaluation["metrics"]}
     return {"model": model, "what": summary.MODELS.get(model), "gains": gains} | facts
@@ -73,7 +70,7 @@ def comparison(rows: Sequence[Mapping]) -> dict | None:
 
 def learning(records: Sequence[dict]) -> list[dict]:
     """Returns the learning curves, and the searches for a learning rate where there were some."""
-    epochs = {phase: rows for phase, rows in summary.epochs(records).items() if phase != "source"}
+    epochs = {phase: rows for phase, rows in summary.epochs(records).items() if phase not in catalogue.on_source()}
     ends = summary.by_phase(records, "phase_end")
     best = {phase: end.get("best_epoch") for phase, end in ends.items()}
     figures = [_curve(epochs, quantity, best) for quantity in ("accuracy", "loss") if epochs]

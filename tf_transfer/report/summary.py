@@ -6,17 +6,11 @@ supersedes what its first run recorded.
 
 from collections.abc import Sequence
 
-# The four ways to a classifier that a run can compare, in the order in which they are shown.
-MODELS = {
-    "source": "the source model, used as it is",
-    "head": "a new head on the frozen backbone",
-    "full": "the head, then the whole network",
-    "scratch": "the same network from random weights, on the same labels",
-}
+from tf_transfer.phases import catalogue
 
+# The ways to a classifier that a run can compare, in the order in which they are shown.
+MODELS = {name: catalogue.PHASES[name].about for name in catalogue.TRAINED}
 
-# A phase begins from what these left; run again, they leave it out of date.
-_BUILT_ON = {"head": ("source",), "full": ("source", "head")}
 _SUPERSEDED_KINDS = (
     "plan",
     "epoch",
@@ -51,7 +45,7 @@ def current(records: Sequence[dict]) -> list[dict]:
             owners = [
                 model for model, seconds in record.get("asked", {}).get("models", {}).items() if seconds is not None
             ]
-        return max((starts.get(p, 0) for owner in owners for p in (owner, *_BUILT_ON.get(owner, ()))), default=0)
+        return max((starts.get(p, 0) for owner in owners for p in (owner, *catalogue.ancestors(owner))), default=0)
 
     return [r for i, r in enumerate(records) if r.get("kind") not in _SUPERSEDED_KINDS or i >= begun(r)]
 
@@ -116,5 +110,6 @@ def evaluations(records: Sequence[dict]) -> dict[str, dict]:
 def headline(evaluated: dict[str, dict]) -> str | None:
     """Returns the model the run was made for: the last stage of adaptation that was evaluated."""
     others = [m for m in evaluated if m not in MODELS]
-    ranked = [*others[::-1], "scratch", "source"]
-    return next((m for m in ["full", "head", *ranked] if m in evaluated), None)
+    ranked = catalogue.by_adaptation()
+    adapted = [m for m in ranked if m in catalogue.exported()]
+    return next((m for m in [*adapted, *others[::-1], *ranked] if m in evaluated), None)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.phases.catalogue import TRAINED
 from tf_transfer.run import atomic, records
 
 CONFIG, RECORDS, DONE, HISTORY = "config.json", "records.jsonl", "done.json", "history.csv"
 # The folders of a run: they are replaced and removed whole.
-PARTS = ("source", "head", "full", "scratch", "evaluate", "saved_model", "artefacts", "samples", "data", "tensorboard",
-         "checkpoints", "assess")  # fmt: skip
+PARTS = (*TRAINED, "evaluate", "saved_model", "artefacts", "samples", "data", "tensorboard", "checkpoints", "assess")
 # Where they go when a run is started over.
 REPLACED = "replaced"
 # In it while they are being moved: the configuration of the new run.

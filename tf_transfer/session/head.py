@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_transfer.config import Training
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.evaluation import classification
@@ -15,14 +16,13 @@ from tf_transfer.features import FEATURES_VERSION, extract, solver
 from tf_transfer.machine import devices
 from tf_transfer.machine.strategy import from_chief
 from tf_transfer.models import classifier, weights
-from tf_transfer.session.plan import Plan
 from tf_transfer.session.session import Session
 from tf_transfer.training import optimizers
 from tf_transfer.training.regularizers import REGULARIZERS
 
 
 def features(
-    session: Session, model: classifier.Classifier, data: TrainingData, plan: Plan
+    session: Session, model: classifier.Classifier, data: TrainingData, plan: Training
 ) -> tuple[Split, Split | None]:
     """Returns the features of the training examples, in as many views as planned, and of the validation examples."""
     size = session.rows_at_once(2 * plan.batch_size)
@@ -53,7 +53,7 @@ def features(
 
 
 def solve(
-    session: Session, phase: str, model: classifier.Classifier, data: TrainingData, plan: Plan, log, resume
+    session: Session, phase: str, model: classifier.Classifier, data: TrainingData, plan: Training, log, resume
 ) -> dict:
     """Solves the head to its optimum, its L2 chosen on validation; returns how it ended.
 
@@ -79,7 +79,7 @@ def solve_on(
     validation: Split | None,
     scale: extract.Standardizer,
     class_weights: np.ndarray,
-    plan: Plan,
+    plan: Training,
     **told: Callable,
 ) -> solver.Solution:
     """Solves a head on features.

@@ -4,13 +4,18 @@ The model is BiT's hyper-rule (Kolesnikov et al. 2019, arXiv:1912.11370, section
 by data size, augmentation by resolution, and nothing that has to be searched for.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from tf_transfer.config import Training, pick
 from tf_transfer.errors import UserError
 from tf_transfer.modalities.base import Modality, rows_at_once
+from tf_transfer.phases.catalogue import PHASES, RANDOM, Phase
 from tf_transfer.registry import parse_spec
+
+# The method that trains on labels alone.
+SUPERVISED = "supervised"
 
 
 @dataclass(frozen=True)
@@ -36,31 +41,8 @@ class Facts:
     dropout: float = 0.0
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A phase's options with nothing left open; the fields are those of `config.Training`."""
-
-    epochs: float
-    batch_size: int
-    accumulate: int
-    learning_rate: float
-    optimizer: str
-    schedule: str
-    warmup: float
-    layer_decay: float
-    unfreeze: str
-    bn: str
-    regularizer: str
-    label_smoothing: float
-    augment: str
-    feature_views: int
-    ema: float
-    patience: int
-    clip_norm: float
-
-
-def resolve(training: Training, phase: str, facts: Facts) -> Plan:
-    """Returns the plan of a phase: what was asked for, and the rules for what was not.
+def resolve(training: Training, phase: str, facts: Facts) -> Training:
+    """Returns the plan of a phase, options with nothing left open: what was asked for, else what the rules say.
 
     Raises:
         UserError: `lbfgs` for anything but a head on features computed beforehand.
@@ -69,12 +51,14 @@ def resolve(training: Training, phase: str, facts: Facts) -> Plan:
     # An option given for another phase only falls back to its own default here.
     given = {name: value for name, value in asked.items() if value is not None}
     plan = {f.name: f.default for f in fields(Training) if f.default is not None} | given
-    plan.setdefault("bn", _bn(phase, facts, plan))
-    if phase != "head" or plan["bn"] != "frozen":
+    row = PHASES[phase]
+    plan.setdefault("method", row.method)
+    plan.setdefault("bn", _bn(row, facts, plan))
+    if not on_features(row, plan):
         plan["feature_views"] = 0
     for name, rule in _RULES.items():
         if name not in plan:
-            plan[name] = rule(phase, facts, plan)
+            plan[name] = rule(row, facts, plan)
     if plan["feature_views"]:
         # Features made beforehand know no other augmentation than their views.
         plan["augment"] = facts.modality.augmentation(plan["augment"]).shown(plan["feature_views"])
@@ -82,7 +66,7 @@ def resolve(training: Training, phase: str, facts: Facts) -> Plan:
         if not plan["feature_views"]:
             raise UserError(
                 f"--optimizer=lbfgs solves a head on features computed beforehand; --phase={phase} takes sgd or adamw"
-                + (" unless --feature_views and --bn leave the backbone frozen." if phase == "head" else ".")
+                + (" unless --feature_views and --bn leave the backbone frozen." if row.head_only else ".")
                 + " For the head alone: --optimizer=head:lbfgs."
             )
         if facts.dropout:
@@ -97,7 +81,7 @@ def resolve(training: Training, phase: str, facts: Facts) -> Plan:
             f"--regularizer=l2path needs --optimizer=lbfgs; --phase={phase} here runs {plan['optimizer']}. "
             "For the head alone: --regularizer=head:l2path."
         )
-    return Plan(**plan)
+    return Training(**plan)
 
 
 def check(training: Training, phase: str, modality: Modality) -> None:
@@ -114,29 +98,34 @@ def solved(optimizer: str) -> bool:
     return parse_spec(optimizer).name == "lbfgs"
 
 
-def _bn(phase: str, facts: Facts, plan: dict) -> str:
-    if phase == "head":
+def on_features(row: Phase, plan: Mapping[str, Any]) -> bool:
+    """Whether a phase may train on features that the frozen backbone makes once: a head, by labels alone."""
+    return row.head_only and plan["bn"] == "frozen" and parse_spec(plan["method"]).name == SUPERVISED
+
+
+def _bn(row: Phase, facts: Facts, plan: dict) -> str:
+    if row.head_only:
         return "frozen"
-    return "frozen" if phase == "full" and facts.batchnorm != "train" else "train"
+    return "frozen" if row.begins != RANDOM and facts.batchnorm != "train" else "train"
 
 
-def _augment(phase: str, facts: Facts, plan: dict) -> str:
-    gentle = phase == "head" and plan.get("feature_views", 1) <= 2
+def _augment(row: Phase, facts: Facts, plan: dict) -> str:
+    gentle = row.head_only and plan.get("feature_views", 1) <= 2
     return facts.modality.default_augmentation(facts.class_names, gentle)
 
 
-def _feature_views(phase: str, facts: Facts, plan: dict) -> int:
+def _feature_views(row: Phase, facts: Facts, plan: dict) -> int:
     return 2 if facts.modality.augmentation(plan["augment"]).mirror else 1
 
 
-def _optimizer(phase: str, facts: Facts, plan: dict) -> str:
+def _optimizer(row: Phase, facts: Facts, plan: dict) -> str:
     """A head on features is solved, unless an option was given that only steps have."""
     # The rules for these come later: what is there was asked for, or is the default of the options.
     asked = [name for name in OF_STEPS if name != "schedule" and plan.get(name)] or plan["schedule"] != "cosine"
     return "lbfgs" if plan["feature_views"] and not asked and not facts.dropout else "sgd"
 
 
-def _batch_size(phase: str, facts: Facts, plan: dict) -> int:
+def _batch_size(row: Phase, facts: Facts, plan: dict) -> int:
     effort = facts.modality.effort(facts.input_size)
     size = 256 if plan["feature_views"] else rows_at_once(effort, 128, 64)
     while size > 16 and size * 8 > facts.examples:
@@ -144,22 +133,21 @@ def _batch_size(phase: str, facts: Facts, plan: dict) -> int:
     return size
 
 
-def _epochs(phase: str, facts: Facts, plan: dict) -> float:
-    """So many passes, and enough steps where the data is small."""
-    passes, steps = {"head": (10, 400), "full": (8, 300), "scratch": (20, 600), "source": (8, 300)}[phase]
-    enough = steps * plan["batch_size"] / max(1, facts.examples)
-    return float(min(200, max(passes, round(enough))))
+def _epochs(row: Phase, facts: Facts, plan: dict) -> float:
+    """The row's passes, and enough steps where the data is small."""
+    enough = row.steps * plan["batch_size"] / max(1, facts.examples)
+    return float(min(200, max(row.passes, round(enough))))
 
 
-def _learning_rate(phase: str, facts: Facts, plan: dict) -> float:
+def _learning_rate(row: Phase, facts: Facts, plan: dict) -> float:
     adaptive = plan["optimizer"].startswith("adamw")
     # The square root keeps small batches, which go with small data, from crawling.
     scale = (plan["batch_size"] / 128) ** 0.5
     if plan["feature_views"]:
         return 0.003 if adaptive else 0.03
-    if phase in ("scratch", "source"):
+    if row.begins == RANDOM:
         return 0.002 * scale if adaptive else 0.1 * scale
-    if phase == "head":
+    if row.head_only:
         return 0.001 * scale if adaptive else 0.05 * scale
     trained = plan["bn"] != "frozen" and facts.batchnorm != "none"
     if adaptive:
@@ -168,7 +156,7 @@ def _learning_rate(phase: str, facts: Facts, plan: dict) -> float:
     return (0.03 if trained else 0.002) * scale
 
 
-def _regularizer(phase: str, facts: Facts, plan: dict) -> str:
+def _regularizer(row: Phase, facts: Facts, plan: dict) -> str:
     """A head on few features of scaled size overfits first; its decay falls with the number of examples."""
     if not plan["feature_views"]:
         return "l2(1e-4)"
@@ -179,9 +167,9 @@ def _regularizer(phase: str, facts: Facts, plan: dict) -> str:
     return f"l2({min(0.03, 50 / facts.examples):.2g})"
 
 
-def _ema(phase: str, facts: Facts, plan: dict) -> float:
-    """Averages the weights of the full phase over a twentieth of its steps."""
-    if phase != "full":
+def _ema(row: Phase, facts: Facts, plan: dict) -> float:
+    """Averages the weights of a whole network that was pretrained over a twentieth of the steps."""
+    if row.head_only or row.begins == RANDOM:
         return 0.0
     steps = plan["epochs"] * facts.examples / plan["batch_size"]
     return round(1.0 - 1.0 / min(1000, max(10, steps / 20)), 4)
@@ -199,6 +187,6 @@ _RULES: dict[str, Any] = {
     "learning_rate": _learning_rate,
     "regularizer": _regularizer,
     "ema": _ema,
-    "warmup": lambda phase, facts, plan: 0.0 if plan["feature_views"] else 0.05,
-    "clip_norm": lambda phase, facts, plan: 0.0 if plan["feature_views"] else 5.0,
+    "warmup": lambda row, facts, plan: 0.0 if plan["feature_views"] else 0.05,
+    "clip_norm": lambda row, facts, plan: 0.0 if plan["feature_views"] else 5.0,
 }

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tf_transfer.config import TRAINING_PHASES, Config, pick
+from tf_transfer.config import Config, Training, pick
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
@@ -22,9 +22,11 @@ from tf_transfer.machine.xla import resolve_xla
 from tf_transfer.modalities import backbones, base
 from tf_transfer.models import batchnorm, weights
 from tf_transfer.models.classifier import Classifier
+from tf_transfer.phases import catalogue
 from tf_transfer.run.directory import RunDir
 from tf_transfer.session import plan as plans
 from tf_transfer.session.datasets import DataSets
+from tf_transfer.training.problem import CLASSIFICATION, Problem
 
 # The id of a --restart that is under way.
 RESTART = "restart.json"
@@ -107,7 +109,7 @@ class Session:
 
     def end(self) -> None:
         """Notes that the command has ended: the same one begins anew."""
-        if self.restart or set(self.phases) & set(TRAINING_PHASES):
+        if self.restart or set(self.phases) & set(catalogue.TRAINED):
             self.run.forget(RESTART)
 
     def _what(self) -> dict:
@@ -125,9 +127,9 @@ class Session:
             training: its `config.Training`, where it is another one.
         """
         model = model or self.config.model
-        if model.weights == "source":
+        if model.weights == catalogue.SOURCE:
             # That is this run's, not the branch's.
-            model = dataclasses.replace(model, weights=str(self.run.path / "source"))
+            model = dataclasses.replace(model, weights=str(self.run.path / catalogue.SOURCE))
         run = dataclasses.replace(self.config.run, run_dir=str(self.run.path / name))
         run = run if seed is None else dataclasses.replace(run, seed=seed)
         config = dataclasses.replace(self.config, run=run, model=model, training=training or self.config.training)
@@ -140,12 +142,12 @@ class Session:
     def pretrained(self, num_classes: int, source: str | None = None, precision: str | None = None) -> Classifier:
         """Builds the classifier with weights from `source` (default `--weights`) under a new head."""
         where = source or self.config.model.weights
-        if where == "source":
-            if not self.run.done("source"):
+        if where == catalogue.SOURCE:
+            if not self.run.done(catalogue.SOURCE):
                 raise UserError(
                     f"--weights=source: no source model in {one_line(self.run.path)} yet; run --phase=source first."
                 )
-            where = str(self.run.path / "source")
+            where = str(self.run.path / catalogue.SOURCE)
         model, seed = self.config.model, self.config.run.seed
         with self.strategy.scope(), precision_policy(precision or self.precision):
             # Random weights and the head's start depend on the seed alone, whatever ran before.
@@ -205,32 +207,44 @@ class Session:
                 f"over with --phase={phase},full --restart."
             )
 
-    def plan(
-        self, phase: str, data: TrainingData, classifier: Classifier, loaded: bool = True, **other: Any
-    ) -> plans.Plan:
-        """Resolves the options of a phase against its data and network.
+    @property
+    def problem(self) -> Problem:
+        """What is to be learned."""
+        return CLASSIFICATION
+
+    def facts_of(self, data: TrainingData, classifier: Classifier) -> plans.Facts:
+        """Returns what the rules look at, of data and a network that has its weights."""
+        held = 0 if data.validation is None else len(data.validation)
+        return self.facts(len(data.train), held, data.class_names, classifier)
+
+    def facts(
+        self, train: int, held: int, class_names: Sequence[str], classifier: Classifier, loaded: bool = True
+    ) -> plans.Facts:
+        """Returns what the rules look at.
 
         Args:
-            phase: the phase.
-            data: what it trains on.
-            classifier: what it trains.
+            train: examples that train.
+            held: examples that validate.
+            class_names: the classes.
+            classifier: what trains.
             loaded: the network has its weights; without, nothing is concluded from them.
-            **other: options that take the place of what was asked for.
         """
         kind = "none" if not classifier.batchnorms else self.backbone.bn
         # Random weights have no statistics either, but for them that is the start and not the end.
-        if loaded and self.config.model.weights != "random" and batchnorm.already_folded(classifier.batchnorms):
+        pretrained = self.config.model.weights != catalogue.RANDOM
+        if loaded and pretrained and batchnorm.already_folded(classifier.batchnorms):
             kind = "folded"
-        held = 0 if data.validation is None else len(data.validation)
-        facts = plans.Facts(
-            len(data.train),
-            self.modality,
-            self.input_size,
-            data.class_names,
-            kind,
-            held,
-            self.config.model.dropout,
-        )
+        dropout = self.config.model.dropout
+        return plans.Facts(train, self.modality, self.input_size, tuple(class_names), kind, held, dropout)
+
+    def plan(self, phase: str, facts: plans.Facts, **other: Any) -> Training:
+        """Resolves the options of a phase by the rules, and says what they leave out of what was asked for.
+
+        Args:
+            phase: the phase.
+            facts: what the rules look at.
+            **other: options that take the place of what was asked for.
+        """
         training = dataclasses.replace(self.config.training, **other)
         plan = plans.resolve(training, phase, facts)
         if plan.feature_views and not (plans.solved(plan.optimizer) or pick(training.optimizer, phase)):
@@ -249,8 +263,8 @@ class Session:
     def source_folder(self) -> Path | None:
         """Returns the folder of the source model with its head, when the weights came from one."""
         where = self.config.model.weights
-        if where == "source":
-            return self.run.path / "source"
+        if where == catalogue.SOURCE:
+            return self.run.path / catalogue.SOURCE
         if where in ("imagenet", "random") or not Path(where).is_dir():
             return None
         return weights.weights_file(where).parent

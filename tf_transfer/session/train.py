@@ -1,41 +1,35 @@
 """One phase of training: from data and a plan to weights that are kept."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from tf_transfer.config import TRAINING_PHASES, Config
+from tf_transfer import methods
+from tf_transfer.config import Config, Training, pick
 from tf_transfer.console import clock
-from tf_transfer.data.batches import Batches
+from tf_transfer.data.streams import Streams
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError
 from tf_transfer.features import extract
 from tf_transfer.machine import devices, signals
 from tf_transfer.machine.strategy import barrier
-from tf_transfer.methods import supervised
 from tf_transfer.modalities import backbones, base
-from tf_transfer.models import inference
 from tf_transfer.models.classifier import Classifier
+from tf_transfer.phases import catalogue
 from tf_transfer.run import checkpoints
 from tf_transfer.run.directory import RunDir
 from tf_transfer.run.tensorboard import Board
 from tf_transfer.session import head as heads
 from tf_transfer.session import plan as plans
-from tf_transfer.session.plan import Plan
 from tf_transfer.session.resume import Resume
 from tf_transfer.session.session import Session
-from tf_transfer.training import loop, optimizers, step
+from tf_transfer.training import loop, optimizers
+from tf_transfer.training.method import Method, Setting
 from tf_transfer.training.regularizers import REGULARIZERS
 from tf_transfer.training.schedules import SCHEDULES
 
-# What a phase makes out of date when it trains again.
-_DOWNSTREAM = {
-    "source": ("head", "full", "evaluate", "saved_model", "artefacts"),
-    "head": ("full", "evaluate", "saved_model", "artefacts"),
-    "full": ("evaluate", "saved_model", "artefacts"),
-    "scratch": ("evaluate",),
-}
 # What `done.json` holds beside what the phase came to.
 _NO_OUTCOME = ("class_names", "plan", "split_digest", "restart")
 
@@ -57,19 +51,28 @@ def check_specs(config: Config) -> None:
         for spec in value.values() if isinstance(value, Mapping) else [value]:
             if spec is not None:
                 check(spec)
+    for phase in catalogue.TRAINED:
+        if (spec := pick(config.training.method, phase)) is not None:
+            methods.check(spec, pick(config.training.accumulate, phase) or 1)
     checkpoints.parse_every(config.run.checkpoint_every)
+
+
+class Prepared(NamedTuple):
+    """What is ready to train in steps: the method, its streams, and what to call when it has been trained."""
+
+    method: Method
+    streams: Streams
+    finish: Callable[[], None]
 
 
 def train(session: Session, phase: str, classifier: Classifier, data: TrainingData) -> None:
     """Trains one phase from start to end and keeps what it left."""
-    plan = session.plan(phase, data, classifier)
+    plan = session.plan(phase, session.facts_of(data, classifier))
     if not plans.solved(plan.optimizer):
         _check_shares(session, plan)
-    groups = trained_groups(phase, classifier, plan)
-    counts = {
-        "trained": sum(int(np.prod(v.shape)) for g in groups for v in g.variables),
-        "total": classifier.parameters(),
-    }
+    groups = method(session, phase, classifier, data, plan).groups()
+    trained = sum(int(np.prod(v.shape)) for group in groups for v in group.variables)
+    counts = {"trained": trained, "total": classifier.parameters()}
     log = _Log(session, phase)
     resume = Resume(session, phase, _identity(session, data, plan), log.history)
     plan = dataclasses.replace(plan, **resume.kept)
@@ -94,8 +97,8 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     end["seconds"] = seconds = resume.seconds
     end["validation_examples"] = len(data.validation) if data.validation is not None else 0
     # First what goes out of date, so that nothing stands on a model that is no longer there.
-    gone = [name for name in _DOWNSTREAM[phase] if session.run.forget(name)]
-    for name in set(_DOWNSTREAM[phase]) & set(TRAINING_PHASES):
+    gone = [name for name in catalogue.outdated(phase) if session.run.forget(name)]
+    for name in catalogue.descendants(phase):
         session.run.forget(f"{checkpoints.FOLDER}/{name}")
     if gone:
         session.console.note(
@@ -129,7 +132,7 @@ def note_end(run: RunDir, phase: str) -> None:
     run.forget(f"{checkpoints.FOLDER}/{phase}")
 
 
-def _identity(session: Session, data: TrainingData, plan: Plan) -> dict:
+def _identity(session: Session, data: TrainingData, plan: Training) -> dict:
     """Everything that decides how a phase trains; how many replicas share the work does not."""
     config = session.config
     shared = dataclasses.asdict(config.model) | {"dataset": data.facts["dataset"], "seed": config.run.seed}
@@ -161,106 +164,91 @@ class _Log:
             console.path(self.phase, record)
 
 
-def _told(plan: Plan) -> str:
+def _told(plan: Training) -> str:
     if plans.solved(plan.optimizer):
         return f"{plan.feature_views} views, solved by {plan.optimizer}, {plan.regularizer}"
     rate = f"rate {plan.learning_rate:g}, {plan.optimizer}, BatchNorm {plan.bn}"
     return f"{plan.epochs:g} epochs, batch {plan.batch_size}, {rate}"
 
 
-def _descend(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan, log, resume) -> dict:
+def _descend(
+    session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training, log, resume
+) -> dict:
     """Trains in steps; returns how it ended."""
-    task, batches, finish = prepare(session, phase, classifier, data, plan)
-    config, progress = loop_config(session, plan), session.progress(phase)
+    ready, progress = prepare(session, phase, classifier, data, plan), session.progress(phase)
     with signals.deferred():
-        result = loop.fit(task, batches, config, session.strategy, log, progress, resume)
-    finish()
+        result = loop.fit(
+            ready.method, ready.streams, plan, session.config.run, session.strategy, log, progress, resume
+        )
+    ready.finish()
     return {
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
         "stopped_early": result.stopped_early,
         "validation_accuracy": result.best.get("accuracy"),
         "validation_loss": result.best.get("loss"),
-    }
+    } | {f"validation_{name}": value for name, value in result.best.items()}
 
 
-def trained_groups(phase: str, classifier: Classifier, plan: Plan) -> list:
-    """Returns the groups of parameters that a phase trains."""
-    if phase == "head":
-        return [classifier.head_group()]
-    return classifier.groups(plan.unfreeze, plan.layer_decay) if phase == "full" else classifier.groups()
+def method(
+    session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training, on_features: bool = False
+) -> Method:
+    """Makes the method that the plan names, on its setting."""
+    row, problem = catalogue.PHASES[phase], session.problem
+    setting = Setting(classifier, data, plan, row, session.modality, problem, session.strategy, on_features)
+    return methods.create(plan.method, setting)
 
 
-def prepare(
-    session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan
-) -> tuple[step.Task, Batches, Callable[[], None]]:
-    """Returns the task and the batches of a phase, and what to call when it has been trained."""
-    if plan.feature_views:
-        return _on_features(session, classifier, data, plan)
-    return *in_steps(session, phase, classifier, data, plan), lambda: None
+def prepare(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training) -> Prepared:
+    """Makes a phase ready to train in steps: on features where the plan has views of them."""
+    make = _on_features if plan.feature_views else in_steps
+    return make(session, phase, classifier, data, plan)
 
 
-def in_steps(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Plan):
-    """Returns the task and the batches of a phase in which the backbone runs in every step."""
-    augmentation = session.modality.augmentation(plan.augment)
-    batches = _batches(session, data.train, data.class_weights, plan, augmentation.mix_alpha)
-    following = classifier.unfrozen(plan.unfreeze) if phase == "full" else None
+def in_steps(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training) -> Prepared:
+    """Makes a phase ready in which the backbone runs in every step."""
+    made, row = method(session, phase, classifier, data, plan), catalogue.PHASES[phase]
+    streams = _streams(session, made, plan)
+    partly = not row.head_only and row.begins != catalogue.RANDOM
     # A function compiled as a whole is differentiated as a whole: frozen stages would cost their backward pass.
-    classifier.xla = classifier.xla and not (phase == "full" and plan.unfreeze)
-    classifier.set_batchnorm(plan.bn, following, batches.steps(plan.epochs))
-    predict = inference.Predictor(classifier.logits, session.strategy, 2 * plan.batch_size)
-    task = supervised.classification(
-        classifier,
-        trained_groups(phase, classifier, plan),
-        augmentation,
-        plan.label_smoothing,
-        plan.regularizer,
-        through_backbone=phase != "head" or plan.bn != "frozen",
-        validate=supervised.validator(predict, data.validation),
-    )
-    return task, batches
+    classifier.xla = classifier.xla and not (partly and plan.unfreeze)
+    following = classifier.unfrozen(plan.unfreeze) if partly else None
+    classifier.set_batchnorm(plan.bn, following, streams.steps(plan.epochs))
+    return Prepared(made, streams, lambda: None)
 
 
-def _on_features(session: Session, classifier: Classifier, data: TrainingData, plan: Plan):
+def _on_features(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training) -> Prepared:
     """The head on features that the frozen backbone makes once, instead of once an epoch."""
     train, validation = heads.features(session, classifier, data, plan)
     scale = extract.Standardizer(train.inputs)
     train, validation = scale(train), scale(validation) if validation is not None else None
     classifier.head.set_weights(scale.unfold(*classifier.head.get_weights()))
-    predict = inference.Predictor(classifier.classify, session.strategy, 4096)
-    task = supervised.probe(
-        classifier, plan.label_smoothing, plan.regularizer, supervised.validator(predict, validation)
-    )
-    batches = _batches(session, train, data.class_weights, plan)
+    data = dataclasses.replace(data, train=train, validation=validation)
+    made = method(session, phase, classifier, data, plan, on_features=True)
 
     def finish():
         classifier.head.set_weights(scale.fold(*classifier.head.get_weights()))
 
-    return task, batches, finish
+    return Prepared(made, _streams(session, made, plan), finish)
 
 
-def _batches(session: Session, split, class_weights: np.ndarray, plan: Plan, mix_alpha: float = 0.0) -> Batches:
-    _check_shares(session, plan)
-    return Batches(split, plan.batch_size, session.config.run.seed, class_weights[split.labels], mix_alpha)
+def _streams(session: Session, method: Method, plan: Training) -> Streams:
+    streams = Streams(method.streams(), session.config.run.seed)
+    _check_shares(session, plan, streams.sizes.values())
+    return streams
 
 
-def _check_shares(session: Session, plan: Plan) -> None:
+def _check_shares(session: Session, plan: Training, sizes: Iterable[int] = ()) -> None:
+    """Refuses batches that the replicas, and the parts of each, cannot share evenly."""
     replicas = session.strategy.num_replicas_in_sync
+    for size in (plan.batch_size, *sizes):
+        share = size // replicas
+        if size % replicas:
+            near = " or ".join(f"{n * replicas}" for n in (share, share + 1) if n)
+            raise UserError(f"--batch_size={size}: expected a multiple of the {replicas} replicas, such as {near}.")
     share = plan.batch_size // replicas
-    if plan.batch_size % replicas:
-        near = " or ".join(f"{n * replicas}" for n in (share, share + 1) if n)
-        raise UserError(
-            f"--batch_size={plan.batch_size}: expected a multiple of the {replicas} replicas, such as {near}."
-        )
     if plan.accumulate > share:
         raise UserError(
             f"--accumulate={plan.accumulate}: expected at most the {share} examples that a replica has of "
             f"--batch_size={plan.batch_size}."
         )
-
-
-def loop_config(session: Session, plan: Plan) -> step.LoopConfig:
-    """Returns the part of a plan that the loop wants."""
-    run = {"seed": session.config.run.seed, "on_nan": session.config.run.on_nan}
-    names = [f.name for f in dataclasses.fields(step.LoopConfig) if f.name not in run]
-    return step.LoopConfig(**{name: getattr(plan, name) for name in names}, **run)

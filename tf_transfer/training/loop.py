@@ -1,23 +1,25 @@
-"""The one training loop: a loss and groups of variables in, trained variables and records out."""
+"""The one training loop: a method and its streams in, trained variables and records out."""
 
 import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
 
-from tf_transfer.data.batches import Batches
+from tf_transfer.config import Run, Training
+from tf_transfer.data.streams import Streams
 from tf_transfer.errors import UserError
-from tf_transfer.evaluation import classification
+from tf_transfer.evaluation.classification import standard_error
 from tf_transfer.machine import signals
 from tf_transfer.machine.strategy import barrier, several_hosts
 from tf_transfer.run.checkpoints import Unkept
-from tf_transfer.training import schedules
-from tf_transfer.training.step import LoopConfig, Stepper, Task
+from tf_transfer.training import regularizers, schedules
+from tf_transfer.training.method import Method, Score
+from tf_transfer.training.step import Stepper
 
 # Steps between two looks at the loss: each look waits for the device.
 _READ_EVERY = 10
@@ -29,7 +31,7 @@ _ROLLBACKS = 2
 
 @dataclass
 class FitResult:
-    """What a fit did: epochs run, the best of them by validation (or the last), its measures."""
+    """What a fit did: epochs run, the best of them by validation (or the last), the measures of its score."""
 
     epochs: int = 0
     best_epoch: int = 0
@@ -44,19 +46,33 @@ class _Progress:
     """Where a fit is, its arrays aside: plain numbers, which JSON keeps exactly.
 
     Attributes:
-        losses, hits, epoch_seconds: of the epoch under way.
-        top: the highest validation accuracy so far.
+        losses, measures, epoch_seconds: of the epoch under way; measures by name.
+        kept: value and loss of the score that is kept, empty without one.
+        top, top_error: the best value so far, and its standard error.
         scale: factor on the rate, after rollbacks.
     """
 
     result: dict = field(default_factory=lambda: dataclasses.asdict(FitResult()))
     losses: list = field(default_factory=list)
-    hits: list = field(default_factory=list)
+    measures: dict = field(default_factory=dict)
     epoch_seconds: float = 0.0
     first_loss: float | None = None
-    top: float = 0.0
+    kept: dict = field(default_factory=dict)
+    top: float = -math.inf
+    top_error: float = 0.0
     scale: float = 1.0
     rollbacks: int = 0
+
+    @classmethod
+    def of(cls, facts: Mapping) -> "_Progress":
+        """Reads what a checkpoint holds, also one of version 0.1.0, whose only measure was the accuracy."""
+        facts = dict(facts)
+        if "hits" in facts:
+            best, top = facts["result"]["best"], facts["top"]
+            facts["measures"] = {"accuracy": facts.pop("hits")}
+            facts["kept"] = {"value": best["accuracy"], "loss": best["loss"]} if best else {}
+            facts["top_error"] = standard_error(top, best["examples"]) if best else 0.0
+        return cls(**facts)
 
 
 class _DivergedError(Exception):
@@ -68,23 +84,25 @@ class _DivergedError(Exception):
 
 
 def fit(
-    task: Task,
-    batches: Batches,
-    config: LoopConfig,
+    method: Method,
+    streams: Streams,
+    plan: Training,
+    run: Run,
     strategy: tf.distribute.Strategy,
     log: Callable[[dict], None],
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
     checkpoints=None,
 ) -> FitResult:
-    """Trains `task` on `batches`, validates after each epoch, keeps the best by validation (`_to_be_kept`).
+    """Trains `method` on `streams`, scores it after each epoch, keeps the best by its score (`_to_be_kept`).
 
     Where there is a checkpoint, training goes on from it, and ends as it would have without the interruption: on CPUs
     to the bit.
 
     Args:
-        task: what to train.
-        batches: the stream of global batches.
-        config: how.
+        method: what to train.
+        streams: of global batches.
+        plan: the options of the phase, nothing left open.
+        run: the options of the run; `seed` and `on_nan` count.
         strategy: its replicas share each batch; made before the variables.
         log: called with one record an epoch.
         progress: called with (steps done, steps in all, text) after every step.
@@ -92,29 +110,30 @@ def fit(
             `resume.Resume`; None for none.
 
     Returns:
-        What happened; the task's state is the best epoch's (the last one's without validation).
+        What happened; the method's state is the best epoch's (the last one's without a score).
 
     Raises:
         UserError: the loss left the finite numbers.
         Stopped: a signal asked to stop, and where it went on from is saved.
     """
-    return _Fit(task, batches, config, strategy, log, progress, checkpoints or Unkept()).run()
+    return _Fit(method, streams, plan, run, strategy, log, progress, checkpoints or Unkept()).run()
 
 
 class _Fit:
-    def __init__(self, task, batches, config, strategy, log, progress, checkpoints):
-        self.task, self.batches, self.config, self.strategy = task, batches, config, strategy
-        self.log, self.show, self.checkpoints = log, progress, checkpoints
-        self.total = batches.steps(config.epochs)
-        self.ends = _epoch_ends(config.epochs, batches.steps)
-        self.rate = schedules.learning_rate(config.schedule, config.learning_rate, self.total, config.warmup)
+    def __init__(self, method, streams, plan, run, strategy, log, progress, checkpoints):
+        self.method, self.streams, self.plan, self.on_nan = method, streams, plan, run.on_nan
+        self.strategy, self.log, self.show, self.checkpoints = strategy, log, progress, checkpoints
+        self.total = streams.steps(plan.epochs)
+        self.ends = _epoch_ends(plan.epochs, streams.steps)
+        self.rate = schedules.learning_rate(plan.schedule, plan.learning_rate, self.total, plan.warmup)
+        penalty = regularizers.of_groups(plan.regularizer, method.groups())
         with strategy.scope():
-            self.stepper = Stepper(task, config, batches.size, strategy)
+            self.stepper = Stepper(method, plan, streams.sizes, strategy, run.seed, penalty)
         self.at, self.best_state, self.result = _Progress(), None, FitResult()
         # Workers on several hosts must stop and save at the same step: they agree where they look at the losses.
         self.agreeing = several_hosts(strategy)
         # What a first rollback goes back to where no checkpoint has been written yet.
-        self.start = self._arrays() if config.on_nan == "rollback" else None
+        self.start = self._arrays() if self.on_nan == "rollback" else None
 
     def run(self) -> FitResult:
         """Trains to the end, or raises; see `fit`."""
@@ -131,12 +150,12 @@ class _Fit:
             except _DivergedError as e:
                 self._roll_back(e)
                 stream = self._stream()
-        for variable, value in zip(self.task.state, self.best_state, strict=True):
+        for variable, value in zip(self.method.state(), self.best_state, strict=True):
             variable.assign(value)
         return self.result
 
     def _stream(self) -> Iterator[dict]:
-        return self.batches.stream(self.strategy, self.result.steps, max(self.total, self.result.steps + 1))
+        return self.streams.stream(self.strategy, self.result.steps, max(self.total, self.result.steps + 1))
 
     def _rate(self, step: int) -> float:
         return self.rate(step) * self.at.scale
@@ -148,7 +167,8 @@ class _Fit:
             step = self.result.steps
             stop = signals.requested()
             due = step + 1 < end and self.checkpoints.due(step + 1)
-            waiting.append(self.stepper.launch(next(stream), self._rate(step), step, (bool(stop), bool(due))))
+            wishes = (bool(stop), bool(due))
+            waiting.append(self.stepper.launch(next(stream), self._rate(step), step, step / self.total, wishes))
             self.result.steps += 1
             alone = not self.agreeing and (stop or due)
             if alone or len(waiting) == _READ_EVERY or not self.at.losses or self.result.steps == end:
@@ -178,13 +198,14 @@ class _Fit:
     def _read(self, waiting: list) -> np.ndarray:
         """Waits for the losses of the steps launched, and looks at them; returns what workers wished for."""
         first, wished = self.result.steps - len(waiting), np.zeros(2)
-        for step, (loss, hit, wishes) in enumerate(waiting, first):
+        for step, (loss, measures, wishes) in enumerate(waiting, first):
             loss, wished = float(loss), wished + wishes.numpy()
             self.at.first_loss = loss if self.at.first_loss is None else self.at.first_loss
             if not math.isfinite(loss) or loss > _BURST * max(1.0, self.at.first_loss):
                 raise _DivergedError(f"the loss became {loss:.4g}", step + 1, self._rate(step))
             self.at.losses.append(loss)
-            self.at.hits.append(float(hit))
+            for name, value in measures.items():
+                self.at.measures.setdefault(name, []).append(float(value))
         waiting.clear()
         return wished
 
@@ -192,34 +213,37 @@ class _Fit:
         at, result = self.at, self.result
         begun, result.epochs = self.ends.get(result.epochs, 0), epoch
         with self.stepper.averaged():
-            measured = self.task.validate() if self.task.validate else {}
-            at.top = max(at.top, measured.get("accuracy", 0.0))
-            if _to_be_kept(measured, result.best, at.top):
-                self.best_state = [v.numpy() for v in self.task.state]
-                result.best, result.best_epoch = measured, epoch
+            score = self.method.score()
+            if score and score.value > at.top:
+                at.top, at.top_error = score.value, score.standard_error
+            if _to_be_kept(score, at.kept, at.top - at.top_error):
+                self.best_state = [v.numpy() for v in self.method.state()]
+                at.kept = {"value": score.value, "loss": score.loss} if score else {}
+                result.best, result.best_epoch = dict(score.measures) if score else {}, epoch
         result.seconds += at.epoch_seconds
         record = {
             "train_loss": float(np.mean(at.losses)),
-            "train_accuracy": float(np.mean(at.hits)),
+            **{f"train_{name}": float(np.mean(values)) for name, values in at.measures.items()},
             "learning_rate": self._rate(result.steps - 1),
-            "images_per_second": (result.steps - begun) * self.batches.size / max(at.epoch_seconds, 1e-9),
+            "images_per_second": (result.steps - begun) * self.streams.size / max(at.epoch_seconds, 1e-9),
             "seconds": at.epoch_seconds,
         }
-        record |= {f"validation_{k}": measured[k] for k in ("loss", "accuracy") if measured}
-        at.losses, at.hits, at.epoch_seconds = [], [], 0.0
+        if score:
+            record |= {f"validation_{k}": v for k, v in score.measures.items() if k != "examples"}
+        at.losses, at.measures, at.epoch_seconds = [], {}, 0.0
         self.log({"kind": "epoch", "epoch": epoch, "epochs": max(self.ends), "step": result.steps, **record})
 
     def _waited_enough(self, epoch: int) -> bool:
-        patience, result = self.config.patience, self.result
-        return bool(patience and result.best and epoch - result.best_epoch >= patience and epoch < max(self.ends))
+        patience, result = self.plan.patience, self.result
+        return bool(patience and self.at.kept and epoch - result.best_epoch >= patience and epoch < max(self.ends))
 
     def _roll_back(self, error: _DivergedError) -> None:
         """Goes back to the last good checkpoint at half the rate, or gives up."""
-        if self.config.on_nan != "rollback" or self.at.rollbacks == _ROLLBACKS:
+        if self.on_nan != "rollback" or self.at.rollbacks == _ROLLBACKS:
             last = self.checkpoints.last
             good = f"The last good checkpoint is that of step {last}" if last else "There is no checkpoint yet"
             back = f", after {_ROLLBACKS} rollbacks" if self.at.rollbacks else ""
-            again = "" if self.config.on_nan == "rollback" else " or --on_nan=rollback"
+            again = "" if self.on_nan == "rollback" else " or --on_nan=rollback"
             raise UserError(
                 f"Training diverged{back}: {error}. {good}. Begin anew with --restart and a lower --learning_rate or "
                 f"--clip_norm=1{again}; --phase=lr_find proposes a rate."
@@ -234,7 +258,7 @@ class _Fit:
         self._save()
 
     def _variables(self) -> dict[str, tf.Variable]:
-        named = {"state": self.task.state, "average": self.stepper.averages}
+        named = {"state": self.method.state(), "average": self.stepper.averages}
         found = {f"{name}/{i}": v for name, variables in named.items() for i, v in enumerate(variables)}
         for i, slots in enumerate(self.stepper.slots):
             found |= {f"slot/{i}/{j}": slot for j, slot in enumerate(slots)}
@@ -254,7 +278,7 @@ class _Fit:
     def _restore(self, saved) -> None:
         """Puts everything as it was in a checkpoint; without one, as it was at the start."""
         arrays = saved.arrays if saved else self.start
-        self.at = _Progress(**saved.facts) if saved else _Progress()
+        self.at = _Progress.of(saved.facts) if saved else _Progress()
         self.result, self.best_state = FitResult(**self.at.result), saved.best if saved else None
         # By the patience of now.
         self.result.stopped_early = bool(self.result.epochs) and self._waited_enough(self.result.epochs)
@@ -271,20 +295,19 @@ def _epoch_ends(epochs: float, steps: Callable[[float], int], most: int = 20) ->
     return {epoch: step for step, epoch in epoch_at.items()}
 
 
-def _to_be_kept(measured: dict, kept: dict, top: float) -> bool:
-    """Says whether this epoch takes the place of the kept one; without validation the last always does.
+def _to_be_kept(score: Score | None, kept: Mapping, least: float) -> bool:
+    """Says whether this epoch takes the place of the kept one; without a score the last always does.
 
-    It does where its accuracy is within one standard error of the highest so far and its loss is lower, or where
+    It does where its value is within one standard error of the best so far and its loss is lower, or where
     the kept one is no longer within (after the one-standard-error rule; Breiman et al., Classification and
-    Regression Trees, 1984, 3.4.3): on twenty pictures the highest accuracy alone is luck. One epoch is kept at a
+    Regression Trees, 1984, 3.4.3): on twenty examples the highest accuracy alone is luck. One epoch is kept at a
     time: what was passed over does not come back.
 
     Args:
-        measured: accuracy, loss and examples of this epoch, or nothing.
-        kept: those of the epoch kept so far, or nothing.
-        top: the highest accuracy so far, this epoch's included.
+        score: of this epoch, or None.
+        kept: `value` and `loss` of the epoch kept so far, or nothing.
+        least: the best value so far, this epoch's included, less its standard error.
     """
-    if not measured or not kept:
+    if score is None or not kept:
         return True
-    least = top - classification.standard_error(top, measured["examples"])
-    return kept["accuracy"] < least or (measured["accuracy"] >= least and measured["loss"] < kept["loss"])
+    return kept["value"] < least or (score.value >= least and score.loss < kept["loss"])

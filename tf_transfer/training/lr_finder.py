@@ -6,18 +6,22 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tf_transfer.data.batches import Batches
+from tf_transfer.config import Run, Training
+from tf_transfer.data.streams import Streams
 from tf_transfer.errors import UserError
-from tf_transfer.training.step import LoopConfig, Stepper, Task
+from tf_transfer.training import regularizers
+from tf_transfer.training.method import Method
+from tf_transfer.training.step import Stepper
 
 # Half the number of steps over which the steepest fall is looked for.
 _SPAN = 15
 
 
 def find_learning_rate(
-    task: Task,
-    batches: Batches,
-    config: LoopConfig,
+    method: Method,
+    streams: Streams,
+    plan: Training,
+    run: Run,
     strategy: tf.distribute.Strategy,
     steps: int = 100,
     low: float = 1e-5,
@@ -29,19 +33,20 @@ def find_learning_rate(
     Returns:
         `rates` and bias-corrected smoothed `losses` until the loss passed four times its minimum, and
         the `suggestion`: the rate a third of the way (geometrically) from where the fall was steepest
-        to the loss's minimum. The task's state is put back.
+        to the loss's minimum. The method's state is put back.
 
     Raises:
         UserError: the loss is not finite even before the first step.
     """
+    penalty = regularizers.of_groups(plan.regularizer, method.groups())
     with strategy.scope():
-        stepper = Stepper(task, config, batches.size, strategy)
-    before = [v.numpy() for v in task.state]
-    stream = batches.stream(strategy, 0, steps)
+        stepper = Stepper(method, plan, streams.sizes, strategy, run.seed, penalty)
+    before = [v.numpy() for v in method.state()]
+    stream = streams.stream(strategy, 0, steps)
     rates, losses, smooth = [], [], 0.0
     for step in range(steps):
         rate = low * (high / low) ** (step / (steps - 1))
-        loss, _ = stepper(next(stream), rate, step)
+        loss, _ = stepper(next(stream), rate, step, step / steps)
         smooth = 0.9 * smooth + 0.1 * loss
         corrected = smooth / (1 - 0.9 ** (step + 1))
         progress(step + 1, steps, f"rate {rate:.1e} loss {loss:.3f}")
@@ -49,7 +54,7 @@ def find_learning_rate(
             break
         rates.append(rate)
         losses.append(corrected)
-    for variable, value in zip(task.state, before, strict=True):
+    for variable, value in zip(method.state(), before, strict=True):
         variable.assign(value)
     if not rates:
         raise UserError(f"--phase=lr_find: the loss is {loss} before the first step; the weights are unusable.")

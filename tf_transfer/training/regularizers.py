@@ -79,3 +79,10 @@ def l2sp(
         return alpha * _half_squares(drift) + beta * _half_squares([tf.convert_to_tensor(v) for v in new])
 
     return Penalty(penalty, (beta,))
+
+
+def of_groups(spec: str, groups: Sequence) -> Penalty | None:
+    """Makes the penalty that a spec names on the variables of `method.ParameterGroup`s; `head` is the head's."""
+    backbone = [v for group in groups if group.name != "head" for v in group.variables]
+    head = [v for group in groups if group.name == "head" for v in group.variables]
+    return REGULARIZERS.create(spec, backbone, head)

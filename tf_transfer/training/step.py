@@ -1,144 +1,152 @@
-"""One optimisation step over all replicas: what a task gives, how it is reduced, clipped and applied."""
+"""One optimisation step over all replicas: what a method gives, how it is reduced, clipped and applied."""
 
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tf_transfer.models.classifier import ParameterGroup
-from tf_transfer.models.dropout import Noise
+from tf_transfer.config import Training
+from tf_transfer.errors import UserError
+from tf_transfer.training.method import Method
+from tf_transfer.training.noise import Noise
 from tf_transfer.training.optimizers import OPTIMIZERS, make_slots
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a kind of training gives the loop.
-
-    Attributes:
-        loss: `(batch, noise) -> (losses, hits)`, both float32 `[B]`: the loss of each example and whether it was
-            right; `noise`, a `dropout.Noise`, differs by step and example.
-        groups: what trains.
-        state: every variable that training may change; kept at its best and put back at the end.
-        penalty: lambda * R(theta), or None.
-        validate: measures the current variables: `loss`, `accuracy` and the number of `examples`; or None.
-    """
-
-    loss: Callable[[dict, Noise], tuple[tf.Tensor, tf.Tensor]]
-    groups: Sequence[ParameterGroup]
-    state: Sequence[tf.Variable]
-    penalty: Callable[[], tf.Tensor] | None = None
-    validate: Callable[[], dict] | None = None
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """How the loop runs.
-
-    Attributes:
-        epochs: passes over the data, may be a fraction.
-        learning_rate: peak rate.
-        optimizer, schedule: registry specs.
-        warmup: share of the steps over which the rate rises, in [0, 1).
-        clip_norm: largest norm of the whole gradient, after reduction over replicas; 0 for none.
-        ema: decay of the exponential moving average of the weights that is validated and kept; 0 for none.
-        patience: epochs without a better validation before the loop stops; 0 for never. Where there are many
-            short epochs, validation comes after every few of them.
-        seed: of dropout.
-        accumulate: parts that a replica's share of a batch is computed in, one after the other; their gradients add
-            up to that of the whole. Batch statistics are those of a part.
-        on_nan: `stop`, or `rollback` to the last checkpoint at half the rate.
-    """
-
-    epochs: float
-    learning_rate: float
-    optimizer: str = "sgd"
-    schedule: str = "cosine"
-    warmup: float = 0.0
-    clip_norm: float = 0.0
-    ema: float = 0.0
-    patience: int = 0
-    seed: int = 0
-    accumulate: int = 1
-    on_nan: str = "stop"
-
-
 class Stepper:
-    """One optimisation step over all replicas, compiled once. Must be made inside the strategy's scope."""
+    """One optimisation step over all replicas, compiled once. Must be made inside the strategy's scope.
 
-    def __init__(self, task: Task, config: LoopConfig, batch_size: int, strategy: tf.distribute.Strategy):
-        self.task, self.config, self.batch_size, self.strategy = task, config, batch_size, strategy
-        self.optimizer = OPTIMIZERS.create(config.optimizer)
-        self.variables = [v for group in task.groups for v in group.variables]
-        self.factors = [group.factor for group in task.groups for _ in group.variables]
+    Args:
+        method: what trains, and on what losses.
+        plan: the options; `optimizer`, `clip_norm`, `ema` and `accumulate` count.
+        sizes: examples of the global batch by stream; the first one's losses are averaged over its size.
+        strategy: its replicas share each batch.
+        seed: of the noise.
+        penalty: lambda * R(theta), or None.
+
+    Raises:
+        UserError: a loss of the whole batch cannot be accumulated.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        plan: Training,
+        sizes: Mapping[str, int],
+        strategy: tf.distribute.Strategy,
+        seed: int = 0,
+        penalty: Callable[[], tf.Tensor] | None = None,
+    ):
+        check_parts(method, plan.accumulate)
+        self.method, self.plan, self.sizes, self.strategy = method, plan, dict(sizes), strategy
+        self.seed, self.penalty = seed, penalty
+        self.first = next(iter(self.sizes))
+        self.optimizer = OPTIMIZERS.create(plan.optimizer)
+        groups = method.groups()
+        self.variables = [v for group in groups for v in group.variables]
+        self.factors = [group.factor for group in groups for _ in group.variables]
         self.slots = make_slots(self.optimizer, self.variables, strategy)
-        self.averages = [_copy_beside(v, strategy) for v in self.variables] if config.ema else []
+        self.averages = [_copy_beside(v, strategy) for v in self.variables] if plan.ema else []
         self._run = tf.function(self._step, autograph=False)
 
-    def __call__(self, batch: dict, rate: float, step: int) -> tuple[float, float]:
-        """Trains on one (distributed) batch.
+    def __call__(self, batch: Mapping, rate: float, step: int, progress: float = 0.0) -> tuple[float, dict]:
+        """Trains on one (distributed) batch of every stream.
 
         Returns:
-            The mean loss without the penalty, and the accuracy, over the global batch.
+            The mean loss without the penalty, and the measures by name, over the global batch.
         """
-        loss, accuracy, _ = self.launch(batch, rate, step)
-        return float(loss), float(accuracy)
+        loss, measures, _ = self.launch(batch, rate, step, progress)
+        return float(loss), {name: float(value) for name, value in measures.items()}
 
-    def launch(self, batch: dict, rate: float, step: int, wishes: Sequence[float] = ()) -> tuple[tf.Tensor, ...]:
+    def launch(
+        self, batch: Mapping, rate: float, step: int, progress: float = 0.0, wishes: Sequence[float] = ()
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
         """Trains as a call does, but returns tensors: reading one would make a GPU wait for the host.
 
         Args:
             batch: see `__call__`.
             rate: the learning rate.
             step: counted from 0.
+            progress: share of the training that is done, in [0, 1).
             wishes: numbers of this worker.
 
         Returns:
-            Mean loss, accuracy, and the sum of the wishes over all replicas, by which workers agree.
+            Mean loss, measures, and the sum of the wishes over all replicas, by which workers agree.
         """
-        wishes = tf.constant(wishes, tf.float32)
-        total, hits, wished = self._run(batch, tf.constant(rate, tf.float32), tf.constant(step, tf.int32), wishes)
-        return total / self.batch_size, hits / self.batch_size, wished
+        floats = [tf.constant(x, tf.float32) for x in (rate, progress, wishes)]
+        total, measures, wished = self._run(batch, floats[0], tf.constant(step, tf.int32), *floats[1:])
+        size = self.sizes[self.first]
+        return total / size, {name: value / size for name, value in measures.items()}, wished
 
-    def _step(self, batch, rate, step, wishes):
-        results = self.strategy.run(self._replica_step, args=(batch, rate, step, wishes))
-        return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, r, axis=None) for r in results]
+    def _step(self, batch, rate, step, progress, wishes):
+        results = self.strategy.run(self._replica_step, args=(batch, rate, step, progress, wishes))
+        # 1. All replicas have updated the variables. 2. What follows the update sees them so.
+        self.method.after(step)
+        return tf.nest.map_structure(
+            lambda r: self.strategy.reduce(tf.distribute.ReduceOp.SUM, r, axis=None), results, expand_composites=False
+        )
 
-    def _replica_step(self, batch, rate, step, wishes):
+    def _replica_step(self, batch, rate, step, progress, wishes):
         context = tf.distribute.get_replica_context()
-        replicas = context.num_replicas_in_sync
-        parts = self.config.accumulate
-        total, hits, gradients = 0.0, 0.0, []
+        parts, shares = self.plan.accumulate, self.plan.accumulate * context.num_replicas_in_sync
+        total, measures, gradients = 0.0, {}, []
         for part in range(parts):
-            share = {name: _part(values, part, parts) for name, values in batch.items()}
-            noise = Noise(tf.stack([tf.constant(self.config.seed, tf.int32), step]), share["row"], self.batch_size)
+            share = {
+                name: {key: _part(values, part, parts) for key, values in stream.items()}
+                for name, stream in batch.items()
+            }
             # A part begins where the one before has ended: only then does one alone need memory.
             with tf.control_dependencies(gradients):
-                found = self._gradients(share, noise, parts * replicas)
-            total, hits = total + found[0], hits + found[1]
+                found = self._gradients(share, self._noise(share, step), progress, shares)
+            total = total + found[0]
+            measures = {name: measures.get(name, 0.0) + value for name, value in found[1].items()}
             gradients = found[2] if not part else [a + b for a, b in zip(gradients, found[2], strict=True)]
-        if replicas > 1:
-            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        if self.config.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm)
-        context.merge_call(self._update, args=(gradients, rate, step))
+        if gradients:
+            self._apply(context, gradients, rate, step)
         # A copy: what goes through untouched is no value of a replica, and cannot be summed over them.
-        return total, hits, tf.identity(wishes)
+        return total, measures, tf.identity(wishes)
 
-    def _gradients(self, batch, noise, shares):
-        """Returns the sum of the losses, of the hits, and the gradients, of one of so many shares of the batch."""
+    def _noise(self, batch: Mapping[str, Mapping], step: tf.Tensor) -> dict[str, Noise]:
+        """Makes the noise of every stream; that of the first is drawn from (seed, step) alone."""
+        seed, found = tf.stack([tf.constant(self.seed, tf.int32), step]), {}
+        for name, stream in batch.items():
+            own = seed
+            if name != self.first:
+                own = tf.random.experimental.stateless_fold_in(seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+            found[name] = Noise(own, stream["row"], self.sizes[name])
+        return found
+
+    def _gradients(self, batch, noise, progress, shares: int):
+        """Computes the sum of the losses, the sums of the measures, and the gradients of one share of the batch."""
+        size = self.sizes[self.first]
         # Only what is watched is differentiated: frozen stages below the lowest trained one cost no backward pass.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for variable in self.variables:
                 tape.watch(variable)
-            losses, hits = self.task.loss(batch, noise)
-            losses = losses * batch["weight"]
+            losses = self.method.loss(batch, noise, progress)
+            examples = losses.examples * batch[self.first]["weight"]
             # Sums over the global batch, so that uneven replicas weigh by their examples.
-            objective = tf.reduce_sum(losses) / self.batch_size
-            if self.task.penalty is not None:
-                objective += self.task.penalty() / shares
+            objective = tf.reduce_sum(examples) / size
+            total = tf.reduce_sum(examples)
+            if self.method.of_batch:
+                # Each replica has the same loss of the whole batch, and gives its part of it.
+                objective += losses.batch / shares
+                total += losses.batch * (size / shares)
+            if self.penalty is not None:
+                objective += self.penalty() / shares
+        measures = {name: _summed(value, size / shares) for name, value in losses.measures.items()}
+        if not self.variables:
+            return total, measures, []
         gradients = tape.gradient(objective, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return tf.reduce_sum(losses), tf.reduce_sum(hits), [tf.convert_to_tensor(g) for g in gradients]
+        return total, measures, [tf.convert_to_tensor(g) for g in gradients]
+
+    def _apply(self, context, gradients, rate, step) -> None:
+        """Reduces the gradients over the replicas, clips them, and updates the variables."""
+        if context.num_replicas_in_sync > 1:
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        if self.plan.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.plan.clip_norm)
+        context.merge_call(self._update, args=(gradients, rate, step))
 
     def _update(self, strategy, gradients, rate, step):
         averages = self.averages or [None] * len(self.variables)
@@ -152,9 +160,9 @@ class Stepper:
     def _update_one(self, variable, gradient, rate, step, factor, average, *slots):
         self.optimizer.update(variable, gradient, rate * factor, step, *slots)
         if average is not None:
-            # Early steps average over what there is so far, as TensorFlow's `num_updates` does.
+            # Early steps average over the steps so far, as TensorFlow's `num_updates` does.
             steps = tf.cast(step, tf.float32)
-            decay = tf.minimum(self.config.ema, (1.0 + steps) / (10.0 + steps))
+            decay = tf.minimum(self.plan.ema, (1.0 + steps) / (10.0 + steps))
             average.assign_sub((average - variable) * (1.0 - decay))
 
     @contextmanager
@@ -171,6 +179,28 @@ class Stepper:
         finally:
             for variable, value in zip(self.variables, kept, strict=True):
                 variable.assign(value)
+
+
+def check_parts(method: Method | type, accumulate: int) -> None:
+    """Refuses to accumulate a loss of the whole batch.
+
+    Args:
+        method: the method, or its class.
+        accumulate: parts that a replica's share of a batch is computed in.
+
+    Raises:
+        UserError: there are several parts, and the method's loss needs all of a batch at once.
+    """
+    if accumulate > 1 and method.of_batch:
+        raise UserError(
+            f"--accumulate={accumulate}: this --method has a loss of the whole batch, which parts of it do not add up "
+            "to; give --accumulate=1 and a smaller --batch_size."
+        )
+
+
+def _summed(value: tf.Tensor, share: float) -> tf.Tensor:
+    """Sums a measure over a share of the batch; a scalar of the global batch counts by that share."""
+    return tf.reduce_sum(value) if len(value.shape) else value * share
 
 
 def _part(values, part: int, parts: int):

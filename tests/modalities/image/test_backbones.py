@@ -10,10 +10,9 @@ import tools
 
 from tf_transfer.data.batches import DRAWS
 from tf_transfer.errors import UserError
-from tf_transfer.methods import supervised
 from tf_transfer.modalities import backbones
 from tf_transfer.modalities.backbones import BACKBONES, find_backbone
-from tf_transfer.modalities.image import augment, preprocessing
+from tf_transfer.modalities.image import preprocessing
 from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.training import step
@@ -41,12 +40,11 @@ def pictures(count=4, height=40, width=48):
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
 
 
-def train_step(classifier, groups, through_backbone):
+def train_step(classifier, phase, **options):
     """One step of the real loop, plain SGD; returns the names of the variables that changed by so much as a bit."""
     variables = [*classifier.backbone.variables, *classifier.head.variables]
     before = [v.value.numpy() for v in variables]
-    task = supervised.classification(classifier, groups, augment.parse("none"), 0.0, "none", through_backbone, None)
-    config = step.LoopConfig(1, 0.1, optimizer="sgd(momentum=0)")
+    method = tools.supervised(classifier, phase=phase, optimizer="sgd(momentum=0)", **options)
     batch = {
         "inputs": tf.constant(pictures()),
         "label": tf.constant([0, 1, 2, 0]),
@@ -55,8 +53,8 @@ def train_step(classifier, groups, through_backbone):
         "row": tf.range(4),
     }
     with STRATEGY.scope():
-        stepper = step.Stepper(task, config, 4, STRATEGY)
-    loss, _ = stepper(batch, 0.1, 0)
+        stepper = step.Stepper(method, method.plan, {"train": 4}, STRATEGY)
+    loss, _ = stepper({"train": batch}, 0.1, 0)
     assert np.isfinite(loss)
     return {v.path for v, old in zip(variables, before, strict=True) if not np.array_equal(v.value.numpy(), old)}
 
@@ -101,7 +99,7 @@ def test_groups_hold_every_trainable_variable_once_from_the_input_up(classifier)
 def test_a_step_of_the_head_leaves_the_backbone_bit_for_bit(classifier):
     # Random weights leave features of 1e-22 in some networks: a kernel of zeros moves all the same.
     classifier.head.kernel.assign(tf.zeros_like(classifier.head.kernel.value))
-    changed = train_step(classifier, [classifier.head_group()], through_backbone=False)
+    changed = train_step(classifier, "head", bn="frozen")
     assert changed == paths(classifier.head.variables)
 
 
@@ -142,7 +140,7 @@ def estimate_statistics(classifier):
 def test_frozen_statistics_stay_while_everything_else_trains(network):
     estimate_statistics(network)
     network.set_batchnorm("frozen")
-    changed = train_step(network, network.groups(), through_backbone=True)
+    changed = train_step(network, "full")
     assert not changed & statistics(network)
     assert changed >= paths([*network.backbone.trainable_variables, *network.head.variables])
 
@@ -153,21 +151,21 @@ def test_convolutions_in_groups_train_too():
     for variable in network.backbone.weights:
         if variable.path.endswith("gamma"):
             variable.assign(tf.ones_like(variable.value))  # Layer scale starts at 1e-6, and hides what is behind it.
-    changed = train_step(network, network.groups(), through_backbone=True)
+    changed = train_step(network, "full")
     kernels = [v for layer in network.backbone.layers if getattr(layer, "groups", 1) > 1 for v in layer.weights]
     assert len(kernels) == 2 * 18 and changed >= paths(kernels)
 
 
 def test_trained_statistics_move_in_every_layer(network):
     network.set_batchnorm("train")
-    changed = train_step(network, network.groups(), through_backbone=True)
+    changed = train_step(network, "full")
     assert statistics(network) and changed >= statistics(network)
 
 
 def test_partial_unfreezing_leaves_everything_below_bit_for_bit():
     network = make("mobilenet")
     network.set_batchnorm("train", network.unfrozen("stage[45]"))
-    changed = train_step(network, network.groups("stage[45]"), through_backbone=True)
+    changed = train_step(network, "full", unfreeze="stage[45]")
     # At 32 px: blocks 6 and 12 halve the resolution for the fourth and fifth time.
     above = {f"_{block}" for block in range(6, 14)}
     moved = {layer.name for layer in network.backbone.layers if paths(layer.weights) & changed}

@@ -1,0 +1,21 @@
+"""Tensors of the global batch, in each replica: what a loss of the whole batch is computed from."""
+
+import tensorflow as tf
+
+
+def gather(x: tf.Tensor) -> tf.Tensor:
+    """Brings the rows of all replicas together, in their order.
+
+    Every replica then computes the same loss of the global batch; the step divides it by their number, and the
+    gradient that each gets for its own rows is that of the one loss.
+
+    Args:
+        x: `[B, ...]` on each replica, all of one shape.
+
+    Returns:
+        `[B * replicas, ...]`; `x` itself where there is one replica. Its gradient reaches the rows of every replica.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return x
+    return context.all_gather(x, axis=0)

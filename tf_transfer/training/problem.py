@@ -1,0 +1,54 @@
+"""What is to be learned: how a problem's loss, score and splits are made. Classification is the first."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_transfer.data import splits
+from tf_transfer.evaluation.classification import measure, right, standard_error
+from tf_transfer.modalities.augmentation import one_hot
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of problem.
+
+    Attributes:
+        name: as records call it.
+        targets: `(labels, classes, smoothing)` to the targets of the loss.
+        loss: `(logits, targets)` to float32 `[B]`.
+        hits: `(logits, labels)` to float32 `[B]`, in a graph: 1 where an example is right.
+        right: `(logits, labels)` to bool `[N]`, on arrays.
+        score: `(logits, labels)` to (value, its standard error, loss, measures), on arrays; see `method.Score`.
+        split: plans what trains and what validates, see `splits.plan_splits`.
+    """
+
+    name: str
+    targets: Callable[[tf.Tensor, int, float], tf.Tensor]
+    loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    hits: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    right: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    score: Callable[[np.ndarray, np.ndarray], tuple[float, float, float, dict[str, Any]]]
+    split: Callable[..., splits.SplitPlan]
+
+
+def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Computes -sum_c t_c log softmax(z)_c of float32 `[B, C]` logits and targets, `[B]`."""
+    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+
+
+def hits(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Says in a graph which of `[B, C]` logits name their label: float32 `[B]`, 1 or 0."""
+    return tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), tf.float32)
+
+
+def accuracy_score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float, float, dict[str, Any]]:
+    """Scores `[N, C]` logits by their accuracy: value, standard error, mean cross-entropy, and what is recorded."""
+    found = measure(logits, labels)
+    return found["accuracy"], standard_error(found["accuracy"], found["examples"]), found["loss"], found
+
+
+CLASSIFICATION = Problem("classification", one_hot, cross_entropy, hits, right, accuracy_score, splits.plan_splits)

@@ -22,8 +22,6 @@ def plan(phase, facts=CIFAR, **training):
 
 
 def test_a_plan_leaves_nothing_open():
-    everything = resolve(Training(), "full", Facts(1000, 32, ("cat", "dog")))
-    assert None not in dataclasses.asdict(everything).values()
     for facts in (CIFAR, FLOWERS, FEW):
         for phase in TRAINED:
             found = plan(phase, facts)

@@ -19,7 +19,7 @@ from tf_transfer.phases import catalogue, evaluate_artefact, export_targets
 from tf_transfer.phases import evaluate as scoring
 from tf_transfer.phases import export as exporting
 from tf_transfer.phases.catalogue import PHASES, TRAINED
-from tf_transfer.registry import Registry
+from tf_transfer.registry import Registry, unknown_name
 from tf_transfer.report import page, plots, summary
 from tf_transfer.run.directory import finished_runs
 from tf_transfer.session import plan as plans
@@ -191,6 +191,8 @@ def _story(name: str) -> Callable[[Session], None]:
     Raises:
         UserError: there is no such phase.
     """
+    if name not in (*TRAINED, *STORIES.names()):
+        raise unknown_name("--phase", name, sorted([*TRAINED, *STORIES.names()]))
     return functools.partial(train, name=name) if name in TRAINED else STORIES.factory(name)
 
 

@@ -1,4 +1,4 @@
-"""Block A: how far the target, and the user's shifted sets, lie from the source in the network's features."""
+"""Block A: distances of the target to the source and to the user's shifted sets, in the network's features."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,21 +10,21 @@ from tf_transfer.errors import one_line
 from tf_transfer.evaluation import distance, ranking
 from tf_transfer.machine.timing import timed
 
-# Pictures of each domain: the tests need a few hundred, and their cost grows with the square.
+# Examples of each domain: the tests need a few hundred, and their cost grows with the square.
 _PICTURES = 500
 _LEAST = 40
-# Halves of the pictures from which intervals come.
+# Number of random halves of the examples that an interval comes from.
 _HALVES = 20
-# Shares of the time that is left for the distances, and for reading pictures of the source.
+# Shares of the remaining time: for the distances, and for reading examples of the source.
 _SHARE, _READING = 0.3, 0.15
-# Pictures of the source that are read first, and so many times more as long as the time allows.
+# So many examples of the source are read first; then so many times more, as long as the time allows.
 _FIRST, _GROWTH = 32, 4
 
 
 def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
-    """Returns the distances of the target to the source, to each shifted set, and within itself as the control.
+    """Measures the distances of the target to the source, to each shifted set, and, as the control, within itself.
 
-    Every distance is taken between as many pictures of each, so that they can be compared.
+    Every distance is taken between equally many examples, so that distances can be compared.
     """
     if not study.clock.affords("distances", 0.0):
         return {}
@@ -56,10 +56,10 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
 
 
 def _affordable(study: Study, target: np.ndarray, size: int, sets: int) -> int:
-    """Returns the pictures of each set that there is time for, after a trial on few; 0 where there are too few."""
+    """Number of examples of each set that the time allows, by a trial on a few; 0 where that is too few."""
     (taken,) = timed(lambda: _distances(target[:_LEAST], target[_LEAST : 2 * _LEAST], study.seed), now=study.clock.now)
     least = sets * taken
-    # With ten times the pictures the distances were measured to take seven times as long.
+    # Measured: ten times the examples take seven times as long.
     found = min(size, int(_LEAST * _SHARE * max(0.0, study.clock.left()) / least))
     if found < _LEAST:
         study.clock.leave_out("distances", f"they would take about {least:.0f} s on {_LEAST} pictures of each set")
@@ -71,7 +71,7 @@ def _affordable(study: Study, target: np.ndarray, size: int, sets: int) -> int:
 
 def _distances(one: np.ndarray, other: np.ndarray, seed: int) -> dict:
     def halved(score: Callable, least: float = -np.inf) -> dict:
-        """Returns a distance with its interval by halves of both, no lower than a distance can be."""
+        """Returns a distance with its interval by halves of both sets, cut off at the least possible distance."""
         found = ranking.score_interval(lambda rows: score(other[rows], one[rows]), len(one), _HALVES, seed)
         ends = {end: max(least, found[end]) for end in ("low", "high")}
         return {name: v for name, v in (found | ends).items() if name != "halves"}
@@ -95,17 +95,17 @@ def _source_features(study: Study) -> np.ndarray | None:
 
 
 def sample(study: Study, what: str, split: str, most: int, passes: int = 1) -> Split | None:
-    """Reads pictures of a split of the source, drawn at random by the run's seed, as many as there is time for.
+    """Reads examples of the source, drawn at random by the run's seed, as many as the time allows.
 
     Args:
-        study: whose `--source_dataset` and clock.
-        what: they are for.
-        split: of the source.
-        most: pictures.
-        passes: of the network over each that follow.
+        study: gives `--source_dataset` and the clock.
+        what: name of the measurement they are for.
+        split: split of the source.
+        most: largest number of examples.
+        passes: passes of the network over each example that follow.
 
     Returns:
-        None, and a note, where that is too few, or where the source has no such split.
+        None, with a note, where the time allows too few, or where the source has no such split.
     """
     session = study.session
     source = session.datasets.open(session.config.data.source_dataset)
@@ -115,7 +115,7 @@ def sample(study: Study, what: str, split: str, most: int, passes: int = 1) -> S
     rows = np.random.default_rng(study.seed).permutation(len(source.labels(split)))[:most]
     allowed, count, found = _READING * study.clock.left(), 0, None
     needed = study.pools[None].seconds * passes * _FIRST
-    # What reading takes is only known when it is done: some formats are read from end to end for a single picture.
+    # The time of reading is known afterwards: some formats are read from end to end for a single example.
     while count < len(rows) and needed <= allowed:
         count, begun = min(len(rows), _GROWTH * count or _FIRST), study.clock.now()
         found = source.load(split, np.sort(rows[:count]), session.input_size)

@@ -1,4 +1,4 @@
-"""Block G: how far fine-tuning moved the network, what it forgot, and what lies between the head and the whole."""
+"""Block G: how far fine-tuning moved the network, what it forgot, and the models between head-only and full."""
 
 import json
 from collections.abc import Mapping
@@ -16,29 +16,29 @@ from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
 from tf_transfer.session.session import Session
 
-# Pictures for the similarity of features, and of the source for what was forgotten.
+# Examples for the similarity of features, and examples of the source for what was forgotten.
 _PICTURES, _SOURCE = 256, 1000
-# Halves of the pictures from which intervals come.
+# Number of random halves of the examples that an interval comes from.
 _HALVES = 20
-# Pictures of whose halves a similarity can be told.
+# A similarity needs so many examples at the least.
 _FEWEST = 8
-# Shares of the fine-tuned weights on the line from the head-only model.
+# Shares of the fully fine-tuned weights on the line between the two models.
 _ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
 
 
 def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
-    """Returns block G for the fully fine-tuned model of the first seed."""
+    """Measures block G for the fully fine-tuned model of the first seed."""
     full = study.ran.get(Trial("full", study.top, study.seed))
     if full is None:
         study.clock.leave_out("drift and retention", "no network was fine-tuned")
         return {}
-    # Two networks more are built, and each is run over the pictures.
+    # Two more networks are built, and each runs over the examples.
     needed = 2 * (study.pools[None].start + _PICTURES * study.pools[None].seconds)
     if not study.clock.affords("drift and retention", needed):
         return {}
     scorer = study.scorer()
     pretrained, tuned = study.pools[None].classifier, scorer.load(full)
-    # Evenly over all: the first ones of a folder are of one class.
+    # Evenly spread: the first examples of a folder belong to one class.
     rows = np.linspace(0, len(study.data.train) - 1, min(_PICTURES, len(study.data.train))).round().astype(int)
     pictures = study.data.train.inputs[rows]
     found = {"stages": _stages(pretrained, tuned, pictures, study.session), "n": len(pictures)}
@@ -48,7 +48,7 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
 
 
 def _stages(before: Classifier, after: Classifier, pictures: np.ndarray, session: Session) -> list[dict]:
-    """Returns for each stage the distance of the weights and the similarity of the features at its end."""
+    """Measures for each stage how far its weights moved and how similar the features at its end are."""
     moved = {stage: ({}, {}) for stage in sorted(set(before.stages.values()))}
     for side, classifier in enumerate((before, after)):
         for number, layer in enumerate(classifier.backbone.layers):
@@ -75,7 +75,7 @@ def _alike(before: np.ndarray, after: np.ndarray) -> dict | None:
 
 
 def _stage_features(classifier: Classifier, pictures: np.ndarray, session: Session) -> dict[int, np.ndarray]:
-    """Returns float32 `[N, D]` of the last layer of each stage, averaged over the axes between rows and channels."""
+    """Features `[N, D]` of the last layer of each stage, averaged over the axes between rows and channels."""
     learning = [layer for layer in classifier.backbone.layers if layer.weights]
     # Where a network has maps, its vectors, such as those of squeeze and excitation, say little of a stage.
     maps = [layer for layer in learning if len(layer.output.shape) == 4]
@@ -85,7 +85,7 @@ def _stage_features(classifier: Classifier, pictures: np.ndarray, session: Sessi
         fold.active = True
 
     def pooled(examples):
-        """Returns what every stage ends with, averaged, side by side."""
+        """Returns the averaged outputs of the last layers, side by side."""
         outputs = network(classifier.inputs(examples), training=False)
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return keras.ops.concatenate([keras.ops.cast(_mean_of_map(o), "float32") for o in outputs], axis=1)
@@ -101,7 +101,7 @@ def _mean_of_map(output):
 
 
 def _retention(study: Study, tuned: Classifier) -> dict | None:
-    """Returns the accuracy on the source before and after, under the source's own head; None where it is unknown."""
+    """Measures the accuracy on the source before and after, under the source's own head; None where that is unknown."""
     session, dataset = study.session, study.session.config.data.source_dataset
     folder = session.source_folder()
     if not dataset or folder is None or not (folder / "done.json").is_file():
@@ -131,9 +131,9 @@ def _retention(study: Study, tuned: Classifier) -> dict | None:
 
 
 def _interpolation(study: Study, full, shifted: Mapping[str, Split]) -> dict | None:
-    """Returns the accuracy of models on the line from the head-only one to the fine-tuned one (WiSE-FT).
+    """Measures models on the line from the head-only one to the fully fine-tuned one (WiSE-FT).
 
-    The share is chosen by validation.
+    Validation chooses the share of the latter.
 
     References:
         Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
@@ -146,7 +146,7 @@ def _interpolation(study: Study, full, shifted: Mapping[str, Split]) -> dict | N
     rows = {name: [] for name in sets}
     for alpha in _ALPHAS:
         for variable, a, b in zip(scorer.network.state, *ends, strict=True):
-            # Whole numbers, such as states of random generators, have no middle.
+            # Integers, such as states of random generators, are not interpolated.
             variable.assign((1 - alpha) * a + alpha * b if np.issubdtype(a.dtype, np.floating) else b)
         for name, split in sets.items():
             rows[name].append(right(scorer.predict(split.inputs), split.labels))

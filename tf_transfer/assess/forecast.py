@@ -1,4 +1,4 @@
-"""Block B: what each candidate promises before it is trained, and whether the promise was kept."""
+"""Block B: forecasts of every candidate before it is trained, and their agreement with the outcomes."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,13 +14,13 @@ from tf_transfer.evaluation import comparison, ranking, transferability
 from tf_transfer.machine.timing import timed
 from tf_transfer.models import weights
 
-# Examples that a forecast looks at, and the halves of them by which its interval is found.
+# Examples that a forecast is computed on, and random halves of them for its interval.
 _EXAMPLES, _HALVES = 1000, 20
-# Share of the time that is left for all of them.
+# Share of the remaining time for all forecasts.
 _SHARE = 0.4
-# Seconds of a score on half of the pictures after which it is timed again.
+# A score that takes longer on half of the examples, in seconds, is timed twice.
 _SLOW = 0.2
-# Forecasts by name: features and labels to a number, larger is better.
+# Forecasts by name: functions of features and labels; larger is better.
 FORECASTS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "knn": lambda x, y: float(transferability.knn_correct(x, y).mean()),
     "logme": transferability.logme,
@@ -28,15 +28,15 @@ FORECASTS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "gbc": transferability.gbc,
     "transrate": transferability.transrate,
 }
-# Those that look at what the source model says instead.
+# Forecasts from the logits of the source model in place of features.
 OF_SOURCE = {"leep": transferability.leep, "nce": transferability.nce}
 
 
 def measure(study: Study) -> dict:
-    """Returns the forecasts of every candidate with intervals, their ranks, and tau against the outcomes."""
+    """Measures the forecasts of every candidate with intervals, their ranks, and tau against the outcomes."""
     rows = _rows(study)
     left = study.clock.left()
-    # Each has its part of the time, and what those before it left of theirs.
+    # Each candidate has its part of the time, and what the candidates before it left of theirs.
     keep = [left * (1 - _SHARE * (i + 1) / len(study.pools)) for i in range(len(study.pools))]
     candidates = {
         _name(study, spec): _candidate(study, spec, pool, rows, k)
@@ -57,7 +57,7 @@ def _name(study: Study, spec: str | None) -> str:
 
 
 def _rows(study: Study) -> np.ndarray:
-    """Draws the same share of every class."""
+    """Draws the same share of each class; returns the rows."""
     labels = study.data.train.labels
     return subsample.stratified(labels, _EXAMPLES / len(labels), study.seed)
 
@@ -66,7 +66,7 @@ def _candidate(study: Study, spec: str | None, pool: Pool, rows: np.ndarray, kee
     features, labels = np.asarray(pool.train.inputs[rows]), study.data.train.labels[rows]
     study.clock.say(f"forecasts for {_name(study, spec)}")
     forecasts = {}
-    # First those that take no time.
+    # The quick ones first.
     if (logits := _source_logits(study, pool, features)) is not None:
         forecasts |= _scored(study, spec, OF_SOURCE, logits, labels, keep)
     forecasts |= _scored(study, spec, FORECASTS, features, labels, keep)
@@ -89,7 +89,7 @@ def _cost(study: Study, spec: str | None) -> dict:
 
 
 def _seconds(call: Callable[[], object], now: Callable[[], float]) -> float:
-    """Seconds of a call; the fewer of two where it is slow, as another process may have held up the first."""
+    """Seconds of a call; a slow one is timed twice, as another process may have held it up, and the less counts."""
     (found,) = timed(call, now=now)
     return found if found <= _SLOW else min(found, *timed(call, now=now))
 
@@ -97,7 +97,7 @@ def _seconds(call: Callable[[], object], now: Callable[[], float]) -> float:
 def _scored(
     study: Study, spec: str | None, scores: Mapping[str, Callable], x: np.ndarray, labels: np.ndarray, keep: float
 ) -> dict:
-    """Returns scores by name; those that so few pictures, or the time, do not allow are left out."""
+    """Returns scores by name; leaves out those that need more examples or more time."""
     found = {}
     for name, score in scores.items():
         what, half = f"{name} of {_name(study, spec)}", ranking.half_samples(len(labels), 1, study.seed)[0]
@@ -115,7 +115,7 @@ def _scored(
 
 
 def _source_logits(study: Study, pool: Pool, features: np.ndarray) -> np.ndarray | None:
-    """Returns what the source model, with its own head, says; None where it has none that fits."""
+    """Logits of the source model under its own head; None where no head is known."""
     head = _source_head(pool)
     if head is None:
         name = pool.session.config.model.backbone
@@ -139,7 +139,7 @@ def _source_head(pool: Pool) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _scores(candidates: Mapping[str, dict]) -> dict[str, dict[str, float]]:
-    """Returns what ranks the candidates, by name: forecasts, the probe, and the control, the number of parameters."""
+    """Scores that rank the candidates, by name: forecasts, the probe, and `size`, the control: number of parameters."""
     names = [n for n in (*FORECASTS, *OF_SOURCE) if all(n in c["forecasts"] for c in candidates.values())]
     scores = {name: {c: facts["forecasts"][name]["value"] for c, facts in candidates.items()} for name in names}
     if all(c["probe"] is not None for c in candidates.values()):
@@ -148,7 +148,7 @@ def _scores(candidates: Mapping[str, dict]) -> dict[str, dict[str, float]]:
 
 
 def _halves(candidate: Mapping, name: str) -> list[float]:
-    """Returns the scores of a candidate on halves of the pictures; the one that there is of what has none."""
+    """Scores of a candidate on halves of the examples; a single value for the probe and the size."""
     if name in candidate["forecasts"]:
         return candidate["forecasts"][name]["halves"]
     return [candidate["parameters"] if name == "size" else candidate["probe"]["value"]]
@@ -163,9 +163,9 @@ def _ranks(candidates: Mapping[str, dict]) -> dict:
 
 
 def _agreement(study: Study, candidates: Mapping[str, dict]) -> dict:
-    """Returns the weighted tau of everything that ranks against the outcomes, and whether it beats the controls.
+    """Weighted tau of every score against the outcomes, and which scores beat the controls.
 
-    Its interval holds what would become of it with other halves of the forecast's pictures and other measured ones.
+    The interval of a tau covers the choice of the forecast's examples and of the measured ones.
     """
     found = {}
     for outcome in ("full", "head"):

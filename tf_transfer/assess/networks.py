@@ -1,4 +1,4 @@
-"""The candidate networks of an assessment: built, timed on a few pictures, and run over the target once."""
+"""The candidate networks of an assessment: built, timed on a few examples, and run over the target once."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ from tf_transfer.training.noise import Noise
 
 # Folder of the run directory that holds all that an assessment writes.
 FOLDER = "assess"
-# Pictures of a step that is timed, and at most of a pass.
+# Examples of a timed step, and at most of a timed pass.
 _STEP_PICTURES, _PASS_PICTURES = 32, 128
 
 
@@ -46,7 +46,7 @@ class Network:
 
     @functools.cached_property
     def heading(self) -> Session:
-        """The session that trains its heads, by default options alone: whatever a head of this run does, it solves."""
+        """The session that solves its heads, with default options whatever the options of the run's head."""
         model = dataclasses.replace(self.session.config.model, dropout=0.0)
         return self.session.branch(FOLDER, model=model, training=Training())
 

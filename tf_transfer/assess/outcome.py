@@ -1,4 +1,4 @@
-"""Blocks C and D: what each kind of training reached, beside its controls, with how many labels, and at what cost."""
+"""Blocks C and D: accuracy and cost of each kind of training, beside its controls, and by the number of labels."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,18 +15,18 @@ KINDS = ("head", *WHOLE)
 _METRICS = {"nll": metrics.nll, "macro_f1": metrics.macro_f1}
 # A latency is the median of so many calls, after some that are not counted; of fewer where no time is left.
 _CALLS, _WARM, _FEW_CALLS = 20, 3, 5
-# Accuracies; the labels that reach each are told.
+# Accuracies; for each it is told how many labels reach it.
 _GOALS = (0.7, 0.8, 0.9, 0.95)
 
 
 def blind(study: Study, split: str | None = None) -> np.ndarray:
-    """Returns bool `[N]`: whether naming the most frequent class of the training labels is right."""
+    """Returns bool `[N]`: whether the most frequent class of the training labels is the label."""
     most = np.bincount(study.data.train.labels).argmax()
     return study.measured[split or study.split].labels == most
 
 
 def measure(study: Study) -> dict:
-    """Returns block C: every kind of training on the most labels, and each pair compared."""
+    """Measures block C: every kind of training on the most labels, and each pair compared."""
     names, labels = study.data.class_names, study.measured[study.split].labels
     found: dict[str, dict] = {"blind guess": {"accuracy": {study.split: comparison.accuracy_interval(blind(study))}}}
     for kind in KINDS:
@@ -56,7 +56,7 @@ def measure(study: Study) -> dict:
 
 
 def _differences(study: Study) -> dict:
-    """Returns what full gained over the head and over scratch, over all seeds there are."""
+    """Gains in accuracy of full over the head and over scratch, over all seeds."""
     full, found = study.correct("full", study.top), {}
     for other in ("head", "scratch"):
         if full is not None and (correct := study.correct(other, study.top)) is not None:
@@ -80,19 +80,19 @@ def _per_class(correct: np.ndarray, labels: np.ndarray, classes: int) -> list[di
 
 
 def preferred(study: Study) -> str | None:
-    """Returns `head` or `full`, whichever is more accurate on validation, on the most labels; None where unknown."""
+    """Returns `head` or `full`, whichever validates better on the most labels; None where one is missing."""
     found = {kind: study.correct(kind, study.top, "validation") for kind in ("head", "full")}
     known = {kind: float(c.mean()) for kind, c in found.items() if c is not None}
     return max(known, key=known.get) if len(known) == 2 else None
 
 
 def best(study: Study) -> str:
-    """Returns the way that is assessed further: what validation prefers, else full where there is one."""
+    """Returns the kind that is assessed further: what validation prefers, else full where it was trained, else head."""
     return preferred(study) or ("full" if study.correct("full", study.top) is not None else "head")
 
 
 def gain(study: Study) -> dict:
-    """Returns block D: accuracy by labels, what transfer gained, and what more labels would bring."""
+    """Measures block D: accuracy by labels, the gain of transfer, and the gain of more labels."""
     kinds = ("head", "full", "scratch")
     x = [study.labels_per_class(p) for p in study.points]
     curves = {kind: [_accuracy(study, kind, study.split, p) for p in study.points] for kind in kinds}
@@ -110,23 +110,23 @@ def gain(study: Study) -> dict:
 
 
 def _law(study: Study, labels: Sequence[float]) -> dict | None:
-    """Returns what the curve of the best way promises; `seeds` are the fewest of a budget that has some to draw."""
+    """Fits the curve of the best kind; `seeds` is the smallest number of one budget that draws its labels."""
     kind = best(study)
     there = [(k, p, study.correct(kind, p)) for k, p in zip(labels, study.points, strict=True)]
     there = [(k, p, c) for k, p, c in there if c is not None]
     found = curve.label_budget([k for k, _, _ in there], [c for _, _, c in there], study.seed)
     if found:
-        # A head on all labels is solved: another seed would give the same.
+        # A head on all labels is solved: its seed decides nothing.
         drawn = [len(c) for k, p, c in there if k in found["fitted"] and not (kind == "head" and p is None)]
         found["seeds"] = min(drawn)
     return found
 
 
 def _needed(points: Sequence[tuple[float, Mapping]], goal: float) -> dict:
-    """Returns the labels at which a curve reaches a goal, and at which the ends of its intervals do."""
+    """Labels at which a curve reaches a goal, with the labels at which the ends of its intervals do."""
     labels = [x for x, _ in points]
     if len(labels) < 2:
-        # One budget tells nothing of fewer labels.
+        # One point is no curve.
         return {"value": None, "low": None, "high": None}
 
     def reached(end: str) -> float | None:
@@ -136,7 +136,7 @@ def _needed(points: Sequence[tuple[float, Mapping]], goal: float) -> dict:
 
 
 def _gained(study: Study, point: int | None) -> dict | None:
-    """Returns what transfer gained over scratch on so many labels; the way validation prefers on the most of them."""
+    """Gain in accuracy over scratch on a label budget, of the kind that validation prefers on the most labels."""
     kind, scratch = best(study), study.correct("scratch", point)
     if (transferred := study.correct(kind, point)) is None:
         kind, transferred = "head", study.correct("head", point)

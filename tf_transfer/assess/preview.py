@@ -1,4 +1,4 @@
-"""What an assessment would do in its time, from a few random pictures and without the data: for the dry run."""
+"""Preview of an assessment for the dry run: its plan, from a few random examples and without the data."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from tf_transfer.console import clock
 from tf_transfer.errors import one_line
 from tf_transfer.session.session import Session
 
-# Pictures that a network is timed on, and in a step of its training.
+# Random examples that a network is timed on, and in a step of its training.
 _FEW, _STEP = 64, 16
 
 
 def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[str]) -> list[str]:
-    """Returns what an assessment would train and measure, roughly, a line each.
+    """Describes what an assessment would train and measure, and how long it would take, in lines.
 
     Args:
         session: the command.
@@ -83,7 +83,7 @@ def _reserved(session: Session, network: Network, budget: float, held: int, netw
 
 
 def _told(trials: Sequence[Trial], seed: int) -> str:
-    """Returns the trainings by their labels; those of other seeds by their number."""
+    """Names the trainings of the first seed by their labels, and counts those of other seeds."""
     if not trials:
         return "heads alone, no training of the whole network"
     first: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""What an assessment trains: heads, and whole networks as its time allows."""
+"""Runs the trials of an assessment: heads, then whole networks as the time allows."""
 
 from collections.abc import Sequence
 
@@ -7,27 +7,27 @@ import numpy as np
 from tf_transfer.assess import plan, shift, subsample
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
-from tf_transfer.assess.trials import Ran, Trials
+from tf_transfer.assess.trials import TrialResult, Trials
 
-# Share of the budget that must be left when the first control is begun: it may take of what is kept for the rest.
+# Share of the budget that must be left after the first control, which may use time kept for what follows.
 _LAST = 0.1
-# Networks that are measured under shift: the head's, the whole, and its control.
+# Number of models that are measured under shift: head, full, and its control.
 _MEASURED = 3
-# Seeds of heads, which take little time, and the share of the time for trainings that further heads may take.
+# Seeds of heads, which are quick, and the share of the trainings' time that further heads may take.
 _HEAD_SEEDS, _HEADS = 5, 0.25
-# A head on fewer pictures takes as long as on so many.
-_FEW_PICTURES = 200
+# A head takes at least as long as on so many examples.
+_FEW_EXAMPLES = 200
 
 
 def train(study: Study) -> None:
-    """Makes the trainings that the time allows; heads first, which take seconds."""
+    """Runs the trials that the time allows; heads first, which take seconds."""
     trials = Trials(study.session, study.data, study.pools)
     others = [spec for spec in study.pools if spec is not None]
     begun, first = study.clock.now(), Trial("head", study.top, study.seed)
     study.reserved = _reserved(study)
     study.clock.say("heads")
     _add(study, study.clock.spend("heads", lambda: trials.head(first)))
-    each = (study.clock.now() - begun) / max(_FEW_PICTURES, trials.size(first)[0])
+    each = (study.clock.now() - begun) / max(_FEW_EXAMPLES, trials.size(first)[0])
     heads = sum(_head_seconds(study, trials, t, each) for t in _wanted_heads(study, others))
     chosen = _choose(study, trials, others, heads)
     study.scale = chosen.scale
@@ -38,9 +38,9 @@ def train(study: Study) -> None:
 
 
 def _more_heads(study: Study, trials: Trials, others: Sequence[str], each: float) -> None:
-    """Solves the other heads that there is time for, those of the first seed before those of the others."""
+    """Solves the other heads that the time allows, those of the first seed first."""
     if (top := Trial("head", study.top, study.seed)) not in study.ran:
-        # It was solved on more labels than the networks can be trained on in time.
+        # The first head was solved on more labels than whole networks can be trained on in time.
         study.ran.clear()
         _add(study, trials.head(top))
     keep = study.clock.left() - _HEADS * max(0.0, study.clock.left() - study.reserved)
@@ -50,7 +50,7 @@ def _more_heads(study: Study, trials: Trials, others: Sequence[str], each: float
         if study.clock.left() - needed >= keep:
             begun = study.clock.left()
             _add(study, study.clock.spend("heads", lambda trial=trial: trials.head(trial)))
-            # The first one of all took longer than those after it.
+            # The first head took longer than those after it, as it compiles.
             each *= min(1.0, (begun - study.clock.left()) / needed)
         else:
             name = str(trial) if trial.seed == study.seed else "heads of other seeds"
@@ -67,13 +67,13 @@ def _wanted_heads(study: Study, others: Sequence[str]) -> list[Trial]:
 
 
 def _head_seconds(study: Study, trials: Trials, trial: Trial, each: float) -> float:
-    """Returns the seconds of a head, `each` being those of a picture in the run's own network."""
+    """Seconds of a head; `each` is the seconds of one example in the run's own network."""
     width = (study.pools[spec].classifier.num_features for spec in (trial.backbone, None))
-    return each * max(_FEW_PICTURES, trials.size(trial)[0]) * next(width) / next(width)
+    return each * max(_FEW_EXAMPLES, trials.size(trial)[0]) * next(width) / next(width)
 
 
 def _reserved(study: Study) -> float:
-    """Returns the seconds that are kept for what follows."""
+    """Seconds to keep for what follows the trainings."""
     data, pool, options = study.data, study.pools[None], study.session.config
     modality, few = study.session.modality, data.train.take(np.arange(min(32, len(data.train))))
     some = shift.corruptible(few, modality, study.session.input_size)
@@ -81,7 +81,7 @@ def _reserved(study: Study) -> float:
     return plan.reserved(
         study.clock.seconds,
         shift.most(modality, some.inputs, _MEASURED * pool.seconds, study.clock.now),
-        # A test split is about as large as what validates, or somewhat larger.
+        # A test split is about as large as the validation split, or somewhat larger.
         subsample.predictions(pool.seconds, study.clock.seconds, 2 * held),
         len(study.pools),
         bool(options.data.source_dataset) + len(shift.parse(options.assess.shifted)),
@@ -89,13 +89,13 @@ def _reserved(study: Study) -> float:
 
 
 def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
-    """Trains whole networks as long as what follows has its time."""
+    """Trains whole networks as long as the time kept for what follows is left."""
     expected, taken = 0.0, 0.0
     for number, trial in enumerate(chosen):
-        # Estimates are rough: those to come are off as those before were.
+        # Estimates are rough: the error of those before corrects the next.
         estimated = _seconds(study, trials, trial, study.scale)
         needed = estimated * (max(1.0, taken / expected) if expected else 1.0)
-        # The answer and its control may take of what is kept for the rest, but not all of it.
+        # The answer and its control may use time kept for what follows, but not all of it.
         least = study.reserved if number >= 2 else _LAST * study.clock.seconds
         if number and study.clock.left() - needed < least:
             study.clock.leave_out(str(trial), "trainings before took longer than expected")
@@ -112,13 +112,13 @@ def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
 
 
 def _choose(study: Study, trials: Trials, others: Sequence[str], heads: float) -> plan.Choice:
-    """Chooses the trainings in the time that there is.
+    """Chooses the trainings that fit into the remaining time.
 
     Args:
-        study: its points may become fewer.
-        trials: that tell how many pictures each has.
-        others: candidates.
-        heads: seconds that other heads would take.
+        study: what is assessed; its label budgets may become fewer.
+        trials: tells the number of examples of each trial.
+        others: specs of the candidates.
+        heads: seconds of the other heads.
     """
     there = max(0.0, study.clock.left() - study.reserved)
     seconds = there - min(heads, _HEADS * there)
@@ -141,5 +141,5 @@ def _seconds(study: Study, trials: Trials, trial: Trial, scale: float) -> float:
     return plan.training_seconds(pool.start, pool.step, scale * trials.epochs(trial) * trials.size(trial)[0])
 
 
-def _add(study: Study, ran: Ran) -> None:
+def _add(study: Study, ran: TrialResult) -> None:
     study.ran[ran.trial] = ran

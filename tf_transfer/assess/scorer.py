@@ -6,7 +6,7 @@ import numpy as np
 
 from tf_transfer.assess.networks import Pool
 from tf_transfer.assess.plan import Trial
-from tf_transfer.assess.trials import Ran
+from tf_transfer.assess.trials import TrialResult
 from tf_transfer.data.splits import Split
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
@@ -55,7 +55,7 @@ class Scorer:
             self._features[id(split)] = split, found
         return found
 
-    def logits(self, ran: Ran, split: Split, keep: bool = False) -> np.ndarray:
+    def logits(self, ran: TrialResult, split: Split, keep: bool = False) -> np.ndarray:
         """Returns float32 `[N, C]` of a trial's model."""
         if ran.head is not None:
             kernel, bias = ran.head
@@ -63,7 +63,7 @@ class Scorer:
         self.load(ran)
         return self.predict(split.inputs)
 
-    def load(self, ran: Ran) -> Classifier:
+    def load(self, ran: TrialResult) -> Classifier:
         """Loads the weights of a trial into `network` and returns it; a caller that changes them calls `forget`."""
         if self._loaded == ran.trial:
             return self.network

@@ -16,17 +16,17 @@ from tf_transfer.modalities.base import Modality
 from tf_transfer.registry import split_list
 from tf_transfer.session.session import Session
 
-# Examples that are corrupted, and the share of the time that is left for it.
+# Largest and smallest number of examples that are corrupted, and the share of the remaining time for it.
 _MOST, _LEAST, _SHARE = 1000, 30, 0.5
-# Key of the logits on the examples as they are, and names that mean something else on the page.
+# Key of the logits on uncorrupted examples, and names with a meaning of their own on the page.
 CLEAN = "clean"
 _TAKEN = ("test", "validation", "source", "corrupted", "within the target")
-# Against which errors are told, the first that was trained.
+# Errors are told relative to the first of these kinds that was trained.
 _REFERENCES = ("scratch", "head")
 
 
 def parse(text: str | None) -> dict[str, str]:
-    """Parses `--shifted`: `name:spec,...` to specs of data sets by name.
+    """Parses `--shifted`, a list of `name:spec`, to specs of data sets by name.
 
     Raises:
         UserError: a part without a name, or a name given twice.
@@ -61,7 +61,7 @@ def load(session: Session, specs: Mapping[str, str], class_names: tuple[str, ...
                 f"--shifted={one_line(name)}:{one_line(spec)}: its classes are not those of the target; what differs: "
                 f"{one_line(', '.join(differ))}."
             )
-        # A test split that was carved out of the set is no more of it than the rest.
+        # A test split that was carved out of the set is as much of it as the rest.
         whole = "test" not in source.splits or "splits" in source.notes
         parts = [source.load(s, None, session.input_size) for s in (source.splits if whole else ("test",))]
         found[name] = _joined(parts, session.modality, session.input_size)
@@ -69,7 +69,7 @@ def load(session: Session, specs: Mapping[str, str], class_names: tuple[str, ...
 
 
 def _joined(parts: Sequence[Split], modality: Modality, size: int) -> Split:
-    """Returns splits as one; examples of several sizes at that of the network."""
+    """Joins splits; examples of several sizes are resized to that of the network."""
     inputs = [p.inputs for p in parts]
     if len({x.shape[1:] for x in inputs}) > 1:
         inputs = [modality.resized(x, size) for x in inputs]
@@ -116,7 +116,7 @@ def measure(study: Study, kinds: list[str], shifted: Mapping[str, Split]) -> tup
 
 
 def _clean_split(study: Study, kinds: list[str]) -> Split | None:
-    """Returns the examples that are corrupted, as many as the time allows; None where too few."""
+    """Draws the examples to corrupt, as many as the time allows; None where that is too few."""
     modality, many = study.session.modality, study.session.modality.many
     split = corruptible(study.measured[study.split], modality, study.session.input_size)
     each = seconds(modality, split.inputs, len(kinds) * study.pools[None].seconds, study.clock.now)
@@ -161,7 +161,7 @@ def most(
 
 
 def affordable(each: float, left: float, there: int) -> int:
-    """Returns how many of `there` examples can be corrupted in half of the time that is left."""
+    """Number of the `there` examples that can be corrupted in half of the remaining time."""
     return int(max(0, min(_MOST, there, _SHARE * left / each))) if each else 0
 
 
@@ -236,13 +236,13 @@ def _relative_mce(ours: np.ndarray, clean: np.ndarray, theirs: np.ndarray, their
 
 
 def _mean(values: np.ndarray) -> float:
-    """Returns the mean of what is known."""
+    """Mean of the finite values."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
 def _interval(statistic: Callable, *values: np.ndarray) -> dict | None:
-    """Returns a statistic of examples with its interval; None where it is not known."""
+    """Returns a statistic of examples with its bootstrap interval; None where it is not finite."""
     value = float(statistic(*values))
     if not np.isfinite(value):
         return None

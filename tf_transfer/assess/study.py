@@ -12,7 +12,7 @@ from tf_transfer.assess.clock import Clock
 from tf_transfer.assess.networks import Network, Pool, open_network, open_pool
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.scorer import Scorer
-from tf_transfer.assess.trials import Ran
+from tf_transfer.assess.trials import TrialResult
 from tf_transfer.config import Model
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
@@ -49,7 +49,7 @@ class Study:
     data: TrainingData
     pools: dict[str | None, Pool]
     points: list[int | None]
-    ran: dict[Trial, Ran] = field(default_factory=dict)
+    ran: dict[Trial, TrialResult] = field(default_factory=dict)
     scale: float = 1.0
     measured: dict[str, Split] = field(default_factory=dict)
     logits: dict[Trial, dict[str, np.ndarray]] = field(default_factory=dict)

@@ -25,7 +25,7 @@ _PHASES = {"full": ("full", ""), "random head": ("full", "-random-head"), "scrat
 
 
 @dataclass(frozen=True)
-class Ran:
+class TrialResult:
     """A trained model.
 
     Attributes:
@@ -108,7 +108,7 @@ class Trials:
         classifier = self.pools[trial.backbone].classifier
         return session.plan(phase, session.facts(train, held, self.data.class_names, classifier))
 
-    def made(self, trial: Trial) -> Ran | None:
+    def made(self, trial: Trial) -> TrialResult | None:
         """Returns a phase of the run that is this trial: all labels, the run's seed, equally long; None without one."""
         own = trial.labels is None and trial.backbone is None and trial.seed == self.session.config.run.seed
         done = self.session.run.done(trial.kind) if own and trial.kind in _PHASES else None
@@ -116,9 +116,9 @@ class Trials:
         same = done and done.get("split_digest") == self.data.facts["split_digest"]
         if not same or done["plan"]["epochs"] != self.epochs(trial):
             return None
-        return _ran(trial, self.session.run, trial.kind, done)
+        return _result(trial, self.session.run, trial.kind, done)
 
-    def head(self, trial: Trial) -> Ran:
+    def head(self, trial: Trial) -> TrialResult:
         """Solves a head on features of the pool."""
         begun, pool = time.perf_counter(), self.pools[trial.backbone]
         train, validation, weights = pool.train, pool.validation, self.data.class_weights
@@ -139,7 +139,7 @@ class Trials:
             "trained_parameters": best.kernel.size + best.bias.size,
             "examples": self.size(trial)[0],
         }
-        return Ran(trial, head=scale.fold(best.kernel, best.bias), cost=cost)
+        return TrialResult(trial, head=scale.fold(best.kernel, best.bias), cost=cost)
 
     def there(self, trial: Trial, scale: float) -> bool:
         """Whether a trial is finished, as a phase of the run or by an earlier assessment."""
@@ -147,7 +147,7 @@ class Trials:
             return True
         return self._session(trial, scale).run.done(_PHASES[trial.kind][0]) is not None
 
-    def whole(self, trial: Trial, scale: float, head: Ran | None) -> Ran:
+    def whole(self, trial: Trial, scale: float, head: TrialResult | None) -> TrialResult:
         """Trains a whole network, `full` from the head given; an interrupted one goes on."""
         if made := self.made(trial):
             return made
@@ -160,7 +160,7 @@ class Trials:
                 classifier.head.set_weights(head.head)
             fitting.train(session, phase, classifier, data)
             done = session.run.done(phase)
-        return _ran(trial, session.run, phase, done)
+        return _result(trial, session.run, phase, done)
 
     def _session(self, trial: Trial, scale: float) -> Session:
         """Returns a session on the trial's folder, whose name holds a digest of all that decides the training."""
@@ -178,7 +178,7 @@ class Trials:
         return parent.branch(f"{FOLDER}/trials/{name}", seed=trial.seed, training=training)
 
 
-def _ran(trial: Trial, run: RunDir, phase: str, done: dict) -> Ran:
+def _result(trial: Trial, run: RunDir, phase: str, done: dict) -> TrialResult:
     planned = [r["parameters"] for r in run.records("plan") if r["phase"] == phase]
     cost = {
         "seconds": done["seconds"],
@@ -186,4 +186,4 @@ def _ran(trial: Trial, run: RunDir, phase: str, done: dict) -> Ran:
         "trained_parameters": planned[-1]["trained"],
         "epochs": done["plan"]["epochs"],
     }
-    return Ran(trial, run, phase, cost=cost)
+    return TrialResult(trial, run, phase, cost=cost)

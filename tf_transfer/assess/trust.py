@@ -1,4 +1,4 @@
-"""Block F: whether the chosen model knows what it does not know, on clean and on shifted pictures."""
+"""Block F: how far the probabilities of the chosen model can be trusted, on clean and on shifted examples."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from tf_transfer.assess.study import Study
 from tf_transfer.evaluation import calibration, metrics, right
 from tf_transfer.evaluation.statistics import bootstrap_interval, wilson_interval
 
-# Validation pictures that fit a temperature, at the least.
+# A temperature is fitted to so many validation examples at the least.
 _FEWEST = 20
 _PROPER = {"nll": metrics.nll, "brier": metrics.brier}
 _CALIBRATION = {"ece": metrics.ece, "adaptive_ece": calibration.adaptive_ece}
@@ -72,9 +72,9 @@ def _scores(logits: np.ndarray, labels: np.ndarray) -> dict:
 
 
 def _pooled(logits: Mapping, labels: Mapping, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Draws one corruption and severity for each picture; returns its logits under them, and the labels.
+    """Draws one corruption and severity for each example; returns its logits under them, and the labels.
 
-    All of them at once would hold each picture many times, and no interval would be right.
+    Pooling all of them would count each example many times, and its intervals would be too narrow.
     """
     parts = corrupted(logits)
     if not parts:

@@ -6,11 +6,16 @@ import tensorflow as tf
 import tools
 from PIL import Image
 
+from tf_transfer import api
+from tf_transfer.console import Console, Nowhere
 from tf_transfer.data.sources import open_source
+from tf_transfer.errors import UserError
 from tf_transfer.evaluation import metrics
 from tf_transfer.modalities import base
 from tf_transfer.modalities.image import pixels
+from tf_transfer.phases import evaluate_artefact
 from tf_transfer.run.directory import RunDir
+from tf_transfer.session.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +74,22 @@ def test_it_is_recorded_beside_the_run_it_is_compared_with(tmp_path, tmp_path_fa
 
 
 def test_what_does_not_fit_is_told(run, tmp_path):
-    tools.assert_refused(
-        evaluate(foreign(tmp_path / "few", 7), tmp_path), "answers 7 classes, but --dataset='digits' has 10"
-    )
-    tools.assert_refused(evaluate(tmp_path / "nowhere", tmp_path), "there is no such folder")
     (tmp_path / "saved_model.pb").write_bytes(b"junk")
-    tools.assert_refused(evaluate(tmp_path, tmp_path), "cannot be run in a process of its own")
     shapes = tools.draw_shapes(tmp_path / "shapes", 4, size=16)
-    flags = tools.flags(phase="evaluate", dataset=shapes, saved_model=run)
-    tools.assert_refused(
-        tools.run_py(*flags, cwd=tmp_path), "knows other classes than .*what differs: 0, 1, 2, .*circle"
-    )
+    for artefact, dataset, message in (
+        (foreign(tmp_path / "few", 7), "digits", "answers 7 classes, but --dataset='digits' has 10"),
+        (tmp_path / "nowhere", "digits", "there is no such folder"),
+        (run, str(shapes), "knows other classes than .*what differs: 0, 1, 2, .*circle"),
+    ):
+        given = {"dataset": dataset, "run_dir": str(tmp_path / "run")}
+        config, directory = api.open_run(given, ["evaluate"])
+        session = Session(config, frozenset(given), directory, Console(Nowhere()))
+        session.artefact = str(artefact)
+        with pytest.raises(UserError, match=message) as refusal:
+            evaluate_artefact.evaluate(session)
+        assert "\n" not in str(refusal.value)
+    # And as a command.
+    tools.assert_refused(evaluate(tmp_path, tmp_path), "cannot be run in a process of its own")
 
 
 def test_pictures_are_brought_to_the_size_of_the_artefact_alone(tmp_path):

@@ -1,4 +1,4 @@
-"""Fine-tune a pretrained image model on your domain and say with evidence how well it adapted.
+"""Fine-tune a pretrained model on your domain and say with evidence how well it adapted.
 
 `tf_transfer.fine_tune(...)` trains, `tf_transfer.evaluation` holds the metrics, and
 `tf_transfer.serving.load(...)` predicts from an exported SavedModel. Nothing heavy is imported until used.

@@ -28,7 +28,7 @@ def option(default: Any, help: str, kind: type = str, choices=None, low=None, hi
 
 @dataclass(frozen=True)
 class Data:
-    """Which pictures, and how they are cut into splits."""
+    """Which data, and how it is cut into splits."""
 
     dataset: str = option("cifar10", "target: a TFDS name, folder(path=...), csv(path=...), digits, or a path")
     source_dataset: str = option(None, "what --phase=source trains on, such as rendered_digits")
@@ -89,7 +89,7 @@ class Training:
     )
     augment: str = option(None, "none, or a list of flip, crop, resized_crop, mixup, cutmix")
     feature_views: int = option(
-        None, "head: views of each picture whose features are computed, once; 0 = in each step", int, low=0, high=64
+        None, "head: views of each example whose features are computed, once; 0 = in each step", int, low=0, high=64
     )
     ema: float = option(
         None, "decay of a moving average of the weights, such as 0.999", float, low=0.0, high=0.99999, per_phase=True
@@ -136,9 +136,9 @@ class Assess:
     """What an assessment looks at, and for how long."""
 
     assess_budget: float = option(
-        5.0, "minutes; decides how many labels, seeds and pictures are tried", float, low=0.1, high=1e5
+        5.0, "minutes; decides how many labels, seeds and examples are tried", float, low=0.1, high=1e5
     )
-    shifted: str = option(None, "your pictures under other conditions, name:spec,..., such as phone:folder(path=...)")
+    shifted: str = option(None, "your data under other conditions, name:spec,..., such as phone:folder(path=...)")
     backbones: str = option(None, "other candidates to forecast and try, such as 'mobilenet_v2|resnet50'")
 
 

@@ -50,7 +50,7 @@ _GROUPS = (
 
 def help_text() -> str:
     """Returns the text of `--help`: phases, then flags grouped by stage."""
-    lines = ["Fine-tune a pretrained image model on your domain and measure how well it adapted."]
+    lines = ["Fine-tune a pretrained model on your domain and measure how well it adapted."]
     lines += ["", "usage: python run.py --phase=PHASE[,PHASE...] [flags]", "", "Phases"]
     lines += [f"  {name:<10}{row.help}" for name, row in PHASES.items()]
     lines += [f"  {'all':<10}{','.join(ALL)}"]

@@ -45,7 +45,9 @@ def assess(session: Session, now: Callable[[], float] = time.monotonic) -> None:
     asked = _asked(session)
     done = session.run.done(_RESULT)
     if done and done["asked"] == asked and not session.begins_anew(_RESULT):
-        session.console.line("assess  already done; the test pictures are not read again (--restart would)")
+        session.console.line(
+            f"assess  already done; the test {session.modality.many} are not read again (--restart would)"
+        )
     else:
         done = _assess(session, asked, Clock(session.config.assess.assess_budget, session.console, now))
     if (session.run.records("assessment") or [{}])[-1].get("id") != done["id"]:
@@ -103,7 +105,7 @@ def _assess(session: Session, asked: dict, timer: Clock) -> dict:
     timer.spend("imports", _import)
     run_trials.train(found)
     # The test split is read only when everything is trained.
-    timer.say("the test pictures")
+    timer.say(f"the test {session.modality.many}")
     if (test := _test(session, timer)) is not None:
         found.measure_on("test", test)
     timer.spend("predictions", lambda: study.predict(found))
@@ -140,7 +142,8 @@ def _warn_of_seen(session: Session, shifted: Mapping[str, Split], data: Training
     """Records which shifted sets hold training examples: their accuracies are too high."""
     for name, split in shifted.items():
         if seen := sum(digest in data.digests for digest in split.digests):
-            text = f"{seen} of the {len(split)} pictures of --shifted={name} also stand among the training ones."
+            of_set = f"{len(split)} {session.modality.many} of --shifted={name}"
+            text = f"{seen} of the {of_set} also stand among the training ones."
             session.run.record("warning", phase="assess", text=text)
             session.console.note(one_line(text, 200))
 
@@ -200,7 +203,7 @@ def _tell(session: Session, done: dict) -> None:
         accuracy = facts["accuracy"][done["split"]]
         session.console.line(
             f"assess  {kind:<12} {100 * accuracy['value']:5.1f} % ({100 * accuracy['low']:.1f} to "
-            f"{100 * accuracy['high']:.1f}) on {accuracy['n']:,} {one_line(done['split'])} pictures"
+            f"{100 * accuracy['high']:.1f}) on {accuracy['n']:,} {one_line(done['split'])} {session.modality.many}"
         )
     numbers = "; ".join(
         f"{name} {100 * e['value']:+.1f} points ({100 * e['low']:+.1f} to {100 * e['high']:+.1f})"

@@ -11,7 +11,7 @@ from tf_transfer.evaluation import distance, ranking
 from tf_transfer.machine.timing import timed
 
 # Examples of each domain: the tests need a few hundred, and their cost grows with the square.
-_PICTURES = 500
+_EXAMPLES = 500
 _LEAST = 40
 # Number of random halves of the examples that an interval comes from.
 _HALVES = 20
@@ -36,10 +36,10 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
     }
     sets = {name: x for name, x in others.items() if x is not None and len(x) >= _LEAST}
     for name in set(others) - set(sets) - {"source"}:
-        study.clock.leave_out(f"distance to {one_line(name, 40)}", f"fewer than {_LEAST} pictures")
-    size = min([_PICTURES, len(target) // 2, *(len(x) // (2 if name == "source" else 1) for name, x in sets.items())])
+        study.clock.leave_out(f"distance to {one_line(name, 40)}", f"fewer than {_LEAST} {study.many}")
+    size = min([_EXAMPLES, len(target) // 2, *(len(x) // (2 if name == "source" else 1) for name, x in sets.items())])
     if size < _LEAST:
-        study.clock.leave_out("distances", f"fewer than {2 * _LEAST} pictures of the target or of the source")
+        study.clock.leave_out("distances", f"fewer than {2 * _LEAST} {study.many} of the target or of the source")
         return {}
     if not (size := _affordable(study, target, size, len(sets) + 1)):
         return {}
@@ -62,10 +62,10 @@ def _affordable(study: Study, target: np.ndarray, size: int, sets: int) -> int:
     # Measured: ten times the examples take seven times as long.
     found = min(size, int(_LEAST * _SHARE * max(0.0, study.clock.left()) / least))
     if found < _LEAST:
-        study.clock.leave_out("distances", f"they would take about {least:.0f} s on {_LEAST} pictures of each set")
+        study.clock.leave_out("distances", f"they would take about {least:.0f} s on {_LEAST} {study.many} of each set")
         return 0
     if found < size:
-        study.clock.leave_out(f"distances between more than {found} pictures of each set", "they take long")
+        study.clock.leave_out(f"distances between more than {found} {study.many} of each set", "they take long")
     return found
 
 
@@ -88,10 +88,10 @@ def _distances(one: np.ndarray, other: np.ndarray, seed: int) -> dict:
 def _source_features(study: Study) -> np.ndarray | None:
     name = study.session.config.data.source_dataset
     if not name:
-        study.clock.leave_out("distance to the source", "no --source_dataset says where its pictures are")
+        study.clock.leave_out("distance to the source", f"no --source_dataset says where its {study.many} are")
         return None
-    pictures = sample(study, "distance to the source", "train", 2 * _PICTURES)
-    return None if pictures is None else study.scorer().features(pictures)
+    examples = sample(study, "distance to the source", "train", 2 * _EXAMPLES)
+    return None if examples is None else study.scorer().features(examples)
 
 
 def sample(study: Study, what: str, split: str, most: int, passes: int = 1) -> Split | None:
@@ -123,8 +123,12 @@ def sample(study: Study, what: str, split: str, most: int, passes: int = 1) -> S
         allowed -= taken
         needed = min(_GROWTH, len(rows) / count) * (taken + study.pools[None].seconds * passes * count)
     if count < min(_LEAST, len(rows)):
-        study.clock.leave_out(what, f"reading {_LEAST} pictures of the source would take about {max(1, needed):.0f} s")
+        study.clock.leave_out(
+            what, f"reading {_LEAST} {study.many} of the source would take about {max(1, needed):.0f} s"
+        )
         return None
     if count < len(rows):
-        study.clock.leave_out(f"{what}: all but {count} of {len(rows):,} pictures of the source", "reading takes long")
+        study.clock.leave_out(
+            f"{what}: all but {count} of {len(rows):,} {study.many} of the source", "reading takes long"
+        )
     return found

@@ -17,7 +17,7 @@ from tf_transfer.models.inference import Predictor
 from tf_transfer.session.session import Session
 
 # Examples for the similarity of features, and examples of the source for what was forgotten.
-_PICTURES, _SOURCE = 256, 1000
+_EXAMPLES, _SOURCE = 256, 1000
 # Number of random halves of the examples that an interval comes from.
 _HALVES = 20
 # A similarity needs so many examples at the least.
@@ -33,28 +33,28 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
         study.clock.leave_out("drift and retention", "no network was fine-tuned")
         return {}
     # Two more networks are built, and each runs over the examples.
-    needed = 2 * (study.pools[None].start + _PICTURES * study.pools[None].seconds)
+    needed = 2 * (study.pools[None].start + _EXAMPLES * study.pools[None].seconds)
     if not study.clock.affords("drift and retention", needed):
         return {}
     scorer = study.scorer()
     pretrained, tuned = study.pools[None].classifier, scorer.load(full)
     # Evenly spread: the first examples of a folder belong to one class.
-    rows = np.linspace(0, len(study.data.train) - 1, min(_PICTURES, len(study.data.train))).round().astype(int)
-    pictures = study.data.train.inputs[rows]
-    found = {"stages": _stages(pretrained, tuned, pictures, study.session), "n": len(pictures)}
+    rows = np.linspace(0, len(study.data.train) - 1, min(_EXAMPLES, len(study.data.train))).round().astype(int)
+    examples = study.data.train.inputs[rows]
+    found = {"stages": _stages(pretrained, tuned, examples, study.session), "n": len(examples)}
     found["retention"] = _retention(study, tuned)
     found["interpolation"] = _interpolation(study, full, shifted)
     return found
 
 
-def _stages(before: Classifier, after: Classifier, pictures: np.ndarray, session: Session) -> list[dict]:
+def _stages(before: Classifier, after: Classifier, examples: np.ndarray, session: Session) -> list[dict]:
     """Measures for each stage how far its weights moved and how similar the features at its end are."""
     moved = {stage: ({}, {}) for stage in sorted(set(before.stages.values()))}
     for side, classifier in enumerate((before, after)):
         for number, layer in enumerate(classifier.backbone.layers):
             stage = moved[classifier.stages[layer.name]][side]
             stage.update({f"{number}/{i}": v.numpy() for i, v in enumerate(layer.trainable_weights)})
-    features = [_stage_features(c, pictures, session) for c in (before, after)]
+    features = [_stage_features(c, examples, session) for c in (before, after)]
     return [
         {
             "stage": stage,
@@ -74,7 +74,7 @@ def _alike(before: np.ndarray, after: np.ndarray) -> dict | None:
     return {name: value for name, value in found.items() if name != "halves"}
 
 
-def _stage_features(classifier: Classifier, pictures: np.ndarray, session: Session) -> dict[int, np.ndarray]:
+def _stage_features(classifier: Classifier, examples: np.ndarray, session: Session) -> dict[int, np.ndarray]:
     """Features `[N, D]` of the last layer of each stage, averaged over the axes between rows and channels."""
     learning = [layer for layer in classifier.backbone.layers if layer.weights]
     # Where a network has maps, its vectors, such as those of squeeze and excitation, say little of a stage.
@@ -90,7 +90,7 @@ def _stage_features(classifier: Classifier, pictures: np.ndarray, session: Sessi
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return keras.ops.concatenate([keras.ops.cast(_mean_of_map(o), "float32") for o in outputs], axis=1)
 
-    found = Predictor(pooled, session.strategy, 32)(pictures)
+    found = Predictor(pooled, session.strategy, 32)(examples)
     ends = np.cumsum([o.shape[-1] for o in last.values()])
     return dict(zip(last, np.split(found, ends[:-1], axis=1), strict=True))
 
@@ -105,7 +105,7 @@ def _retention(study: Study, tuned: Classifier) -> dict | None:
     session, dataset = study.session, study.session.config.data.source_dataset
     folder = session.source_folder()
     if not dataset or folder is None or not (folder / "done.json").is_file():
-        study.clock.leave_out("what was forgotten of the source", "its head or its pictures are not known")
+        study.clock.leave_out("what was forgotten of the source", f"its head or its {study.many} are not known")
         return None
     names = json.loads(Path(folder / "done.json").read_text())["class_names"]
     source = session.datasets.open(dataset)
@@ -115,16 +115,16 @@ def _retention(study: Study, tuned: Classifier) -> dict | None:
     if not study.clock.affords("what was forgotten of the source", study.pools[None].start):
         return None
     split = "test" if "test" in source.splits else "train"
-    pictures = domain.sample(study, "what was forgotten of the source", split, _SOURCE, passes=2)
-    if pictures is None:
+    examples = domain.sample(study, "what was forgotten of the source", split, _SOURCE, passes=2)
+    if examples is None:
         return None
     model = session.pretrained(len(names), "random")
     model.load(folder)
     predict = Predictor(model.logits, session.strategy, 64)
-    correct = [right(predict(pictures.inputs), pictures.labels)]
+    correct = [right(predict(examples.inputs), examples.labels)]
     for variable, value in zip(model.backbone.variables, tuned.backbone.variables, strict=True):
         variable.assign(value.numpy())
-    correct.append(right(predict(pictures.inputs), pictures.labels))
+    correct.append(right(predict(examples.inputs), examples.labels))
     before, after = (comparison.accuracy_interval(r) for r in correct)
     lost = comparison.accuracy_difference(*correct)
     return {"dataset": dataset, "split": split, "before": before, "after": after, "lost": lost}
@@ -159,5 +159,5 @@ def _interpolation(study: Study, full, shifted: Mapping[str, Split]) -> dict | N
 
 
 def _cost(study: Study, shifted: Mapping[str, Split]) -> float:
-    pictures = sum(len(s) for s in (*study.measured.values(), *shifted.values()))
-    return len(_ALPHAS) * pictures * study.pools[None].seconds
+    examples = sum(len(s) for s in (*study.measured.values(), *shifted.values()))
+    return len(_ALPHAS) * examples * study.pools[None].seconds

@@ -12,6 +12,7 @@ from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
 from tf_transfer.evaluation import comparison, ranking, transferability
 from tf_transfer.machine.timing import timed
+from tf_transfer.modalities.backbones import PUBLISHED
 from tf_transfer.models import weights
 
 # Examples that a forecast is computed on, and random halves of them for its interval.
@@ -110,7 +111,7 @@ def _scored(
                     lambda rows, score=score: score(x[rows], labels[rows]), len(labels), _HALVES, study.seed
                 )
         except ValueError as e:
-            study.clock.leave_out(what, f"{len(labels)} pictures: {e}")
+            study.clock.leave_out(what, f"{len(labels)} {study.many}: {e}")
     return found
 
 
@@ -127,8 +128,8 @@ def _source_logits(study: Study, pool: Pool, features: np.ndarray) -> np.ndarray
 
 def _source_head(pool: Pool) -> tuple[np.ndarray, np.ndarray] | None:
     session = pool.session
-    if session.config.model.weights == "imagenet":
-        return weights.imagenet_head(session.backbone, pool.classifier.num_features)
+    if session.config.model.weights == PUBLISHED:
+        return session.modality.published_head(session.backbone, pool.classifier.num_features)
     folder = session.source_folder()
     if folder is None or not (folder / weights.HEAD_FILE).is_file() or not (folder / "done.json").is_file():
         return None

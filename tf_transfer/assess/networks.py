@@ -23,7 +23,7 @@ from tf_transfer.training.noise import Noise
 # Folder of the run directory that holds all that an assessment writes.
 FOLDER = "assess"
 # Examples of a timed step, and at most of a timed pass.
-_STEP_PICTURES, _PASS_PICTURES = 32, 128
+_STEP_EXAMPLES, _PASS_EXAMPLES = 32, 128
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Network:
     Attributes:
         session: of this candidate.
         classifier: as pretrained.
-        seconds: of one picture in one pass of the frozen network.
-        step: seconds of one picture in a step that trains the whole network.
+        seconds: of one example in one pass of the frozen network.
+        step: seconds of one example in a step that trains the whole network.
         start: seconds in which the network is built and traced.
     """
 
@@ -56,9 +56,9 @@ class Pool(Network):
     """A candidate with its features of the target.
 
     Attributes:
-        train: features of the training pictures, view after view.
-        validation: features of the validation pictures, or None.
-        digest: of the pretrained weights and of the pictures.
+        train: features of the training examples, view after view.
+        validation: features of the validation examples, or None.
+        digest: of the pretrained weights and of the examples.
     """
 
     train: Split
@@ -70,8 +70,8 @@ def open_network(
     session: Session,
     class_names: Sequence[str],
     counts: tuple[int, int],
-    pictures: np.ndarray,
-    step: int = _STEP_PICTURES,
+    examples: np.ndarray,
+    step: int = _STEP_EXAMPLES,
     loaded: bool = True,
     now: Callable[[], float] = time.perf_counter,
 ) -> Network:
@@ -80,19 +80,19 @@ def open_network(
     Args:
         session: of the candidate.
         class_names: of the target.
-        counts: of the pictures of the target that train and that validate.
-        pictures: uint8 `[N, H, W, 3]`, on which it is timed.
+        counts: of the examples of the target that train and that validate.
+        examples: uint8 `[N, H, W, 3]`, on which it is timed.
         step: of them in a training step.
         loaded: with its pretrained weights; random ones take as long.
         now: reads the clock.
     """
     begun = now()
     classifier = session.pretrained(len(class_names), None if loaded else "random")
-    Predictor(classifier.features, session.strategy, 2)(pictures[:2])
+    Predictor(classifier.features, session.strategy, 2)(examples[:2])
     start = now() - begun
     bn = session.plan("full", session.facts(*counts, class_names, classifier, loaded)).bn
-    seconds = pass_seconds(session, classifier, pictures[:_PASS_PICTURES], now)
-    return Network(session, classifier, seconds, step_seconds(session, classifier, pictures[:step], bn, now), start)
+    seconds = pass_seconds(session, classifier, examples[:_PASS_EXAMPLES], now)
+    return Network(session, classifier, seconds, step_seconds(session, classifier, examples[:step], bn, now), start)
 
 
 def open_pool(network: Network, data: TrainingData) -> Pool:
@@ -107,14 +107,14 @@ def open_pool(network: Network, data: TrainingData) -> Pool:
 def pass_seconds(
     session: Session, classifier: Classifier, some: np.ndarray, now: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Seconds of a picture in the frozen network.
+    """Seconds of an example in the frozen network.
 
     They are measured, as the pass over the data may take its features from the store.
 
     Args:
         session: of the network.
         classifier: the network.
-        some: uint8 `[N, H, W, 3]`, the pictures of the pass.
+        some: stored examples `[N, ...]` of the pass.
         now: reads the clock.
     """
     predict = Predictor(classifier.features, session.strategy, min(64, len(some)))
@@ -126,28 +126,28 @@ def pass_seconds(
 def step_seconds(
     session: Session, classifier: Classifier, some: np.ndarray, bn: str, now: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Seconds of a picture in a step that trains the whole network; the network is left as it was.
+    """Seconds of an example in a step that trains the whole network; the network is left as it was.
 
     A step takes from 4 to more than 10 times as long as a pass of the frozen network, by processor and precision.
 
     Args:
         session: of the network.
         classifier: the network.
-        some: uint8 `[N, H, W, 3]`, the pictures of the step.
+        some: stored examples `[N, ...]` of the step.
         bn: what its batch normalisations do, see `Classifier.set_batchnorm`.
         now: reads the clock.
     """
     kept = classifier.state_values()
     variables = [v for group in classifier.groups(session.config.training.unfreeze) for v in group.variables]
 
-    def gradients(images):
+    def gradients(inputs):
         noise = Noise(tf.zeros(2, tf.int32), tf.range(len(some)), len(some))
         with tf.GradientTape() as tape:
-            outputs = tf.reduce_sum(classifier.logits(images, training=True, noise=noise))
+            outputs = tf.reduce_sum(classifier.logits(inputs, training=True, noise=noise))
         # One number of each, that none is left out as unused.
         return tf.add_n([tf.reduce_max(g) for g in tape.gradient(outputs, variables) if g is not None])
 
-    step = tf.function(lambda images: session.strategy.run(gradients, args=(images,)), autograph=False)
+    step = tf.function(lambda inputs: session.strategy.run(gradients, args=(inputs,)), autograph=False)
     classifier.set_batchnorm(bn)
     try:
         # The first step compiles: it is not counted.

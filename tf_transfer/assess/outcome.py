@@ -147,13 +147,13 @@ def _gained(study: Study, point: int | None) -> dict | None:
 
 
 def latency(study: Study, kind: str) -> dict:
-    """Returns the median seconds that a model takes for 1 picture and for 32, and its quartiles."""
+    """Returns the median seconds that a model takes for 1 example and for 32, and its quartiles."""
     classifier = study.scorer().load(study.ran[Trial(kind, study.top, study.seed)])
-    picture = study.data.train.inputs[:1]
+    example = study.data.train.inputs[:1]
     run = tf.function(classifier.logits, autograph=False)
     found = {}
     for size in (1, 32):
-        batch = tf.constant(np.repeat(picture, size, axis=0))
+        batch = tf.constant(np.repeat(example, size, axis=0))
         seconds = _seconds(study, lambda batch=batch: run(batch).numpy())
         low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75])
         found[str(size)] = {"value": float(middle), "low": float(low), "high": float(high), "n": len(seconds)}

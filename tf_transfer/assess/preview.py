@@ -21,8 +21,8 @@ def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[s
 
     Args:
         session: the command.
-        counts: training pictures of each class.
-        held: pictures that validate.
+        counts: training examples of each class.
+        held: examples that validate.
         splits: of the data set.
     """
     budget, counts = 60 * session.config.assess.assess_budget, [n for n in counts if n]
@@ -51,7 +51,7 @@ def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[s
     there = max(0.0, left - _reserved(session, networks[None], budget, held or total, len(networks)))
     _, chosen, missed = plan.fit(list(size), seed, candidates, there, cost)
     spent = sum(cost(t, chosen.scale) for t in chosen.trials)
-    of_some = "" if part >= 1 else f" of {part:.0%} of the pictures"
+    of_some = "" if part >= 1 else f" of {part:.0%} of the {session.modality.many}"
     many = f"{len(networks)} networks are" if candidates else "the network is"
     found = [f"about {clock(start + part * each * passes)}: {many} built, features{of_some}"]
     shorter = f", each for {chosen.scale:g} of its epochs" if chosen.scale < 1 and chosen.trials else ""
@@ -98,7 +98,7 @@ def _told(trials: Sequence[Trial], seed: int) -> str:
 def _rest(session: Session, network: Network, left: float, splits: Sequence[str]) -> str:
     each = shift.seconds(session.modality, _random(session), 3 * network.seconds)
     count = shift.affordable(each, left, there=10**6)
-    parts = [f"{'test' if 'test' in splits else 'validation'} pictures", "forecasts"]
+    parts = [f"{'test' if 'test' in splits else 'validation'} {session.modality.many}", "forecasts"]
     source = session.config.data.source_dataset
     parts += [f"distance to {one_line(source, 60)}"] if source else []
     kinds = len(session.modality.corruptions)

@@ -57,6 +57,11 @@ class Study:
     reserved: float = 0.0
 
     @property
+    def many(self) -> str:
+        """The word for examples in messages."""
+        return self.session.modality.many
+
+    @property
     def seed(self) -> int:
         """Seed of the run."""
         return self.session.config.run.seed
@@ -80,7 +85,8 @@ class Study:
         found = subsample.measurable(split, sets * self.pools[None].seconds, self.clock.seconds, self.seed)
         if found is not split:
             self.clock.leave_out(
-                f"all but {len(found):,} of the {len(split):,} {one_line(name, 40)} pictures", "predicting takes long"
+                f"all but {len(found):,} of the {len(split):,} {one_line(name, 40)} {self.many}",
+                "predicting takes long",
             )
         return found
 
@@ -120,8 +126,9 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
     """
     data = session.datasets.training()
     if data.validation is None and "test" not in session.datasets.open(session.config.data.dataset).splits:
+        many = session.modality.many
         raise UserError(
-            f"--dataset={one_line(session.config.data.dataset)!r} has neither test nor validation pictures to measure "
+            f"--dataset={one_line(session.config.data.dataset)!r} has neither test nor validation {many} to measure "
             "on: give more labels, or a data set with a test split."
         )
     for phase in ("head", "full", "scratch"):
@@ -138,7 +145,10 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
     counts = np.bincount(data.train.labels)
     study = Study(session, clock, data, pools, plan.budgets(counts[counts > 0].tolist()))
     if len(study.points) == 1:
-        clock.leave_out("the label-budget curve", f"the rarest class has {counts[counts > 0].min()} training pictures")
+        clock.leave_out(
+            "the label-budget curve",
+            f"the rarest class has {counts[counts > 0].min()} training {session.modality.many}",
+        )
     if data.validation is not None:
         study.measure_on("validation", data.validation)
     return study
@@ -180,7 +190,7 @@ def _affordable(session: Session, clock: Clock, data: TrainingData, seconds: flo
     found = subsample.affordable(data, seconds, clock.seconds, weighing, session.config.run.seed)
     if found is not data:
         clock.leave_out(
-            f"all but {len(found.train):,} of the {len(data.train):,} training pictures",
+            f"all but {len(found.train):,} of the {len(data.train):,} training {session.modality.many}",
             f"their features would take about {2 * seconds * len(data.train):.0f} s",
         )
     return found
@@ -197,12 +207,16 @@ def candidate(model: Model, spec: str, size: int) -> Model:
             f"--backbones={one_line(spec)!r}: a forecast tells what pretrained features promise, and with "
             "--weights=random nothing was pretrained; compare candidates with --weights=imagenet."
         )
-    if model.weights != "imagenet":
+    if model.weights != backbones.PUBLISHED:
         raise UserError(
             f"--backbones={one_line(spec)!r}: candidates come with the same kind of weights as the run's, which are "
             f"{one_line(model.weights)!r}; compare candidates with --weights=imagenet."
         )
     found = backbones.find_backbone(spec)
+    if found.modality != (own := backbones.find_backbone(model.backbone).modality):
+        raise UserError(
+            f"--backbones={one_line(spec)!r} takes examples of the modality {found.modality}, and --backbone of {own}."
+        )
     backbones.check_size(found, size)
     return dataclasses.replace(model, backbone=spec, input_size=size)
 

@@ -41,7 +41,7 @@ def measure(study: Study, kind: str, logits: Mapping, labels: Mapping) -> dict:
         )
     else:
         study.clock.leave_out(
-            "temperature", f"fewer than {_FEWEST} validation pictures beside those that tell the outcome"
+            "temperature", f"fewer than {_FEWEST} validation {study.many} beside those that tell the outcome"
         )
     for name, (values, true) in labelled.items():
         scaled = values / found["temperature"] if found["temperature"] else None

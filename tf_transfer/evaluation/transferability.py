@@ -1,6 +1,6 @@
 """Forecasts of how well a pretrained network will do on a task, from its features and the labels, without training it.
 
-All take float `[N, D]` features of labelled pictures of the target and int `[N]` labels in [0, C); larger is better.
+All take float `[N, D]` features of labelled examples of the target and int `[N]` labels in [0, C); larger is better.
 None is on a scale of its own: they rank networks on one target.
 """
 
@@ -186,7 +186,7 @@ def leep(source_logits: np.ndarray, labels: np.ndarray) -> float:
     """Returns LEEP: the mean log likelihood of the labels under the source model's classes, in nats, at most 0.
 
     Args:
-        source_logits: float `[N, Z]`, what the source model with its own head says of the target's pictures.
+        source_logits: float `[N, Z]`, what the source model with its own head says of the target's examples.
         labels: int `[N]`.
 
     References:

@@ -85,7 +85,7 @@ def decide(
     if gain["low"] > 0 and preferred in ("full", None):
         return Verdict(FULL, "fine-tuning fully is more accurate than the head alone", {"full - head": gain})
     if gain["low"] > 0:
-        rule = "on the test pictures fine-tuning fully is more accurate, but validation prefers the head"
+        rule = "on the test examples fine-tuning fully is more accurate, but validation prefers the head"
         return Verdict(UNDECIDED, rule, {"full - head": gain})
     rule = "the interval of what fine-tuning fully gains over the head holds both nothing and something"
     return Verdict(UNDECIDED, rule, {"full - head": gain}, examples=examples_to_decide(gain))

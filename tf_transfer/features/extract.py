@@ -91,7 +91,7 @@ def extract(
             yield from predict.stream(_View(split.inputs, views, view), row, seen)
             row = 0
 
-    facts = {**(facts or {}), "views": [views.number, views.augment.text, views.seed], "pictures": split.fingerprint}
+    facts = {**(facts or {}), "views": [views.number, views.augment.text, views.seed], "examples": split.fingerprint}
     shape = (views.number * total, classifier.num_features)
     if several_hosts(strategy):
         store = SharedStore(store, strategy)

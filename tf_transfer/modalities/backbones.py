@@ -28,10 +28,10 @@ class Backbone:
     Attributes:
         constructor: function of `keras.applications`, or `module:function`.
         mode: how its weights expect inputs, a word of its modality; for pictures see `preprocessing.scale`.
-        size: native input size: side in pixels, tokens, samples.
+        size: native input size.
         parameters: of the network without its top, at the default arguments.
         smallest: smallest input size it takes.
-        imagenet: whether `--weights=imagenet` are published.
+        imagenet: whether weights of `--weights=imagenet` are published.
         bn: BatchNorm policy of the full phase by default, `train` or `frozen`; `train` where nobody has measured
             otherwise (`python -m benchmarks.results --only=bn_policy`).
         depthwise: it spends its time in depthwise convolutions, which gain little or nothing by bfloat16 on a CPU
@@ -63,6 +63,8 @@ class Backbone:
 
 
 BACKBONES: dict[str, Backbone] = {}
+PUBLISHED = "imagenet"
+"""The word of `--weights` for those that the makers of a network published."""
 
 
 def register(name: str, backbone: Backbone) -> None:
@@ -133,7 +135,7 @@ def build(backbone: Backbone, size: int, weights: str | None = None) -> "keras.M
     Args:
         backbone: the spec.
         size: input size.
-        weights: None for random, or `imagenet`.
+        weights: None for random, or `PUBLISHED`.
 
     Raises:
         UserError: a size below the smallest, or arguments that the constructor does not take.

@@ -112,6 +112,18 @@ class Modality(ABC):
     def build(self, backbone: Any, size: int, weights: str | None = None) -> "keras.Model":
         """Builds the headless network of a `backbones.Backbone`: preprocessed inputs to `[B, D]` features."""
 
+    def published(self, backbone: Any, spec: str, size: int) -> "keras.Model":
+        """Builds a network with its published weights; called only where its spec says that there are some.
+
+        Raises:
+            UserError: they are neither here nor can be downloaded.
+        """
+        raise NotImplementedError(f"The modality {self.name} does not say where published weights are.")
+
+    def published_head(self, backbone: Any, features: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns kernel and bias of the published classifier on `features` pooled features; None without one."""
+        return None
+
     @abstractmethod
     def inputs(self, size: int, mode: str) -> Callable[["tf.Tensor"], Any]:
         """Returns the preprocessing inside the model: stored examples of any size to what the network takes.

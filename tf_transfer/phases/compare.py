@@ -1,4 +1,4 @@
-"""The compare phase: several runs on the same test pictures, side by side, with paired tests. Needs no TensorFlow."""
+"""The compare phase: several runs on the same test examples, side by side, with paired tests. Needs no TensorFlow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, metrics, right
 from tf_transfer.evaluation.calibration import adaptive_ece, calibration_interval
 from tf_transfer.evaluation.statistics import bootstrap_interval
+from tf_transfer.modalities import backbones, base
 from tf_transfer.phases import catalogue
 from tf_transfer.registry import split_list
 from tf_transfer.report import compare_page, tables
@@ -28,10 +29,10 @@ class Entry:
         name: the run's folder, shortened to what tells it from the others.
         model: which of its models.
         settings: `dataset`, `backbone`, `weights`, `input_size` and `seed`.
-        logits: float `[N, C]` on the test pictures.
+        logits: float `[N, C]` on the test examples.
         labels: int `[N]`.
         class_names: C names.
-        pictures: digest of the test pictures; None of an evaluation that did not keep it.
+        fingerprint: digest of the test examples; None of an evaluation that did not keep it.
         cost: `seconds` and `trained_parameters` of the phase that made the model.
     """
 
@@ -41,12 +42,12 @@ class Entry:
     logits: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
-    pictures: str | None
+    fingerprint: str | None
     cost: dict
 
 
 def compare(runs: str, where: str | None, console: Console) -> Path:
-    """Compares runs that were evaluated on the same pictures; prints a table and writes a page.
+    """Compares runs that were evaluated on the same examples; prints a table and writes a page.
 
     Args:
         runs: run directories, separated by commas.
@@ -54,7 +55,7 @@ def compare(runs: str, where: str | None, console: Console) -> Path:
         console: where to speak.
 
     Raises:
-        UserError: fewer than two runs, one that was not evaluated, or runs of other pictures.
+        UserError: fewer than two runs, one that was not evaluated, or runs of other examples.
     """
     folders = [Path(part).expanduser() for part in split_list(runs)]
     if len(folders) < 2:
@@ -100,24 +101,33 @@ def _read(folder: Path, name: str) -> Entry:
             logits, labels = arrays[model], arrays["labels"]
     except (ValueError, OSError, KeyError, StopIteration) as e:
         raise UserError(f"--runs: {one_line(path)} is damaged; evaluate that run again with --restart.") from e
-    done, pictures = run.done(model) or {}, (run.done("evaluate") or {}).get("pictures")
+    done, fingerprint = run.done(model) or {}, run.evaluated_on()
     settings = configs.flatten(config)
     told = {k: settings.get(k) for k in ("dataset", "backbone", "weights", "input_size", "seed")}
     plans = [r for r in run.records("plan") if r.get("phase") == model]
     trained = plans[-1]["parameters"]["trained"] if plans else None
     cost = {"seconds": done.get("seconds"), "trained_parameters": trained}
-    return Entry(name, model, told, logits, labels, tuple(done.get("class_names", ())), pictures, cost)
+    return Entry(name, model, told, logits, labels, tuple(done.get("class_names", ())), fingerprint, cost)
+
+
+def _many(entry: Entry) -> str:
+    """The word for the examples of a run; its network may be one of a module that is not imported now."""
+    try:
+        return base.find(backbones.find_backbone(entry.settings["backbone"]).modality).many
+    except UserError:
+        return "examples"
 
 
 def _check_same(entries: Sequence[Entry]) -> None:
     first = entries[0]
     for other in entries[1:]:
-        others = other.pictures != first.pictures and None not in (other.pictures, first.pictures)
+        others = other.fingerprint != first.fingerprint and None not in (other.fingerprint, first.fingerprint)
         if others or other.class_names != first.class_names or not np.array_equal(other.labels, first.labels):
             raise UserError(
                 f"--runs: {one_line(first.name)!r} and {one_line(other.name)!r} were not evaluated on the same test "
-                f"pictures ({len(first.labels):,} of {one_line(first.settings['dataset'])!r} and {len(other.labels):,} "
-                f"of {one_line(other.settings['dataset'])!r}); only runs on one test split can be compared."
+                f"{_many(first)} ({len(first.labels):,} of {one_line(first.settings['dataset'])!r} and "
+                f"{len(other.labels):,} of {one_line(other.settings['dataset'])!r}); only runs on one test split can "
+                "be compared."
             )
 
 

@@ -29,9 +29,9 @@ _PROBED_STEPS = 3
 def show(session: Session, names: Sequence[str]) -> None:
     """Prints what the training phases and the assessment among `names` would do; head and full where there are none.
 
-    Reads labels, but no pictures, and trains nothing that is kept.
+    Reads labels, but no examples, and trains nothing that is kept.
 
-    Times come from a few steps of each phase on random pictures on this machine, memory from the
+    Times come from a few steps of each phase on random examples on this machine, memory from the
     process that made them; both leave out reading the data.
     """
     training.check_specs(session.config)
@@ -65,26 +65,28 @@ def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
     ready = None if plan.feature_views else training.in_steps(session, phase, classifier, data, plan)
     groups = (ready.method if ready else training.method(session, phase, classifier, data, plan)).groups()
     trained = sum(int(np.prod(v.shape)) for g in groups for v in g.variables)
-    say = session.console.line
+    say, many = session.console.line, session.modality.many
     say(f"{phase:<9}{trained:,} of {classifier.parameters():,} parameters train in {', '.join(g.name for g in groups)}")
     say(f"{'':<9}" + "  ".join(f"{k}={v}" for k, v in dataclasses.asdict(plan).items() if v != ""))
     if not ready:
-        forward = _per_picture(inference.Predictor(classifier.logits, session.strategy, 32), split)
+        forward = _per_example(inference.Predictor(classifier.logits, session.strategy, 32), split)
         seconds = forward * (examples * plan.feature_views + held)
         shown = f" in {plan.feature_views} views" if plan.feature_views > 1 else ""
-        work = f"{shown} and {held:,} validation pictures once through the frozen backbone, {1 / forward:,.0f}/s"
+        work = f"{shown} and {held:,} validation {many} once through the frozen backbone, {1 / forward:,.0f}/s"
     else:
         step = _per_step(session, ready, plan)
         seconds = step * plan.epochs * examples / plan.batch_size
         work = f" in {plan.epochs:g} epochs, {plan.batch_size / step:,.0f}/s"
     assumed = "" if known else " (assumed: the data is not here)"
-    say(f"{'':<9}about {clock(seconds)}{assumed}: {examples:,} training pictures{work}")
+    say(f"{'':<9}about {clock(seconds)}{assumed}: {examples:,} training {many}{work}")
 
 
 def _show_assessment(session: Session, phase: str, sizes: "_Sizes") -> None:
     assumed = "" if sizes.known else " (assumed: the data is not here)"
     budget = clock(60 * session.config.assess.assess_budget)
-    session.console.line(f"{phase:<9}{budget} by --assess_budget, {sizes.examples:,} training pictures{assumed}")
+    session.console.line(
+        f"{phase:<9}{budget} by --assess_budget, {sizes.examples:,} training {session.modality.many}{assumed}"
+    )
     for line in preview.lines(session, sizes.counts, sizes.held, sizes.splits):
         session.console.line(f"{'':<9}{line}")
 
@@ -116,7 +118,7 @@ def _sizes(session: Session, of_source: bool) -> _Sizes:
         return _Sizes((4_500,) * 10, 5_000, tuple(f"class{i}" for i in range(10)), ("train", "test"), False)
 
 
-def _per_picture(predict: Callable, split: Split) -> float:
+def _per_example(predict: Callable, split: Split) -> float:
     return timed(lambda: predict(split.inputs), warm=1)[0] / len(split)
 
 

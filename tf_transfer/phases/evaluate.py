@@ -59,7 +59,7 @@ def _evaluate(session: Session, models: list[str]) -> None:
     with session.run.write_folder("evaluate") as folder:
         np.savez(folder / "predictions.npz", labels=split.labels, **logits)
         done = {"models": list(logits), "records": records, "restart": session.restart_id}
-        done["pictures"] = split.fingerprint
+        done["fingerprint"] = split.fingerprint
         (folder / "done.json").write_bytes(encoded(done))
     _note(session, records)
 

@@ -36,7 +36,7 @@ def evaluate(session: Session) -> dict:
     about = gate.probe(path)
     size = _size(session, about["shape"])
     recorded = session.run.config() is not None
-    split = session.datasets.test()[0] if recorded else session.datasets.test_pictures()
+    split = session.datasets.test()[0] if recorded else session.datasets.test_examples()
     names = tuple(session.datasets.open(session.config.data.dataset).class_names)
     columns = _columns(session, path, about["class_names"], names)
     fit = functools.partial(session.modality.resized, size=size) if size else np.asarray
@@ -109,13 +109,13 @@ def _size(session: Session, shape: list[int | None] | None) -> int | None:
 def _seen(session: Session, path: Path, split: Split, side: int | None) -> Split:
     """Returns the examples as the artefact sees files: those of another size have lost, or blurred, some of it."""
     size = side or card_of(path).get("model", {}).get("image_size") or session.input_size
-    return split if size == session.input_size else session.datasets.test_pictures(size)
+    return split if size == session.input_size else session.datasets.test_examples(size)
 
 
 def _comparisons(session: Session, pictures: str, logits: np.ndarray, labels: np.ndarray) -> list[dict]:
     """Returns the exact McNemar test against each recorded model on the same pictures, and how often they agree."""
     done = session.run.done("evaluate") or {}
-    if done.get("pictures") != pictures:
+    if session.run.evaluated_on() != pictures:
         return []
     found = []
     with np.load(session.run.path / "evaluate" / "predictions.npz") as recorded:

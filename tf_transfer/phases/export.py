@@ -71,7 +71,7 @@ def export(session: Session, phase: str) -> None:
 def evaluated(session: Session, phase: str) -> str | None:
     """Returns the digest of the test examples that the phase was evaluated on; None where it was not."""
     done = session.run.done("evaluate") or {}
-    return done.get("pictures") if phase in done.get("models", ()) else None
+    return session.run.evaluated_on() if phase in done.get("models", ()) else None
 
 
 def _export(session: Session, phase: str, what: dict) -> dict:
@@ -133,7 +133,7 @@ def recorded(session: Session, phase: str, pictures: str | None, other: Measured
             f"{session.modality.many}; --phase=evaluate,export holds it to the test split."
         )
         return Measured(other.split, other.examples[:SAMPLE], other.labels[:SAMPLE], other.logits[:SAMPLE])
-    split = session.datasets.test_pictures()
+    split = session.datasets.test_examples()
     if split.fingerprint != pictures:
         raise UserError(
             f"--dataset={one_line(session.config.data.dataset)!r}: the test {session.modality.many} have changed since "

@@ -30,7 +30,7 @@ class RunDir:
         records.jsonl      everything that was measured, one JSON object a line
         PHASE/             weights, history.csv and done.json of a phase that has ended
         tensorboard/PHASE  event files, where tensorboard is installed
-        evaluate/          predictions and metrics        samples/    some test pictures
+        evaluate/          predictions and metrics        samples/    some test examples
         saved_model/1      the export                     report.html
         artefacts/TARGET   what else was exported
         assess/            trainings and result of an assessment
@@ -141,6 +141,12 @@ class RunDir:
     def done(self, phase: str) -> dict | None:
         """Returns what a phase left when it ended, or None when it did not."""
         return self.read_json(f"{phase}/{DONE}")
+
+    def evaluated_on(self) -> str | None:
+        """Returns the digest of the test examples of the last evaluation; None where it kept none."""
+        done = self.done("evaluate") or {}
+        # Older runs call it pictures.
+        return done.get("fingerprint") or done.get("pictures")
 
     def finish(self, phase: str, classifier: Any, facts: Mapping[str, Any], history: Sequence[dict] = ()) -> None:
         """Keeps a phase's trained model and its epochs, and marks the phase as done, in one move."""

@@ -117,7 +117,7 @@ class DataSets:
             self._test = self._read_test()
         return self._test
 
-    def test_pictures(self, size: int | None = None) -> splits.Split:
+    def test_examples(self, size: int | None = None) -> splits.Split:
         """Returns the test split for a comparison with what is recorded of it, which decides nothing.
 
         No reading is counted: neither a model nor an option is chosen by it.

@@ -78,7 +78,7 @@ class Session:
 
     @property
     def input_size(self) -> int:
-        """Size of the network's input, such as the side of a picture in pixels."""
+        """Size of the network's input, in the unit of its modality."""
         return self.config.model.input_size or self.backbone.size
 
     def rows_at_once(self, light: int = 128) -> int:
@@ -193,18 +193,18 @@ class Session:
     def check_unchanged(self, data: TrainingData, phase: str) -> None:
         """Refuses data whose split is not the one that a finished phase was trained on.
 
-        Pictures that came or went move others between training and validation: what `phase` was trained on would
+        Examples that came or went move others between training and validation: what `phase` was trained on would
         validate what goes on from it.
 
         Raises:
-            UserError: the labels, or the number of pictures, are others.
+            UserError: the labels, or the number of examples, are others.
         """
         then = self.run.done(phase).get("split_digest")
         if then and then != data.facts["split_digest"]:
             raise UserError(
                 f"--dataset={one_line(self.config.data.dataset)!r} has changed since --phase={phase}: it splits into "
-                f"other pictures now ({len(data.train):,} to train). Put it back, or use another --run_dir, or start "
-                f"over with --phase={phase},full --restart."
+                f"other {self.modality.many} now ({len(data.train):,} to train). Put it back, or use another "
+                f"--run_dir, or start over with --phase={phase},full --restart."
             )
 
     @property
@@ -255,7 +255,7 @@ class Session:
         asked = training.augment
         if plan.feature_views and asked not in (None, plan.augment):
             self.console.note(
-                f"{phase} trains on features computed beforehand, {plan.feature_views} of each picture: of "
+                f"{phase} trains on features computed beforehand, {plan.feature_views} of each {self.modality.one}: of "
                 f"--augment={one_line(asked)} it sees {plan.augment}. --feature_views=8 shows more, 0 all in each step."
             )
         return plan

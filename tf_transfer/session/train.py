@@ -116,7 +116,8 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     best = ""
     if end["validation_accuracy"] is not None:
         at = f"epoch {end['best_epoch']}" if end["best_epoch"] else f"l2 {end['l2']:.2g}"
-        best = f", validation {end['validation_accuracy']:.4f} on {end['validation_examples']:,} pictures at {at}"
+        held = f"{end['validation_examples']:,} {session.modality.many}"
+        best = f", validation {end['validation_accuracy']:.4f} on {held} at {at}"
     session.console.line(f"{phase}  done in {clock(seconds)}{best}")
 
 

@@ -81,6 +81,18 @@ class Images(base.Modality):
         shape = (size, size, 3)
         return backbone.function()(include_top=False, weights=weights, input_shape=shape, pooling="avg", **arguments)
 
+    def published(self, backbone: backbones.Backbone, spec: str, size: int):
+        """Builds a network with its ImageNet weights."""
+        from tf_transfer.modalities.image import imagenet
+
+        return imagenet.published(backbone, spec, size)
+
+    def published_head(self, backbone: backbones.Backbone, features: int):
+        """Returns the ImageNet classifier, see `imagenet.published_head`."""
+        from tf_transfer.modalities.image import imagenet
+
+        return imagenet.published_head(backbone, features)
+
     def inputs(self, size: int, mode: str):
         """Returns the `preprocessing.Preprocessing` of a network."""
         from tf_transfer.modalities.image import preprocessing

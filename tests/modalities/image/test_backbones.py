@@ -66,6 +66,14 @@ def paths(variables):
 # --- every registered name
 
 
+def test_the_smallest_network_of_each_family_is_tested_without_all_too():
+    families = {}
+    for name, spec in BACKBONES.items():
+        families.setdefault(spec.function().__module__, []).append(name)
+    smallest = {min(names, key=lambda name: BACKBONES[name].parameters) for names in families.values()}
+    assert smallest == set(tools.ONE_A_FAMILY)
+
+
 @pytest.fixture(scope="module", params=tools.by_tier(BACKBONES, tools.ONE_A_FAMILY))
 def classifier(request):
     yield make(request.param)

@@ -18,7 +18,7 @@ help: ## list the targets
 
 quickstart: $(VENV)/.installed ## install into .venv, run flags/quickstart.flags, predict from the export
 	$(PY) run.py --flagfile=flags/quickstart.flags $(ARGS)
-	$(PY) run.py --phase=predict --run_dir=runs/quickstart --images=runs/quickstart/samples
+	$(PY) run.py --phase=predict --run_dir=runs/quickstart --inputs=runs/quickstart/samples
 
 test: ## run the tests, with one network a family
 test-all: ## run every test, with all networks

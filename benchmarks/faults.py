@@ -101,7 +101,7 @@ def no_saved_model(folder: Path) -> Seen:
     """A damaged SavedModel given to predict."""
     (folder / "saved_model.pb").write_bytes(b"hello")
     (folder / "x.png").write_bytes(b"")
-    return _run(folder, "--phase=predict", "--saved_model=.", "--images=x.png", "--predictions=out.csv")
+    return _run(folder, "--phase=predict", "--saved_model=.", "--inputs=x.png", "--predictions=out.csv")
 
 
 def cut_weights(folder: Path) -> Seen:

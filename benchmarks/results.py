@@ -1,6 +1,7 @@
 """Makes docs/results.md: runs what it tells, keeps the records in docs/results.json, writes the page from them.
 
     python -m benchmarks.results --shared=../shared/data [--only=quickstart,cifar10,flowers,assess_digits,...]
+    python -m benchmarks.results --readme       # runs nothing: writes the table of README.md from docs/results.json
 
 Every run is a fresh process, timed whole (imports, data, training, test), on the machine of the moment.
 """
@@ -132,15 +133,27 @@ SECTIONS: dict[str, Callable[[Path, Path], dict]] = {
 }
 
 
+def write_readme() -> None:
+    """Writes the table of README.md anew from the records that are kept."""
+    readme = ROOT / "README.md"
+    records = json.loads((ROOT / "docs/results.json").read_text())
+    readme.write_text(results_page.with_headline(readme.read_text(), records))
+
+
 def main() -> None:
-    """Runs the sections asked for and writes the page."""
+    """Runs the sections asked for, writes the page and the table of README.md."""
     parser = runner.options(__doc__)
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections to run anew; empty: only write the page")
+    parser.add_argument("--readme", action="store_true", help="run nothing, only write the table of README.md")
     args = parser.parse_args()
+    if args.readme:
+        write_readme()
+        return
     runner.prepare(args)
     with tempfile.TemporaryDirectory() as work:
         measures = {name: functools.partial(section, args.shared, Path(work)) for name, section in SECTIONS.items()}
         runner.refresh("results", args.only, measures, results_page.render)
+    write_readme()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from statistics import mean, stdev
 from benchmarks import artefacts, assessments
 from benchmarks.runner import table
 
+# README.md holds the headline between these two lines.
+BEGIN, END = "<!-- headline: python -m benchmarks.results --readme -->", "<!-- end of headline -->"
 _NAMES = {
     "source": "source model as it is",
     "head": "head",
@@ -34,6 +36,49 @@ def render(records: dict) -> str:
     parts += artefacts.sections(records)
     parts += assessments.sections(records)
     return "\n".join(parts)
+
+
+def headline(records: dict) -> str:
+    """Returns the table of README.md: CIFAR-10 by ours and by the recipe of the Keras guide, each with its time."""
+    runs, guides = records["cifar10"]["runs"], records["cifar10"]["guides"]
+    epochs = sum(phase["epochs"] for phase in guides[0]["phases"])
+    full = [run["models"]["full"] for run in runs]
+    rows = [
+        (
+            "ours, `flags/cifar10_mobilenet.flags`: head, then full",
+            f"{mean(m['validation'] for m in full):.3f}",
+            _mean_and_range([m["test"]["value"] for m in full], 3),
+            _mean_and_range([run["seconds"] for run in runs], 0),
+        ),
+        (
+            f"the Keras guide's recipe, {epochs} epochs",
+            f"{mean(guide['phases'][-1]['validation_accuracy'] for guide in guides):.3f}",
+            _mean_and_range([guide["test_accuracy"] for guide in guides], 3),
+            _mean_and_range([guide["wall_seconds"] for guide in guides], 0),
+        ),
+    ]
+    header = ("ImageNet to CIFAR-10, MobileNet(0.25), 96 px", "validation accuracy", "test accuracy", "seconds")
+    return "\n".join(
+        [
+            *table(header, rows),
+            "",
+            f"Mean (range) of {len(runs)} runs of ours, a seed each, in turns with {len(guides)} of the guide's; "
+            f"{full[0]['test']['n']:,} test images. Seconds are of the process, from its start to the tested model. "
+            f"{_machine(records['cifar10'])}",
+        ]
+    )
+
+
+def with_headline(readme: str, records: dict) -> str:
+    """Returns the text of README.md with the table between its two markers written anew."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{headline(records)}\n\n{END}{after}"
+
+
+def _mean_and_range(values: Sequence[float], digits: int) -> str:
+    middle, low, high = (f"{value:.{digits}f}" for value in (mean(values), min(values), max(values)))
+    return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def _quickstart(record: dict) -> list[str]:

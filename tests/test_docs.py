@@ -1,6 +1,8 @@
 """The pages of measurements are what their commands write from their records."""
 
+import fnmatch
 import json
+import re
 
 import pytest
 import tools
@@ -22,14 +24,60 @@ def test_a_page_is_what_its_records_say(name):
     assert (docs / f"{name}.md").read_text() == PAGES[name](json.loads((docs / f"{name}.json").read_text()))
 
 
+def test_the_table_of_the_readme_is_what_its_records_say():
+    records = json.loads((tools.ROOT / "docs/results.json").read_text())
+    text = (tools.ROOT / "README.md").read_text()
+    assert text.count(results_page.BEGIN) == text.count(results_page.END) == 1
+    assert results_page.with_headline(text, records) == text
+
+
+def test_the_table_of_the_readme_compares_ours_with_the_guide():
+    """Against the records themselves: every mean is one of three runs, every range their ends."""
+    model = {"validation": 0.5, "test": {"value": 0.9, "n": 1000}}
+    runs = [
+        {"seconds": seconds, "models": {"full": model | {"test": {"value": value, "n": 1000}}}}
+        | {"device": {"cores": 2, "precision": "float32"}, "versions": {"tensorflow": "1", "keras": "2"}}
+        for seconds, value in ((10, 0.7), (20, 0.8), (60, 0.9))
+    ]
+    phases = [{"epochs": 5, "validation_accuracy": 0.1}, {"epochs": 3, "validation_accuracy": 0.25}]
+    guides = [{"phases": phases, "test_accuracy": 0.6, "wall_seconds": 40}]
+    lines = results_page.headline({"cifar10": {"runs": runs, "guides": guides, "date": "today"}}).splitlines()
+    assert lines[2].endswith("| 0.500 | 0.800 (0.700 to 0.900) | 30 (10 to 60) |")
+    assert lines[3] == "| the Keras guide's recipe, 8 epochs | 0.250 | 0.600 | 40 |"
+
+
 def test_every_metric_is_defined():
     """What a reader meets on the page, or imports, is told in docs/metrics.md or is a tool of the others."""
     tools_of_others = {
         "METRIC", "TopLoss", "Verdict", "bootstrap_interval", "calibrated_ece", "calibration_interval",
         "confusion_matrix",
         "examples_to_decide", "fit_power_law", "half_samples", "labels_needed", "log_softmax", "pairwise",
-        "precision_recall_f1", "rank_intervals", "reliability_bins", "score_interval", "softmax", "top_losses",
+        "precision_recall_f1", "rank_intervals", "reliability_bins", "right", "score_interval", "softmax", "top_losses",
         "wilson_interval", "accuracy", "accuracy_interval", "macro_f1", "top_k_accuracy",
     }  # fmt: skip
     text = (tools.ROOT / "docs/metrics.md").read_text()
     assert [name for name in evaluation.__all__ if name not in tools_of_others and f"`{name}`" not in text] == []
+
+
+def test_contributing_says_where_phases_are_named():
+    """Every file that names one, but for the catalogue, is in the table; every row of the table stands for one."""
+    text = (tools.ROOT / "CONTRIBUTING.md").read_text()
+    section = text.partition("### Where the phases are named")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    told = [name for row in rows for name in re.findall("`([^`]+)`", row) if name.endswith(".py")]
+    package = tools.ROOT / "tf_transfer"
+    named = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search('"(head|full|scratch|source)"', path.read_text())
+    } - {"phases/catalogue.py"}
+    assert sorted(n for n in named if not any(fnmatch.fnmatch(n, pattern) for pattern in told)) == []
+    assert [pattern for pattern in told if not fnmatch.filter(named, pattern)] == []
+
+
+def test_contributing_names_files_that_are_there():
+    text = (tools.ROOT / "CONTRIBUTING.md").read_text()
+    places = (tools.ROOT, tools.ROOT / "tf_transfer")
+    files = set(re.findall(r"`([\w/]+(?:\.py|\.md|/))`", text))
+    assert len(files) > 30
+    assert sorted(f for f in files if not any((place / f).exists() for place in places)) == []

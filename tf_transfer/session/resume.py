@@ -7,6 +7,7 @@ from typing import Any
 
 from tf_transfer.config import canonical
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.phases.catalogue import PHASES
 from tf_transfer.run.checkpoints import Checkpoints, Saved, parse_every
 from tf_transfer.session.session import Session
 
@@ -51,7 +52,8 @@ class Resume:
         return None
 
     def _differences(self, then: Mapping[str, Any]) -> list[str]:
-        found, then = [], canonical(then)
+        # Version 0.1.0 knew no other method than the phase's own.
+        found, then = [], {"method": PHASES[self.phase].method} | canonical(then)
         for name in dict.fromkeys([*then, *self.identity]):
             old, new = then.get(name), self.identity.get(name)
             # The window of the moving average follows the epochs where nobody says otherwise: it stays as it was.

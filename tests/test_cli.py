@@ -97,7 +97,7 @@ def test_every_phase_of_the_command_line_has_its_function():
         (["--flagfile=none.flags"], "--flagfile: .*none.flags"),
         ([f"--flagfile={sys.executable}"], "--flagfile: .*decode"),
         (["--phase=head", "--debug=maybe"], "debug"),
-        (["--phase=predict"], "say which pictures with --images"),
+        (["--phase=predict"], "say which files with --inputs"),
         (["--phase=all,predict", "--images=in", "--top=0"], "--top=0: expected a whole number from 1 up"),
         (
             ["--phase=predict", "--images=in", "--predictions=a.txt"],

@@ -268,11 +268,12 @@ def test_hostile_class_names(tmp_path, capsys):
     assert max(map(len, printed.splitlines())) < 400
     from tf_transfer import serving
     from tf_transfer.console import Console
+    from tf_transfer.modalities.words import of_card
     from tf_transfer.serving import files
     from tf_transfer.serving.files.finding import find_files
 
     written = [name.replace("\n", "\\n").replace("\x1b", "\\x1b") for name in sorted(HOSTILE)]
-    answers = list(serving.load(result.saved_model).predict_files(find_files("in")))
+    answers = list(serving.load(result.saved_model).predict_files(find_files("in", of_card({}))))
     assert list(answers[0].probabilities) == written
     assert {c["name"] for c in result.metrics["full"]["per_class"]} == set(written)
     page = result.report.read_text("utf-8")
@@ -289,7 +290,7 @@ def test_hostile_class_names(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--saved_model=none", "--images=1.png"], "expected at 'none': there is no such folder; run --phase=export"),
-        (["--saved_model={run}", "--images=*.gif"], r"--images='\*\.gif': no picture found"),
+        (["--saved_model={run}", "--images=*.gif"], r"--inputs='\*\.gif': no picture found"),
         (
             ["--saved_model={run}", "--images=1.png", "--predictions=out.txt"],
             "expected a name that ends in .csv, .jsonl, .parquet",

@@ -1,16 +1,25 @@
 """The contract that every modality must pass: pictures, and a stub of rows of numbers that a test module registers."""
 
 import importlib
+import io
+import json
+import re
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import service_client
 import tensorflow as tf
 
-from tf_transfer import api
+from tf_transfer import api, serving
+from tf_transfer.console import Console
 from tf_transfer.data import decoding
 from tf_transfer.errors import UserError
+from tf_transfer.export import targets
 from tf_transfer.modalities import base
+from tf_transfer.phases import evaluate_artefact
+from tf_transfer.serving import files
+from tf_transfer.session.session import Session
 
 
 @dataclass(frozen=True)
@@ -166,3 +175,112 @@ def test_data_of_another_modality_is_refused(case, tmp_path):
     message = rf"--dataset={options['dataset']} holds examples of the modality {other.modality}, and --backbone takes "
     with pytest.raises(UserError, match=message):
         api.fine_tune(**options, **SHORT, imports="rows", run_dir=tmp_path / "run", phases=["head"], quiet=True)
+
+
+# --- what leaves the package
+
+
+@pytest.fixture(scope="module")
+def saved(case, result):
+    """The SavedModel of the run, which the gate has let through."""
+    options = {"run_dir": result.run_dir, "quiet": True}
+    return api.fine_tune(case.options["dataset"], phases=["export"], **options).saved_model
+
+
+@pytest.fixture(scope="module")
+def measured(case, result):
+    """The test split as the export was measured on it: examples, logits."""
+    config, directory = api.open_run({"run_dir": str(result.run_dir)}, [], write=False)
+    split = Session(config, frozenset(), directory, console=None).datasets.test_pictures()
+    with np.load(result.run_dir / "evaluate" / "predictions.npz") as recorded:
+        return split.inputs, recorded["full"]
+
+
+def test_the_export_is_what_was_measured(case, modality, saved, measured):
+    card = json.loads((saved / "assets/model_card.json").read_text())
+    assert card["modality"] == modality.card()
+    assert card["export"]["parity"]["split"] == "test" and card["export"]["parity"]["argmax_agreement"] == 1.0
+    assert card["export"]["bytes_parity"]["rows_independent"]
+    text = (saved / "assets/model_card.md").read_text()
+    assert f"computes in {card['model']['precision']} on {modality.told(case.size)}." in text
+    assert f"for any {modality.one}, also" in text and f"test {modality.many} it names" in text
+    examples, logits = measured
+    name, _ = modality.signature()
+    found = tf.saved_model.load(str(saved)).signatures["serving_default"](**{name: tf.constant(examples[:40])})
+    np.testing.assert_allclose(found["logits"], logits[:40], rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def folder(modality, measured, tmp_path_factory):
+    """Files of the first test examples, a damaged one, and one of another kind."""
+    made = tmp_path_factory.mktemp("files")
+    for number, example in enumerate(measured[0][:6]):
+        ending, content = modality.sample(example)
+        (made / f"{number}{ending}").write_bytes(content)
+    (made / f"bad{ending}").write_bytes(b"damaged")
+    (made / "notes.txt").write_bytes(b"of another kind")
+    return made
+
+
+def test_arrays_and_files_are_predicted_alike(modality, saved, measured, folder):
+    examples, logits = measured
+    expected = tf.nn.softmax(logits[:6]).numpy().argmax(1)
+    with serving.Predictor(saved) as predictor:
+        stack = predictor.predict(examples[:6])
+        one = predictor.predict(examples[0])
+        mixed = predictor.predict(
+            [*sorted(folder.glob("[0-9]*")), next(folder.glob("bad*")), examples[0], "no file", None]
+        )
+        features = predictor.features(examples[:6])
+    assert [predictor.class_names.index(p.label) for p in stack] == expected.tolist()
+    assert one == stack[:1] and features.shape[0] == 6 and np.isfinite(features).all()
+    for found, wanted in zip([*mixed[:6], mixed[7]], [*stack, stack[0]], strict=True):
+        assert not found.error and found.label == wanted.label
+        assert list(found.probabilities.values()) == pytest.approx(list(wanted.probabilities.values()), abs=1e-5)
+    assert mixed[6].error and mixed[8].error == "No such file or directory" and "NoneType" in mixed[9].error
+    for wrong in (examples[None, :1], examples[0].astype(complex)):
+        with serving.Predictor(saved) as predictor, pytest.raises(UserError, match=r"expected .* got "):
+            predictor.predict(wrong)
+
+
+def test_a_folder_is_predicted_by_the_endings_of_the_modality(modality, saved, folder, tmp_path):
+    said = io.StringIO()
+    asked = files.Asked.parse(str(folder), str(tmp_path / "out.jsonl"), None, None)
+    assert files.predict(saved, asked, Console(said)) == 1
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(lines) == 7 and sum(bool(line["error"]) for line in lines) == 1
+    assert f"by their names no {modality.many}: 1" in said.getvalue()
+    with pytest.raises(UserError, match=rf"no {modality.one} found; expected .*{re.escape(modality.endings[0])}"):
+        files.predict(
+            saved, files.Asked.parse(str(folder / "*.txt"), str(tmp_path / "o.csv"), None, None), Console(said)
+        )
+
+
+def test_it_is_served(modality, saved, measured, folder):
+    pytest.importorskip("aiohttp", reason="the service needs it: pip install -e '.[serve]'")
+    examples, logits = measured
+    with service_client.serving(saved) as served:
+        rows = served.predictions(examples[:3].tolist())
+        np.testing.assert_allclose([row["logits"] for row in rows], logits[:3], rtol=1e-4, atol=1e-4)
+        paths = [*sorted(folder.glob("[0-9]*")), next(folder.glob("bad*"))]
+        rows = served.predictions([service_client.b64(path.read_bytes()) for path in paths], "serve_bytes")
+        page = served.get("/").text()
+    assert [row["status"] == "ok" for row in rows] == [True] * 6 + [False]
+    np.testing.assert_allclose([row["logits"] for row in rows[:6]], logits[:6], rtol=1e-4, atol=1e-4)
+    assert f"Give the model a {modality.one} and see its answer" in page
+
+
+def test_an_artefact_is_evaluated_as_it_was_measured(case, result, saved):
+    config, directory = api.open_run({"run_dir": str(result.run_dir)}, [], write=False)
+    session = Session(config, frozenset(), directory, Console(io.StringIO()), artefact=str(saved))
+    record = evaluate_artefact.evaluate(session)
+    assert record["metrics"]["accuracy"] == result.metrics["full"]["accuracy"]
+
+
+def test_other_targets_are_made_or_refused_in_a_line(modality):
+    for name in targets.TARGET.names():
+        if name in modality.targets:
+            assert targets.parse(name, modality) == [name]
+        else:
+            with pytest.raises(UserError, match=f"--export_targets={name} holds no network of {modality.many}"):
+                targets.parse(name, modality)

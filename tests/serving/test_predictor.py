@@ -126,3 +126,29 @@ def test_features(predictor, bare, older):
     assert predictor.features([]).shape == (0, found.shape[1])
     with serving.load(older) as model, pytest.raises(UserError, match="no signature features; export the model again"):
         model.features(asked)
+
+
+def test_what_the_model_itself_refuses_harms_no_other(tmp_path):
+    """Rows of another length than the three that the network takes, which its signature leaves open."""
+
+    class Rows(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, None), tf.float32)])
+        def rows(self, rows):
+            logits = rows @ tf.eye(3)
+            count = tf.shape(rows)[0]
+            answer = {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+            return answer | {"class_names": tf.tile(tf.constant([["a", "b", "c"]]), (count, 1))}
+
+    module = Rows()
+    tf.saved_model.save(module, str(tmp_path), {"serving_default": module.rows.get_concrete_function()})
+    (tmp_path / "assets").mkdir(exist_ok=True)
+    (tmp_path / "assets/model_card.json").write_text('{"modality": {"one": "row", "many": "rows", "endings": []}}')
+    with serving.load(tmp_path) as model:
+        good, short, whole, double = model.predict(
+            [np.float32([0, 5, 0]), np.float32([1, 2]), np.zeros(3, int), np.array([0.0, 0.0, 7.0])]
+        )
+    assert (good.label, double.label) == ("b", "c") and not good.error
+    assert short.error and "\n" not in short.error
+    assert whole.error == "expected float32 of shape [any], got int64 of shape [3]"
+    expected = np.exp([0, 5, 0]) / np.exp([0, 5, 0]).sum()
+    np.testing.assert_allclose(values(good), expected, rtol=1e-5)

@@ -90,26 +90,24 @@ class Model:
             if not isinstance(example, InputError):
                 places[bytes if isinstance(example, bytes) else np.shape(example)].append(at)
         for kind, rows in places.items():
-            same = [examples[at] for at in rows]
-            if kind is bytes and not self.decodes:
-                answers = self._by_bytes(same, outputs)
-            else:
-                batch = np.array(same, object) if self.tensor.kind == "S" else np.stack(same)
-                answers = self._rows(signature, self.tensor, batch, outputs)
+            files = kind is bytes and not self.decodes
+            (tensor,) = self._saved.signatures[FILES].inputs if files else (self.tensor,)
+            answers = self._answers(FILES if files else signature, tensor, [examples[at] for at in rows], outputs)
             for at, answer in zip(rows, answers, strict=True):
                 found[at] = answer
         return found
 
-    def _by_bytes(self, contents: list[bytes], outputs: Sequence[str]) -> list[Answer | InputError]:
-        """Asks a model without `decode`, whose whole batch fails with one bad file: then each is asked for alone."""
-        (tensor,) = self._saved.signatures[FILES].inputs
+    def _answers(
+        self, signature: str, tensor: Tensor, examples: list, outputs: Sequence[str]
+    ) -> list[Answer | InputError]:
+        """Calls a signature; where one example fails the whole batch, each is asked for alone."""
+        batch = np.array(examples, object) if tensor.kind == "S" else np.stack(examples)
         try:
-            return self._rows(FILES, tensor, np.array(contents, object), outputs)
+            answer = self._saved.call(signature, {tensor.name: batch}, outputs)
+            if {len(answer[name]) for name in outputs} != {len(batch)}:
+                raise InputError(f"not what the model takes: {list(batch.shape[1:])}")
+            return list(zip(*(answer[name] for name in outputs), strict=True))
         except InputError as e:
-            if len(contents) == 1:
-                return [InputError(reason(e.__cause__))]
-            return [answer for content in contents for answer in self._by_bytes([content], outputs)]
-
-    def _rows(self, signature: str, tensor: Tensor, batch: np.ndarray, outputs: Sequence[str]) -> list[Answer]:
-        answer = self._saved.call(signature, {tensor.name: batch}, outputs)
-        return list(zip(*(answer[name] for name in outputs), strict=True))
+            if len(examples) == 1:
+                return [InputError(reason(e.__cause__)) if signature == FILES else e]
+            return [found for one in examples for found in self._answers(signature, tensor, [one], outputs)]

@@ -1,11 +1,15 @@
 """Which files are meant, and those that come into a folder that is being filled."""
 
+import functools
 import re
 
 import pytest
 
 from tf_transfer.errors import UserError
+from tf_transfer.modalities.words import Words, of_card
 from tf_transfer.serving.files import finding
+
+WORDS = of_card({})
 
 
 def test_find_files(tmp_path, monkeypatch):
@@ -13,7 +17,7 @@ def test_find_files(tmp_path, monkeypatch):
     for name in ("a/1.JPG", "a/b/2.png", "a/3.txt", "4.jpeg", "odd[1].bmp", "x,y/5.gif"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = finding.find_files
+    found = functools.partial(finding.find_files, words=WORDS)
     assert found("a") == ["a/1.JPG", "a/b/2.png"]
     assert found("a/3.txt") == ["a/3.txt"]
     assert found("**/*") == ["4.jpeg", "a/1.JPG", "a/b/2.png", "odd[1].bmp", "x,y/5.gif"]
@@ -22,12 +26,13 @@ def test_find_files(tmp_path, monkeypatch):
     # A comma in a name is no separator where the name is there.
     assert found("x,y") == ["x,y/5.gif"] and found("x,y/*") == ["x,y/5.gif"]
     for text, nothing in (("a/*.gif", "a/*.gif"), ("a/b/*.txt", "a/b/*.txt")):
-        with pytest.raises(UserError, match=re.escape(f"--images={nothing!r}: no picture found")):
+        with pytest.raises(UserError, match=re.escape(f"--inputs={nothing!r}: no picture found")):
             found(text)
     for text, nothing in (("b", "b"), ("a,nix", "nix"), (",", ",")):
-        with pytest.raises(UserError, match=re.escape(f"--images={nothing!r}: there is no such file or folder")):
+        with pytest.raises(UserError, match=re.escape(f"--inputs={nothing!r}: there is no such file or folder")):
             found(text)
-    assert finding.passed_over("a") == 1 and finding.passed_over("4.jpeg") == finding.passed_over("nix") == 0
+    assert finding.passed_over("a", WORDS) == 1
+    assert finding.passed_over("4.jpeg", WORDS) == finding.passed_over("nix", WORDS) == 0
 
 
 @pytest.mark.parametrize(
@@ -51,17 +56,31 @@ def test_a_list_of_files(tmp_path, monkeypatch, content, expected):
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/l.csv").write_text(content, "utf-8")
     if isinstance(expected, list):
-        assert finding.find_files("lists/l.csv") == expected
+        assert finding.find_files("lists/l.csv", WORDS) == expected
     else:
-        with pytest.raises(UserError, match=rf"^--images='lists/l.csv'(:|) {expected}"):
-            finding.find_files("lists/l.csv")
+        with pytest.raises(UserError, match=rf"^--inputs='lists/l.csv'(:|) {expected}"):
+            finding.find_files("lists/l.csv", WORDS)
+
+
+def test_the_endings_are_those_of_the_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.txt", "b.TXT", "c.png"):
+        (tmp_path / name).touch()
+    texts = of_card({"modality": {"name": "text", "one": "text", "many": "texts", "endings": [".txt"]}})
+    assert texts == Words("text", "texts", (".txt",))
+    assert finding.find_files(".", texts) == ["a.txt", "b.TXT"] and finding.passed_over(".", texts) == 1
+    with pytest.raises(UserError, match=r"no text found; expected a file, a folder, a glob of \.txt files, or"):
+        finding.find_files("*.png", texts)
+    # Cards of before, or of nobody knows what.
+    for card in ({}, {"modality": "x"}, {"model": {"image_size": 32}}):
+        assert of_card(card).many == "pictures" and ".jpeg" in of_card(card).endings
 
 
 def test_arrivals_are_told_once_when_they_have_stopped_growing(tmp_path):
     (tmp_path / "old.png").write_bytes(b"1")
     (tmp_path / "known.png").write_bytes(b"1")
     known = str(tmp_path / "known.png")
-    arrivals = finding.Arrivals(str(tmp_path), {known: finding.state(known), str(tmp_path / "gone.png"): (1, 2)})
+    arrivals = finding.Arrivals(str(tmp_path), WORDS, {known: finding.state(known), str(tmp_path / "gone.png"): (1, 2)})
     assert arrivals.look() == [] and arrivals.waiting
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep/new.jpg").write_bytes(b"1")
@@ -77,4 +96,4 @@ def test_arrivals_are_told_once_when_they_have_stopped_growing(tmp_path):
     assert arrivals.look() == [] and arrivals.waiting
     assert arrivals.look() == [known] and arrivals.told == 4
     with pytest.raises(UserError, match="--watch looks into a folder; there is none of this name"):
-        finding.Arrivals(str(tmp_path / "old.png"))
+        finding.Arrivals(str(tmp_path / "old.png"), WORDS)

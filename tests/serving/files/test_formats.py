@@ -83,11 +83,11 @@ def test_no_format_holds_all_predictions(tmp_path, ending):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"images": None}, "--phase=predict: say which pictures with --images="),
+        ({"inputs": None}, "--phase=predict: say which files with --inputs="),
         ({"output": "a.txt"}, "--predictions='a.txt': expected a name that ends in .csv, .jsonl, .parquet"),
         ({"output": "d.csv"}, "--predictions='d.csv' is a folder"),
         ({"output": "mine.csv"}, "--predictions='mine.csv' is there already, and holds no predictions: remove it"),
-        ({"output": "list.csv", "images": "a.png, list.csv"}, "--predictions='list.csv' is what --images names"),
+        ({"output": "list.csv", "inputs": "a.png, list.csv"}, "--predictions='list.csv' is what --inputs names"),
         ({"top": "0"}, "--top=0: expected a whole number from 1 up"),
         ({"top": "1.5"}, "--top=1.5: expected"),
         ({"watch": "soon"}, "--watch=soon: expected seconds above 0, or no value"),
@@ -101,7 +101,7 @@ def test_bad_values(tmp_path, monkeypatch, given, told):
     (tmp_path / "mine.csv").write_text("name,price\n")
     (tmp_path / "list.csv").write_text("file,label\n")
     with pytest.raises(UserError, match=re.escape(told)):
-        files.Asked.parse(**({"images": "in", "output": "out.csv", "top": None, "watch": None} | given))
+        files.Asked.parse(**({"inputs": "in", "output": "out.csv", "top": None, "watch": None} | given))
 
 
 def test_parquet_without_its_package(monkeypatch):

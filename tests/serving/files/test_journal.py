@@ -14,13 +14,13 @@ MADE = [
 
 
 def test_two_commands_do_not_write_one_output(tmp_path):
-    with Journal(tmp_path / "o.csv", {}, False) as first:
+    with Journal(tmp_path / "o.csv", {}, False, "pictures") as first:
         with pytest.raises(UserError, match=r"--predictions='[^']*o.csv' is being written by another process"):
-            Journal(tmp_path / "o.csv", {}, False)
+            Journal(tmp_path / "o.csv", {}, False, "pictures")
         first.append(MADE, [(1, 2), None, (3, 4)])
         assert list(first) == [Prediction(p.file, p.label, p.probability, {}, p.error) for p in MADE]
         assert list(first.states()) == [(MADE[0].file, (1, 2)), (MADE[1].file, None), ("c.png", (3, 4))]
-    with Journal(tmp_path / "o.csv", {}, False) as second:
+    with Journal(tmp_path / "o.csv", {}, False, "pictures") as second:
         assert second.count == 3
         second.drop({0, 2})
         assert second.count == 1 and [p.file for p in second] == [MADE[1].file]

@@ -173,7 +173,7 @@ def test_answers_of_other_work_are_kept_until_they_are_dropped(run, many, monkey
     part = tmp_path / ".o.csv.part"
     interrupt()
     kept = part.read_bytes()
-    for options, key in (({"top": "2"}, "--top"), ({"images": str(many / "in/0*.png")}, "--images")):
+    for options, key in (({"top": "2"}, "--top"), ({"images": str(many / "in/0*.png")}, "--inputs")):
         asked = {"images": str(few), "output": "o.csv"} | options
         told = rf"^--predictions='o.csv': 8 pictures are answered for an .* had another {key}\. Give that one again"
         with pytest.raises(UserError, match=told):

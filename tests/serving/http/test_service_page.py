@@ -88,7 +88,7 @@ def test_a_dropped_picture_gets_its_label_and_bars(page, run, model):
     assert [name for name, _ in rows] == [str(n) for n in expected["class_names"][best]]
     shown = [float(value.removesuffix("\u2009%")) for _, value in rows]
     assert np.allclose(shown, 100 * expected["probabilities"][0][best], atol=0.051)
-    assert page.find_element("id", "picture").is_displayed()
+    assert page.find_element("id", "preview").is_displayed()
 
 
 def test_a_bad_file_gets_its_status_and_the_next_one_is_answered(page, run):

@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 from tf_transfer.console import Console
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.modalities.words import Words, of_card
 from tf_transfer.run import atomic
-from tf_transfer.serving import Prediction, Predictor
+from tf_transfer.serving import Prediction, Predictor, card_of, locate
 from tf_transfer.serving.files import formats
 from tf_transfer.serving.files.finding import Arrivals, find_files, passed_over, state
 from tf_transfer.serving.files.journal import Journal
@@ -29,14 +30,14 @@ class Asked:
     """What to predict.
 
     Attributes:
-        images: files, a folder, a glob, a .csv list, see `finding.find_files`; with `watch`, a folder.
+        inputs: files, a folder, a glob, a .csv list, see `finding.find_files`; with `watch`, a folder.
         output: a .csv, .jsonl or .parquet file to write.
         top: how many classes to name; None for the first, and in .jsonl for all.
         watch: go on with what comes into the folder, until nothing has for so many seconds; None: with what is there.
         restart: drop the answers of a command that did not finish.
     """
 
-    images: str
+    inputs: str
     output: Path
     top: int | None = None
     watch: float | None = None
@@ -44,22 +45,22 @@ class Asked:
 
     @classmethod
     def parse(
-        cls, images: str | None, output: str, top: str | None, watch: str | None, restart: bool = False
+        cls, inputs: str | None, output: str, top: str | None, watch: str | None, restart: bool = False
     ) -> "Asked":
         """Makes it of the flags.
 
         Raises:
             UserError: a value is none.
         """
-        if not images:
-            raise UserError("--phase=predict: say which pictures with --images=FILE, FOLDER, GLOB or LIST.csv.")
+        if not inputs:
+            raise UserError("--phase=predict: say which files with --inputs=FILE, FOLDER, GLOB or LIST.csv.")
         if top is not None and not (top.isdecimal() and int(top) > 0):
             raise UserError(f"--top={one_line(top)}: expected a whole number from 1 up.")
         made = cls(
-            images, Path(os.path.expanduser(output)), None if top is None else int(top), _seconds(watch), restart
+            inputs, Path(os.path.expanduser(output)), None if top is None else int(top), _seconds(watch), restart
         )
-        if any(_same(made.output, part.strip()) for part in (images, *images.split(","))):
-            raise UserError(f"--predictions={one_line(output)!r} is what --images names: it would be written over.")
+        if any(_same(made.output, part.strip()) for part in (inputs, *inputs.split(","))):
+            raise UserError(f"--predictions={one_line(output)!r} is what --inputs names: it would be written over.")
         try:
             formats.check(made.output)
         except OSError as e:
@@ -91,7 +92,7 @@ def _seconds(watch: str | None) -> float | None:
 def predict(saved_model: str, asked: Asked, console: Console) -> int:
     """Predicts files with an exported model, tells of the first and of the bad ones, and writes all.
 
-    Killed at any instant, it goes on at the same call, and asks again for pictures that have changed meanwhile. The
+    Killed at any instant, it goes on at the same call, and asks again for files that have changed meanwhile. The
     output takes its place when it is complete; where a folder is watched, again and again with what has come.
 
     Args:
@@ -103,11 +104,12 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
         How many files could not be read.
 
     Raises:
-        UserError: no model, no pictures, or an output that cannot be written.
+        UserError: no model, no files, or an output that cannot be written.
     """
-    files = find_files(asked.images) if asked.watch is None else []
-    if others := passed_over(asked.images):
-        console.note(f"passed over in {one_line(asked.images)}, by their names no pictures: {others:,}.")
+    words = of_card(card_of(locate(saved_model)))
+    files = find_files(asked.inputs, words) if asked.watch is None else []
+    if others := passed_over(asked.inputs, words):
+        console.note(f"passed over in {one_line(asked.inputs)}, by their names no {words.many}: {others:,}.")
     if asked.watch is None and asked.output.exists():
         console.note(f"{one_line(asked.output)} is there already, and replaced when all are answered.")
     with Predictor(saved_model, top=asked.top) as predictor:
@@ -116,20 +118,20 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
         top = asked.top and min(asked.top, count)
         write = formats.FORMATS[asked.output.suffix.lower()]
         full = top is not None or write is formats.write_jsonl
-        with Journal(asked.output, _work(asked, top, predictor), full, asked.restart) as journal:
+        with Journal(asked.output, _work(asked, top, predictor), full, words.many, asked.restart) as journal:
 
             def save() -> Summary:
                 summary = Summary()
                 _write(asked.output, lambda stream: write(summary.of(journal), stream, top))
                 return summary
 
-            rest = _unanswered(files, journal, console) if asked.watch is None else []
+            rest = _unanswered(files, journal, words.many, console) if asked.watch is None else []
             _tell_start(asked, journal, len(files), console)
             ended = True
             if asked.watch is None:
                 _all(rest, predictor, journal, console)
             else:
-                ended = _watch(asked, predictor, journal, console, save)
+                ended = _watch(asked, words, predictor, journal, console, save)
             summary = save()
             # What a signal ended is gone on with from there.
             journal.close(finished=ended)
@@ -143,7 +145,7 @@ def _work(asked: Asked, top: int | None, predictor: Predictor) -> dict:
     """Returns what determines the answers; relative paths begin at the working folder."""
     content = [predictor.path / "saved_model.pb", *sorted(predictor.path.glob("variables/*"))]
     model = [atomic.digest(file)[:32] for file in content]
-    return {"--saved_model": model, "--images": asked.images, "--top": top, "working folder": os.getcwd()}
+    return {"--saved_model": model, "--inputs": asked.inputs, "--top": top, "working folder": os.getcwd()}
 
 
 def _tell_start(asked: Asked, journal: Journal, count: int, console: Console) -> None:
@@ -152,7 +154,7 @@ def _tell_start(asked: Asked, journal: Journal, count: int, console: Console) ->
         console.line(f"predict  going on: {journal.count:,}{of} are answered already")
 
 
-def _unanswered(files: list[str], journal: Journal, console: Console) -> list[str]:
+def _unanswered(files: list[str], journal: Journal, many: str, console: Console) -> list[str]:
     """Lists the files that the journal has no answer of; drops the answers of what has changed or gone since."""
     wanted, stale = collections.Counter(files), set()
     for place, (file, then) in enumerate(journal.states()):
@@ -162,7 +164,7 @@ def _unanswered(files: list[str], journal: Journal, console: Console) -> list[st
             stale.add(place)
     journal.drop(stale)
     if stale:
-        console.note(f"{len(stale):,} pictures have changed since they were answered, or are gone: dropped.")
+        console.note(f"{len(stale):,} {many} have changed since they were answered, or are gone: dropped.")
     rest = []
     for file in files:
         if wanted[file] > 0:
@@ -186,7 +188,7 @@ def _answered(files: list[str], predictor: Predictor, journal: Journal) -> Itera
 
     def noted() -> Iterator[str]:
         for file in files:
-            # Before it is read: what is written into it from then on is another picture.
+            # Before it is read: what is written into it from then on is another example.
             states.append(state(file))
             yield file
 
@@ -196,12 +198,14 @@ def _answered(files: list[str], predictor: Predictor, journal: Journal) -> Itera
         yield batch
 
 
-def _watch(asked: Asked, predictor: Predictor, journal: Journal, console: Console, save: Callable) -> bool:
+def _watch(
+    asked: Asked, words: Words, predictor: Predictor, journal: Journal, console: Console, save: Callable
+) -> bool:
     """Answers what comes into a folder, and what changes in it; returns whether the limit ended it, no signal."""
-    arrivals = Arrivals(asked.images, dict(journal.states()))
+    arrivals = Arrivals(asked.inputs, words, dict(journal.states()))
     until = "" if math.isinf(asked.watch) else f", until nothing has come for {asked.watch:g} s"
     console.line(
-        f"predict  watching {one_line(asked.images)}{until}; Ctrl-C ends it, with all that is answered written"
+        f"predict  watching {one_line(asked.inputs)}{until}; Ctrl-C ends it, with all that is answered written"
     )
     last, stale, due = time.monotonic(), False, 0.0
     try:

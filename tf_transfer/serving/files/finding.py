@@ -1,4 +1,4 @@
-"""Which pictures `--images` means, and which have newly come into a folder."""
+"""Which files `--inputs` means, and which have newly come into a folder."""
 
 import csv
 import glob
@@ -8,49 +8,53 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.modalities.words import Words
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 _COLUMNS = ("path", "file")
 
 
-def find_files(text: str) -> list[str]:
-    """Returns the pictures that a file, a folder (searched whole), a glob or a .csv list means.
+def find_files(text: str, words: Words) -> list[str]:
+    """Lists the files that a file, a folder (searched whole), a glob or a .csv list means.
 
     Those of a list come in its order, others sorted. Several are separated by commas, as long as the whole text
     is not the name of something itself.
 
+    Args:
+        text: of `--inputs`.
+        words: of the model; its endings say which files of a folder and of a glob count.
+
     Raises:
         UserError: there are none.
     """
-    if files := _find(text):
+    if files := _find(text, words.endings):
         return files
     found = []
     for part in list(filter(None, map(str.strip, text.split(",")))) or [text]:
-        files = _find(part)
+        files = _find(part, words.endings)
         if not files:
             known = glob.has_magic(part) or os.path.lexists(os.path.expanduser(part))
-            there = "no picture found" if known else "there is no such file or folder"
+            there = f"no {words.one} found" if known else "there is no such file or folder"
             raise UserError(
-                f"--images={one_line(part)!r}: {there}; expected a file, a folder, a glob of "
-                f"{', '.join(IMAGE_ENDINGS)} files, or a .csv list of them."
+                f"--inputs={one_line(part)!r}: {there}; expected a file, a folder, a glob of "
+                f"{', '.join(words.endings)} files, or a .csv list of them."
             )
         found += files
     return found
 
 
-def _find(text: str) -> list[str]:
+def _find(text: str, endings: tuple[str, ...]) -> list[str]:
     path = os.path.expanduser(text)
     if os.path.isfile(path):
         return _listed(Path(path)) if path.lower().endswith(".csv") else [str(Path(path))]
     if os.path.isdir(path):
-        return sorted(_in_folder(path))
+        return sorted(_in_folder(path, endings))
     found = glob.glob(path, recursive=True)
-    return sorted(str(Path(f)) for f in found if f.lower().endswith(IMAGE_ENDINGS) and os.path.isfile(f))
+    return sorted(str(Path(f)) for f in found if f.lower().endswith(endings) and os.path.isfile(f))
 
 
-def _in_folder(folder: str) -> Iterator[str]:
+def _in_folder(folder: str, endings: tuple[str, ...]) -> Iterator[str]:
     for place, _, names in os.walk(Path(folder)):
-        yield from (os.path.join(place, name) for name in names if name.lower().endswith(IMAGE_ENDINGS))
+        yield from (os.path.join(place, name) for name in names if name.lower().endswith(endings))
 
 
 def _listed(path: Path) -> list[str]:
@@ -62,7 +66,7 @@ def _listed(path: Path) -> list[str]:
             table = enumerate(csv.reader(stream, delimiter=delimiter), 1)
             rows = [(number, row) for number, row in table if any(map(str.strip, row))]
     except (OSError, csv.Error) as e:
-        raise UserError(f"--images={one_line(path)!r} cannot be read: {one_line(e)}.") from e
+        raise UserError(f"--inputs={one_line(path)!r} cannot be read: {one_line(e)}.") from e
     head = [cell.strip().lower() for cell in rows[0][1]] if rows else []
     column = next((head.index(name) for name in _COLUMNS if name in head), None)
     if column is not None:
@@ -71,12 +75,12 @@ def _listed(path: Path) -> list[str]:
         column = 0
     else:
         raise UserError(
-            f"--images={one_line(path)!r}: expected a column {' or '.join(_COLUMNS)}, or one path a line; the first "
+            f"--inputs={one_line(path)!r}: expected a column {' or '.join(_COLUMNS)}, or one path a line; the first "
             f"line has {one_line(', '.join(head))!r}."
         )
     for number, row in rows:
         if len(row) <= column or not row[column].strip():
-            raise UserError(f"--images={one_line(path)!r}: no path in row {number}.")
+            raise UserError(f"--inputs={one_line(path)!r}: no path in row {number}.")
     return [str(path.parent / os.path.expanduser(row[column])) for _, row in rows]
 
 
@@ -86,35 +90,36 @@ def _delimiter(head: str) -> str:
     return "," if "," in head else next(others, ",")
 
 
-def passed_over(text: str) -> int:
-    """Returns how many files of a folder have no ending of a picture; 0 of anything else."""
+def passed_over(text: str, words: Words) -> int:
+    """Counts the files of a folder that have none of the endings; 0 of anything else."""
     folder = os.path.expanduser(text)
     if not os.path.isdir(folder):
         return 0
-    return sum(not name.lower().endswith(IMAGE_ENDINGS) for _, _, names in os.walk(folder) for name in names)
+    return sum(not name.lower().endswith(words.endings) for _, _, names in os.walk(folder) for name in names)
 
 
 class Arrivals:
-    """The pictures that come into a folder, when they have stopped changing; one that changes later comes again.
+    """The files that come into a folder, when they have stopped changing; one that changes later comes again.
 
     Args:
         folder: searched whole.
+        words: of the model; its endings say which files count.
         known: files that are not to be told as long as they are in that state, see `state`.
 
     Raises:
         UserError: there is no such folder.
     """
 
-    def __init__(self, folder: str, known: Mapping[str, tuple[int, int] | None] = MappingProxyType({})):
+    def __init__(self, folder: str, words: Words, known: Mapping[str, tuple[int, int] | None] = MappingProxyType({})):
         self._folder = os.path.expanduser(folder)
         if not os.path.isdir(self._folder):
-            raise UserError(f"--images={one_line(folder)!r}: --watch looks into a folder; there is none of this name.")
-        self._known = dict(known)
+            raise UserError(f"--inputs={one_line(folder)!r}: --watch looks into a folder; there is none of this name.")
+        self._known, self._endings = dict(known), words.endings
         self._waiting: dict[str, tuple[int, int]] = {}
 
     def look(self) -> list[str]:
         """Returns the files, sorted, that are as they were at the last look, and were not told in this state."""
-        states = {file: state(file) for file in _in_folder(self._folder)}
+        states = {file: state(file) for file in _in_folder(self._folder, self._endings)}
         fresh = {file: now for file, now in states.items() if now and self._known.get(file) != now}
         settled = {file: now for file, now in fresh.items() if self._waiting.get(file) == now}
         self._known |= settled

@@ -18,6 +18,8 @@ from tf_transfer.serving import Prediction
 
 # Seconds between two waits for the disk.
 _SYNC = 5.0
+# Options by the names that they had when a journal was written.
+_RENAMED = {"--images": "--inputs"}
 
 
 class Journal:
@@ -27,14 +29,15 @@ class Journal:
         output: the file that the answers are for; `.NAME.part` stands beside it.
         work: what determines the answers, of JSON values.
         full: keep the probabilities of a prediction, not only its answer.
+        many: the word for what is answered.
         restart: drop whatever an earlier command left.
 
     Raises:
         UserError: it cannot be written, another process is writing it, or it holds answers of other work.
     """
 
-    def __init__(self, output: Path, work: Mapping, full: bool, restart: bool = False):
-        self._path, self._full = output.with_name(f".{output.name}.part"), full
+    def __init__(self, output: Path, work: Mapping, full: bool, many: str, restart: bool = False):
+        self._path, self._full, self._many = output.with_name(f".{output.name}.part"), full, many
         self._all, self._dropped = 0, frozenset()
         self._file = -1
         try:
@@ -131,16 +134,17 @@ class Journal:
             while isinstance(rows := _parsed(stream.readline()), list):
                 kept = stream.tell()
                 self._all += len(rows)
-        if head["work"] == work:
+        earlier = {_RENAMED.get(name, name): value for name, value in head["work"].items()}
+        if earlier == work:
             return kept
         if self._all:
-            self._refuse({k for k in {*work, *head["work"]} if head["work"].get(k) != work.get(k)})
+            self._refuse({k for k in {*work, *earlier} if earlier.get(k) != work.get(k)})
         return 0
 
     def _refuse(self, differ: Collection[str]) -> None:
         raise UserError(
-            f"--predictions={one_line(self._output())!r}: {self._all:,} pictures are answered for an earlier command "
-            f"that did not finish, and had another {', '.join(sorted(differ))}. Give that one again to go on, "
+            f"--predictions={one_line(self._output())!r}: {self._all:,} {self._many} are answered for an earlier "
+            f"command that did not finish, and had another {', '.join(sorted(differ))}. Give that one again to go on, "
             "--restart to drop its answers, or another --predictions."
         )
 

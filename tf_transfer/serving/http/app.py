@@ -7,10 +7,12 @@ import hashlib
 import html
 import json
 import logging
+import mimetypes
 import os
 import re
 import time
 import urllib.parse
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import numpy as np
 from aiohttp import web
 
 from tf_transfer.errors import one_line
+from tf_transfer.modalities.words import Words
 from tf_transfer.serving.http import tensors
 from tf_transfer.serving.http.batching import Arrays, Batcher
 from tf_transfer.serving.http.json_worker import JsonWorker
@@ -77,7 +80,7 @@ class Service:
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/", _page(self._name, self._model.decodes))
+        app.router.add_get("/", _page(self._name, self._model.decodes, self._model.words))
         app.on_response_prepare.append(_headed)
         app.on_cleanup.append(self._close)
         return app
@@ -278,7 +281,15 @@ def _json(document: dict[str, Any], status: int = 200) -> web.Response:
     return web.Response(body=json.dumps(document).encode(), status=status, content_type="application/json")
 
 
-def _page(name: str, decodes: bool):
+def _kinds(endings: Sequence[str]) -> dict[str, str]:
+    """Returns which files the page lets a visitor choose, and their kinds in words."""
+    types = {(mimetypes.guess_type(f"file{ending}", strict=False)[0] or "").partition("/")[0] for ending in endings}
+    # By a type, such as `image/*`, a telephone also offers its camera.
+    (only,) = types if len(types) == 1 else ("",)
+    return {"accept": f"{only}/*" if only else ",".join(endings), "kinds": ", ".join(e[1:].upper() for e in endings)}
+
+
+def _page(name: str, decodes: bool, words: Words):
     """Returns the handler of the page, which may do nothing but what its own script and style say."""
     text = Path(__file__).with_name("page.html").read_text("utf-8")
     blocks = (re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)[1] for tag in ("script", "style"))
@@ -287,7 +298,9 @@ def _page(name: str, decodes: bool):
         f"default-src 'none'; script-src {script}; style-src {style}; img-src blob: data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    text = text.replace("{{model}}", html.escape(name)).replace("{{files}}", "yes" if decodes else "no")
+    told = {"model": name, "files": "yes" if decodes else "no", "one": words.one, **_kinds(words.endings)}
+    for field, value in told.items():
+        text = text.replace(f"{{{{{field}}}}}", html.escape(value))
     headers = {"Content-Security-Policy": allowed, "Referrer-Policy": "no-referrer"}
 
     async def page(request: web.Request) -> web.Response:

@@ -8,9 +8,10 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.modalities.words import of_card
 from tf_transfer.serving.http.limits import RequestError
 from tf_transfer.serving.inputs import InputError
-from tf_transfer.serving.saved_model import SavedModel
+from tf_transfer.serving.saved_model import SavedModel, card_of
 from tf_transfer.serving.signatures import EXAMPLES, FILES
 
 
@@ -26,13 +27,14 @@ class ServedModel:
         decodes: whether files can be decoded one by one, see `decode`.
         example: name of the input of `serving_default`, where `decodes`.
         contents: name of the input of `serve_bytes`, where `decodes`.
+        words: for its examples.
 
     Raises:
         UserError: it cannot be loaded, or has no signatures.
     """
 
     def __init__(self, folder: Path):
-        self._saved = SavedModel(folder)
+        self._saved, self.words = SavedModel(folder), of_card(card_of(folder))
         self.signatures, self.decodes = self._saved.signatures, self._saved.decodes
         if not self.signatures:
             raise UserError(f"--saved_model={one_line(folder)!r} has no signatures: nothing of it can be asked for.")

@@ -1,0 +1,32 @@
+"""The words of an exported model for its examples, by its model card."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tf_transfer.modalities import base
+
+BEFORE = "image"
+"""The modality of exports whose card names none: there was no other."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What messages and pages say.
+
+    Attributes:
+        one, many: the words for an example and for several.
+        endings: of the files that hold one, in lower case, with the dot; () where none do.
+    """
+
+    one: str
+    many: str
+    endings: tuple[str, ...]
+
+
+def of_card(card: Mapping) -> Words:
+    """Takes the words from a model card, which may be of another version, or empty."""
+    told = card.get("modality")
+    if isinstance(told, Mapping) and {"one", "many", "endings"} <= set(told):
+        return Words(str(told["one"]), str(told["many"]), tuple(told["endings"]))
+    modality = base.find(BEFORE)
+    return Words(modality.one, modality.many, modality.endings)

@@ -160,10 +160,10 @@ def test_debug_shows_the_traceback(tmp_path):
     ],
 )
 def test_exit_codes(monkeypatch, capsys, raised, code, line):
-    def fail(_):
+    def fail():
         raise raised
 
-    monkeypatch.setattr(cli, "_dispatch", fail)
+    monkeypatch.setattr(cli.signals, "handled", fail)
     with pytest.raises(SystemExit) as exit:
         cli.main(["run.py"])
     assert exit.value.code == code

@@ -5,7 +5,7 @@ from engine_tools import TRAIN, Simple, plan_of, run_of
 
 from tf_transfer.errors import UserError
 from tf_transfer.machine.strategy import make_strategy
-from tf_transfer.training.loop import _epoch_ends, fit
+from tf_transfer.training.loop import epoch_ends, fit
 from tf_transfer.training.method import ParameterGroup
 
 RATE = 0.25
@@ -167,13 +167,13 @@ def test_records_tell_what_happened(make_streams, strategy):
     ],
 )
 def test_epochs_end_at_their_last_step(make_streams, epochs, n, size, ends):
-    assert list(_epoch_ends(epochs, make_streams(n, size).steps).items()) == list(ends.items())
+    assert list(epoch_ends(epochs, make_streams(n, size).steps).items()) == list(ends.items())
 
 
 def test_many_short_epochs_are_validated_every_few(make_streams):
-    ends = _epoch_ends(50, make_streams(n=8, size=8).steps)
+    ends = epoch_ends(50, make_streams(n=8, size=8).steps)
     assert list(ends) == [*range(3, 50, 3), 50] and list(ends.values()) == list(ends)
-    assert len(_epoch_ends(1000, make_streams(n=8, size=8).steps)) == 20
+    assert len(epoch_ends(1000, make_streams(n=8, size=8).steps)) == 20
 
 
 def test_less_data_than_a_batch_trains(make_streams, one_device):

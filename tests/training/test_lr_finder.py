@@ -5,7 +5,7 @@ from engine_tools import Simple, plan_of, run_of
 
 from tf_transfer.errors import UserError
 from tf_transfer.training.loop import fit
-from tf_transfer.training.lr_finder import _suggest, find_learning_rate
+from tf_transfer.training.lr_finder import find_learning_rate, suggest
 from tf_transfer.training.method import ParameterGroup
 
 
@@ -71,7 +71,7 @@ def test_noise_of_the_first_batches_is_no_fall():
     for seed in range(20):
         noise = np.random.default_rng(seed).normal(size=100) * 0.3
         smooth = [np.average(noise[: i + 1], weights=0.9 ** np.arange(i, -1, -1)) for i in range(100)]
-        assert 0.03 < _suggest(rates, curve + smooth) < 1.0
+        assert 0.03 < suggest(rates, curve + smooth) < 1.0
 
 
 def test_a_loss_that_never_falls_suggests_the_lowest_rate(make_streams, one_device):

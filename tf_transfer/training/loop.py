@@ -124,7 +124,7 @@ class _Fit:
         self.method, self.streams, self.plan, self.on_nan = method, streams, plan, run.on_nan
         self.strategy, self.log, self.show, self.checkpoints = strategy, log, progress, checkpoints
         self.total = streams.steps(plan.epochs)
-        self.ends = _epoch_ends(plan.epochs, streams.steps)
+        self.ends = epoch_ends(plan.epochs, streams.steps)
         self.rate = schedules.learning_rate(plan.schedule, plan.learning_rate, self.total, plan.warmup)
         penalty = regularizers.of_groups(plan.regularizer, method.groups())
         with strategy.scope():
@@ -286,7 +286,7 @@ class _Fit:
             variable.assign(arrays[name])
 
 
-def _epoch_ends(epochs: float, steps: Callable[[float], int], most: int = 20) -> dict[int, int]:
+def epoch_ends(epochs: float, steps: Callable[[float], int], most: int = 20) -> dict[int, int]:
     """Maps the epochs after which to validate to their last step; of many short epochs, every k-th and the last."""
     last = max(1, math.ceil(epochs))
     stride = math.ceil(last / most)

@@ -58,10 +58,16 @@ def find_learning_rate(
         variable.assign(value)
     if not rates:
         raise UserError(f"--phase=lr_find: the loss is {loss} before the first step; the weights are unusable.")
-    return {"rates": rates, "losses": losses, "suggestion": _suggest(np.array(rates), np.array(losses))}
+    return {"rates": rates, "losses": losses, "suggestion": suggest(np.array(rates), np.array(losses))}
 
 
-def _suggest(rates: np.ndarray, losses: np.ndarray) -> float:
+def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
+    """The rate at which the loss falls fastest, before its lowest point; the lowest rate where it never falls.
+
+    Args:
+        rates: learning rates, ascending.
+        losses: the loss at each.
+    """
     lowest = int(np.argmin(losses))
     if lowest < 3:
         return float(rates[0])

@@ -1,4 +1,4 @@
-"""What a run is told: frozen dataclasses, one a stage, each option with its help, type and range."""
+"""The options of a run: frozen dataclasses, one a stage. Flags are made from their fields: help, type, range."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from tf_transfer.registry import split_list, unknown_name
 
 
 def option(default: Any, help: str, kind: type = str, choices=None, low=None, high=None, per_phase=False) -> Any:
-    """A dataclass field that knows how to be a flag.
+    """Returns a dataclass field from which a flag is made.
 
     Args:
-        default: None where the data decides.
+        default: None where the rules decide from the data.
         help: one line for `--help`.
         kind: str, int or float.
         choices: the allowed values.
@@ -142,7 +142,7 @@ class Assess:
     backbones: str = option(None, "other candidates to forecast and try, such as 'mobilenet_v2|resnet50'")
 
 
-# Flags whose names Python keeps for itself.
+# Options whose flag has another name, because it is a keyword of Python.
 FLAGS = {"imports": "import"}
 # Older names of options, which flags, flag files, `fine_tune` and recorded runs may use.
 ALIASES = {"image_size": "input_size"}
@@ -187,7 +187,7 @@ def option_fields() -> dict[str, tuple[str, dataclasses.Field]]:
 
 
 def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns values by the names of today's options, where some go by an older one.
+    """Renames options that were given by an older name, see `ALIASES`.
 
     Raises:
         UserError: an option is given by both of its names.
@@ -198,7 +198,7 @@ def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flag(name: str) -> str:
-    """Returns how an option is called on the command line."""
+    """Returns the name of an option on the command line."""
     return FLAGS.get(name, name)
 
 
@@ -219,20 +219,20 @@ def from_values(values: Mapping[str, Any], base: Config | None = None) -> Config
 
 
 def flatten(nested: Mapping[str, Mapping]) -> dict[str, Any]:
-    """Turns what `Config.to_dict` returned into flat option values, leaving out what is no option any more."""
+    """Flattens what `Config.to_dict` returned to option values; drops options that no longer exist."""
     known = option_fields()
     return {n: v for stage in nested.values() for n, v in canonical(stage).items() if n in known}
 
 
 def parse_option(name: str, text: str) -> Any:
-    """Parses the text of a flag into its option's value.
+    """Parses the text of a flag to the value of its option.
 
     Raises:
-        UserError: text that is no such value; `head:5,full:8` where one value is taken.
+        UserError: the text is not such a value, or gives values by phase to an option that takes one.
     """
     facts = option_fields()[name][1].metadata
     parts = [p.partition(":") for p in split_list(text)] if facts["per_phase"] else []
-    # No value of an option that takes phases begins with a word and a colon.
+    # A word and a colon can only be a phase: no value of an option that takes phases begins like that.
     if any(p[0].strip().isidentifier() and p[1] for p in parts):
         wrong = [p[0] for p in parts if p[0].strip() not in TRAINED or not p[1]]
         if wrong:
@@ -244,7 +244,7 @@ def parse_option(name: str, text: str) -> Any:
 
 
 def pick(value: Any, phase: str) -> Any:
-    """Returns the value an option has for one phase."""
+    """Returns the value of an option for one phase."""
     return value.get(phase) if isinstance(value, Mapping) else value
 
 

@@ -1,4 +1,4 @@
-"""What a run says while it works: lines, and a bar with the time left on a terminal."""
+"""The output of a running command: lines, and on a terminal a progress bar with the time left."""
 
 import sys
 import time
@@ -20,19 +20,19 @@ class Console:
         self._drawn = 0
 
     def line(self, text: str = "") -> None:
-        """Prints a line, over a bar that is being drawn."""
+        """Prints a line, in place of the bar where one is drawn."""
         self._clear()
-        # A file name may hold what the stream's encoding has no sign for.
+        # A file name may hold characters that the stream's encoding lacks.
         encoding = self.stream.encoding or "utf-8"
         self.stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
         self.stream.flush()
 
     def note(self, text: str) -> None:
-        """Prints a line about something that the user may want to look after."""
+        """Prints a note: something that the user may want to look into."""
         self.line(f"note  {text}")
 
     def epoch(self, phase: str, record: dict) -> None:
-        """Prints one epoch's record."""
+        """Prints the record of an epoch."""
         width = len(str(record["epochs"]))
         self.line(
             f"{phase}  epoch {record['epoch']:>{width}}/{record['epochs']}  {_measures(record)}  rate "
@@ -41,7 +41,7 @@ class Console:
         )
 
     def path(self, phase: str, record: dict) -> None:
-        """Prints one strength of a path of regularised solutions."""
+        """Prints the record of one L2 strength of a solved head."""
         cut = "" if record["converged"] else ", cut short"
         self.line(
             f"{phase}  l2 {record['l2']:.2g}  {_measures(record)}  {record['iterations']} iterations{cut}  "
@@ -56,8 +56,8 @@ class Console:
             """Redraws the bar."""
             nonlocal first, last
             now = time.monotonic()
-            # Rate and time left count from the first call: what was done before it, compiling or rows of a
-            # pass that is gone on with, says nothing of the rest.
+            # Rate and time left count from the first call: compiling, or rows that an interrupted pass had done,
+            # say nothing about the rest.
             first = first or (now, done)
             if not self.terminal or (now - last < 0.1 and done < total):
                 return
@@ -96,7 +96,7 @@ def clock(seconds: float) -> str:
 
 
 class Nowhere:
-    """A stream that drops what is written."""
+    """A stream that drops all text."""
 
     encoding = "utf-8"
 

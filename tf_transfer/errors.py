@@ -1,19 +1,19 @@
-"""The one exception a user is meant to read."""
+"""`UserError`, the exception whose message is for the user, and its kinds."""
 
 
 class UserError(Exception):
-    """Bad input, told in one line: the argument, what was expected, what came, what to do.
+    """Bad input, reported in one line: the argument, what was expected, what came, what to do.
 
     The command line prints the message and exits with code 2; `--debug` shows the traceback.
     """
 
 
 class MissingDataError(UserError):
-    """A data set that is known, but neither here nor to be had now."""
+    """A known data set is not on this machine and cannot be downloaded now."""
 
 
 class LostWorkerError(UserError):
-    """Another worker of the run no longer answers: the command line exits with code 3."""
+    """Another worker of the run no longer answers; the command line exits with code 3."""
 
 
 def one_line(text: object, limit: int = 200) -> str:

@@ -1,4 +1,4 @@
-"""Names to factories: every plug-in of the package is found by a literal `name(key=value)` spec."""
+"""Registries of plug-ins: a spec `name(key=value)` on the command line finds a factory by its name and calls it."""
 
 import ast
 import difflib
@@ -9,7 +9,7 @@ from typing import Any
 
 from tf_transfer.errors import UserError, one_line
 
-# What may be given for a parameter of this annotation, in words and as types; a boolean is no number here.
+# By annotation of a parameter: the values it takes, in words and as types. A boolean is not a number here.
 _ACCEPTED = {
     float: ("a number", (int, float)),
     int: ("a whole number", (int,)),
@@ -30,7 +30,7 @@ class Spec:
 def parse_spec(text: str) -> Spec:
     """Parses `name` or `name(value, key=value, ...)`.
 
-    Values are Python literals; anything else is taken as a bare string, so that
+    Values are Python literals; anything else is read as a bare string, so that
     `folder(path=/data/my pictures)` needs no second pair of quotes.
 
     Raises:
@@ -82,7 +82,7 @@ def _literal(text: str) -> Any:
 
 
 def unknown_name(kind: str, name: str, known: list[str]) -> UserError:
-    """Returns the error for an unknown name: all the known ones, the nearest first."""
+    """Returns the error for an unknown name; it lists all known names, the nearest first."""
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     listed = ", ".join(near + [k for k in known if k not in near])
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -90,10 +90,10 @@ def unknown_name(kind: str, name: str, known: list[str]) -> UserError:
 
 
 def check_range(kind: str, name: str, value: Any, low: float, high: float = float("inf")) -> None:
-    """Refuses an argument of a factory that is no number in [low, high].
+    """Refuses an argument of a factory that is not a number in [low, high].
 
     Raises:
-        UserError: names the flag (`kind`), the argument (`name`), the range and what came.
+        UserError: the value is outside; the message has `kind` (the flag), `name` (the argument), range and value.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         expected = f"lie in [{low}, {high}]" if high < float("inf") else f"be a number of {low:g} or more"
@@ -101,7 +101,7 @@ def check_range(kind: str, name: str, value: Any, low: float, high: float = floa
 
 
 class Registry:
-    """Factories of one kind by name, e.g. `SOURCES = Registry("data set")`."""
+    """Factories of one kind by name, such as `SOURCES = Registry("data set")`."""
 
     def __init__(self, kind: str):
         self.kind = kind
@@ -146,11 +146,11 @@ class Registry:
         return self.factory(spec.name)(*bound.args, **bound.kwargs)
 
     def check(self, spec: str | Spec, context: int = 0) -> None:
-        """Finds what `create` would refuse, and builds nothing.
+        """Refuses what `create` would refuse, without building anything.
 
         Args:
-            spec: of what would be built.
-            context: how many arguments `create` will be given before those of the spec.
+            spec: as for `create`.
+            context: number of positional arguments that `create` will pass before the arguments of the spec.
 
         Raises:
             UserError: see `create`.
@@ -164,7 +164,7 @@ class Registry:
             bound = inspect.signature(factory).bind(*context, *spec.args, **spec.kwargs, **more)
         except TypeError as e:
             takes = [p for p in list(parameters)[len(context) :] if p not in more]
-            # Python speaks of what is missing first; a mistyped key is why.
+            # Python reports the missing argument first; where a key is mistyped, report the key, which is the cause.
             strange = [f"unexpected argument {one_line(key)!r}" for key in spec.kwargs if key not in takes]
             raise UserError(
                 f"The {self.kind} {spec.name!r}: {', '.join(strange) or e}. It takes: {', '.join(takes) or 'nothing'}."

@@ -1,1 +1,1 @@
-"""Devices, strategy, precision, the cluster, signals."""
+"""The machine: devices, `tf.distribute` strategy, precision, XLA, workers, signals, the stopwatch, quiet libraries."""

@@ -15,7 +15,7 @@ class Cluster:
     """One worker of a run on several hosts.
 
     Attributes:
-        index: number of this worker; worker 0 is the chief, which alone writes and speaks.
+        index: number of this worker; worker 0 is the chief, which alone writes and prints.
         workers: number of workers.
     """
 
@@ -29,7 +29,7 @@ class Cluster:
 
 
 def is_multiworker(strategy: str) -> bool:
-    """Whether `--strategy` runs on workers that talk to each other, be it a single one."""
+    """Says whether `--strategy` runs on workers that communicate; a cluster of one worker counts."""
     return strategy == "multiworker" or find(strategy).workers > 1
 
 
@@ -39,7 +39,7 @@ def find(strategy: str) -> Cluster:
     `multiworker` takes it from TF_CONFIG, and without one from SLURM; `auto` from a TF_CONFIG of two workers or more.
 
     Raises:
-        UserError: `multiworker` without either, or a TF_CONFIG that does not say.
+        UserError: `multiworker` without either, or a TF_CONFIG without cluster and task.
     """
     text = os.environ.get("TF_CONFIG")
     if strategy == "auto" and text:

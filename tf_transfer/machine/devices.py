@@ -1,4 +1,4 @@
-"""Devices: what is recorded of them, their memory, and seeds that make them deterministic."""
+"""Devices: seeds that make them deterministic, their peak memory, and the facts that records keep of them."""
 
 import contextlib
 import os
@@ -11,9 +11,9 @@ import tensorflow as tf
 
 
 def set_up(seed: int) -> None:
-    """Seeds everything, and on CPU makes every operation deterministic, at no measurable cost.
+    """Seeds every generator, and on CPUs makes every operation deterministic, at no measurable cost.
 
-    Not on GPUs, where operations without a deterministic kernel, such as gradients of depthwise
+    On GPUs operations stay as they are: those without a deterministic kernel, such as gradients of depthwise
     convolutions, would fail.
     """
     keras.utils.set_random_seed(seed)
@@ -22,10 +22,10 @@ def set_up(seed: int) -> None:
 
 
 class PeakMemory:
-    """Context that measures the most memory in use inside: of the first GPU, or of the whole process on CPUs.
+    """Context that measures the peak memory inside: of the first GPU, or on CPUs of the whole process.
 
     Attributes:
-        bytes: known when it is left; None where the system does not tell.
+        bytes: the peak, set when the context ends; None where the system does not report it.
     """
 
     bytes: int | None = None
@@ -35,7 +35,7 @@ class PeakMemory:
         if self.gpu:
             tf.config.experimental.reset_memory_stats("GPU:0")
         with contextlib.suppress(OSError):
-            # Linux forgets the highest mark of a process that writes this.
+            # Writing 5 to this file resets the peak that Linux keeps of the process.
             Path("/proc/self/clear_refs").write_text("5")
         return self
 

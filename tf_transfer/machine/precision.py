@@ -1,4 +1,4 @@
-"""float32 or bfloat16: which one pays on this machine, and the Keras policy for it."""
+"""float32 or bfloat16: which one is faster on this machine, and the Keras policy for it."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ def resolve_precision(name: str, dense: bool = False) -> str:
     """Returns `float32` or `bfloat16`.
 
     `auto` takes bfloat16 on GPUs of compute capability 8 or more and CPUs with AMX, which have units for it, and on
-    CPUs with avx512_bf16 alone for large networks of plain convolutions, where it pays (docs/performance.md).
+    CPUs with only avx512_bf16 for large networks of plain convolutions, where it is faster (docs/performance.md).
 
     Args:
         name: one of `PRECISIONS`.
-        dense: the network is one of the latter.
+        dense: the network is large and of plain convolutions, see `backbones.Backbone.dense`.
 
     Raises:
         UserError: an unknown name.

@@ -1,4 +1,4 @@
-"""Libraries silenced where nothing that they say is news: standard error, warnings, logs."""
+"""Silences libraries whose messages tell a user nothing: standard error, warnings, logs."""
 
 import contextlib
 import logging
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet(shown_on: type[BaseException] | tuple[type[BaseException], ...] = ()) -> Iterator[None]:
-    """Inside, nothing reaches standard error: file descriptor 2 itself, as C++ writes to it past Python.
+    """Inside, nothing reaches standard error. Redirects file descriptor 2 itself, to which C++ writes past Python.
 
     Args:
-        shown_on: errors that show after all what was written before them.
+        shown_on: on these errors, what was written before them is printed after all.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -33,7 +33,7 @@ def quiet(shown_on: type[BaseException] | tuple[type[BaseException], ...] = ()) 
 
 @contextlib.contextmanager
 def without_warnings(log: str) -> Iterator[None]:
-    """Inside, Python's warnings are dropped, and of a log all but errors.
+    """Inside, Python's warnings are dropped, and all messages of a log but its errors.
 
     Args:
         log: name of the logger, such as `absl`.

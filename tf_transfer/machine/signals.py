@@ -1,6 +1,6 @@
-"""Signals that ask a run to stop: training finishes its step and saves, everything else stops where it is.
+"""SIGINT and SIGTERM: training finishes its step and saves; everything else stops at once.
 
-What else a run does, reading, evaluating, exporting, is done again by the same command; what it has written stands.
+Reading, evaluating and exporting begin again when the same command is given again; files already written stay.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ class Stopped(KeyboardInterrupt):
     """A signal asked the run to stop.
 
     Attributes:
-        code: what the process exits with, 128 and the signal's number: 130 for SIGINT, 143 for SIGTERM.
-        saved: training was saved, and goes on from there.
+        code: exit status of the process, 128 plus the signal's number: 130 for SIGINT, 143 for SIGTERM.
+        saved: training was saved, and the same command resumes it.
     """
 
     def __init__(self, number: int, saved: bool = False):
@@ -32,9 +32,9 @@ class _State:
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Inside, SIGINT and SIGTERM raise `Stopped`, or are noted where they are deferred.
+    """Inside, SIGINT and SIGTERM raise `Stopped`; inside `deferred` they are noted.
 
-    One that is ignored stays so: a shell has a command in the background ignore the Ctrl-C meant for another.
+    A signal that the process ignores stays ignored: a shell makes commands in the background ignore Ctrl-C.
     """
     heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _on_signal) for number in heeded}
@@ -48,10 +48,10 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, a first signal is noted, for `requested`; a second ends the process at once.
+    """Inside, the first signal is noted, for `requested`; the second ends the process at once.
 
     Raises:
-        Stopped: at the end, for one that nobody has heeded.
+        Stopped: at the end, for a signal that the code inside did not act on.
     """
     before, _State.deferring = _State.deferring, True
     try:
@@ -63,7 +63,7 @@ def deferred() -> Iterator[None]:
 
 
 def requested() -> int | None:
-    """Returns the number of the signal that asks to stop, or None."""
+    """Returns the number of the signal that asked to stop, or None."""
     return _State.requested
 
 
@@ -71,7 +71,7 @@ def _on_signal(number: int, frame) -> None:
     if not _State.deferring:
         raise Stopped(number)
     if _State.requested is not None:
-        # Whatever is being written stands beside its place and has no name yet.
+        # Safe: a file that is being written has no name of its own yet, see `run.atomic`.
         os._exit(128 + number)
     _State.requested = number
     sys.stderr.write(

@@ -1,4 +1,4 @@
-"""The tf.distribute strategy, and what its workers tell each other."""
+"""The tf.distribute strategy, and the messages between its workers: `from_chief`, `barrier`."""
 
 import os
 from functools import cache
@@ -13,7 +13,7 @@ STRATEGIES = ("auto", "one", "mirrored", "multiworker", "tpu")
 
 
 def make_strategy(name: str, timeout: float = 300.0) -> tf.distribute.Strategy:
-    """Returns the strategy `--strategy` names.
+    """Returns the strategy that `--strategy` names.
 
     `one`: the first GPU, else the CPU. `mirrored`: all GPUs, or all logical CPUs when there is no GPU
     (how a mirrored run is tested). `multiworker`: over the workers of `cluster.find`, all GPUs of each; it must be made
@@ -41,7 +41,7 @@ def make_strategy(name: str, timeout: float = 300.0) -> tf.distribute.Strategy:
 
 @cache
 def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
-    """One a process: two would give different collective operations the same keys, and the second would fail."""
+    """Returns the one mirrored strategy of the process: a second would reuse keys of collective operations and fail."""
     return tf.distribute.MirroredStrategy(devices)
 
 
@@ -53,7 +53,7 @@ def _multiworker(timeout: float) -> tf.distribute.MultiWorkerMirroredStrategy:
         if "TF_CONFIG" in os.environ:
             resolver = resolvers.TFConfigClusterResolver()
         else:
-            # Each task takes the GPUs that SLURM shows it; that there are enough is none of the resolver's business.
+            # Each task uses the GPUs that SLURM shows it; the resolver's own check of their number is switched off.
             resolver = resolvers.SlurmClusterResolver(gpus_per_node=1 << 10, gpus_per_task=1, auto_set_gpu=False)
         return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
     except (RuntimeError, ValueError, OSError, tf.errors.OpError) as e:
@@ -70,12 +70,12 @@ def _tpu() -> tf.distribute.TPUStrategy:
 
 
 def several_hosts(strategy: tf.distribute.Strategy) -> bool:
-    """Says whether other processes share the work."""
+    """Says whether the strategy spans several processes."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Says whether this process is the one that writes."""
+    """Says whether this process is the chief, which alone writes."""
     if not several_hosts(strategy):
         return True
     resolver = strategy.cluster_resolver
@@ -85,7 +85,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 def from_chief(strategy: tf.distribute.Strategy, array: np.ndarray) -> np.ndarray:
     """Returns the chief's array on every worker; all must call it, with arrays of one shape and type.
 
-    Where there is one process, the array itself.
+    A single process gets its own array back.
     """
     if not several_hosts(strategy):
         return array
@@ -104,5 +104,5 @@ def _sharing(strategy: tf.distribute.Strategy):
 
 
 def barrier(strategy: tf.distribute.Strategy) -> None:
-    """Waits until every worker is here."""
+    """Waits until every worker has called this."""
     from_chief(strategy, np.zeros(1, np.float32))

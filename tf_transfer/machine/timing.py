@@ -1,4 +1,4 @@
-"""Seconds of a call: the one stopwatch of the package and its benchmarks."""
+"""Times calls: the one stopwatch of the package and its benchmarks."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,10 @@ def timed(
     """Times calls.
 
     Args:
-        call: what is timed. On a GPU it must fetch its result, or the seconds are those of asking for it alone.
+        call: what is timed. On a GPU it must fetch its result, or only the launch is timed.
         warm: calls before the timed ones; the first call often compiles.
         n: calls that are timed.
-        now: reads a clock, in seconds.
+        now: the clock, in seconds.
 
     Returns:
         The seconds of each of the `n` calls.

@@ -1,12 +1,12 @@
-"""Whether networks are compiled with XLA."""
+"""Decides whether networks are compiled with XLA."""
 
 import tensorflow as tf
 
 
 def resolve_xla(name: str) -> bool:
-    """Says whether networks are compiled with XLA: by `auto` on GPUs alone, and where their XLA is complete.
+    """Says whether to compile networks with XLA: `on`, `off`, or by `auto` on GPUs whose XLA works.
 
-    On CPUs it is slower. On a GPU whose CUDA lacks libdevice or ptxas every compilation fails: one is tried.
+    On CPUs XLA is slower. On a GPU whose CUDA lacks libdevice or ptxas every compilation fails, so `auto` tries one.
     """
     if name != "auto":
         return name == "on"

@@ -1,1 +1,1 @@
-"""The run directory, and what is written into it."""
+"""The run directory: its files, records, checkpoints and lock. `directory.RunDir` is where to begin."""

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: written beside their place, synced and renamed."""
+"""Atomic writes: a file or a folder is written beside its place, synced and renamed; readers see all of it or none."""
 
 import contextlib
 import hashlib
@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# What is being written, what it replaces, and what is being removed.
+# Prefixes of the names of: what is being written, what it replaces, what is being removed.
 NEW, OLD, GONE = ".new-", ".old-", ".gone-"
 
 
 def write_file(target: Path, content: bytes) -> None:
-    """Puts a file in place; the folder must be there."""
+    """Writes a file atomically; its folder must exist."""
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=NEW, delete=False) as file:
         try:
             file.write(content)
@@ -29,14 +29,14 @@ def write_file(target: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Gives an empty folder to fill, which then takes the place of `target`, and goes on an error."""
+    """Yields an empty folder to fill; at the end it takes the place of `target`, on an error it is removed."""
     new = Path(tempfile.mkdtemp(dir=target.parent, prefix=NEW))
     old = target.with_name(OLD + target.name)
     try:
         os.chmod(new, 0o755)
         yield new
         _sync(new)
-        # Two renames: where a crash comes between them, `sweep` puts the old one back.
+        # 1. The old one moves away. 2. The new one moves in. After a crash between them, `sweep` puts the old one back.
         if target.exists():
             os.replace(target, old)
         os.replace(new, target)
@@ -47,7 +47,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def remove(target: Path) -> bool:
-    """Removes a file or a folder, which is gone from the first moment on; returns whether it was there."""
+    """Removes a file or a folder, under a rename first, so that nobody sees half of it; returns whether it existed."""
     if not os.path.lexists(target):
         return False
     gone = target.with_name(GONE + target.name)
@@ -58,7 +58,7 @@ def remove(target: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Ends what a crash left half done in a folder; nobody else may be writing there."""
+    """Completes or removes what a crash left half written in a folder; no other process may be writing there."""
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         if entry.name.startswith(OLD) and not os.path.lexists(place := folder / entry.name.removeprefix(OLD)):
             os.replace(entry, place)
@@ -80,7 +80,7 @@ def _discard(entry: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Waits until a folder and what is in it are on the disk."""
+    """Waits until a folder and all files in it are on the disk."""
     for place, _, files in os.walk(folder):
         for name in files:
             with open(os.path.join(place, name), "rb") as file:

@@ -3,9 +3,9 @@
     checkpoints/PHASE/step-000000120/   arrays.npz   facts.json   manifest.json
     checkpoints/PHASE/best-0003/        arrays.npz   facts.json   manifest.json
 
-A checkpoint holds everything that the rest of the phase depends on; the best weights so far stand beside, written
-when they change. Arrays are in NumPy's own format, read without pickle, and the manifest has the digests of both other
-files: a folder that does not verify is named and passed over.
+A checkpoint holds everything that the rest of the phase depends on. The best weights so far have a folder of their own,
+written when they change. Arrays are in NumPy's format, read without pickle; the manifest has the digests of the other
+two files. A folder whose digests differ is reported and skipped.
 """
 
 import json
@@ -23,14 +23,14 @@ from tf_transfer.run import atomic
 from tf_transfer.run.directory import RunDir
 
 FOLDER, ARRAYS, FACTS, MANIFEST = "checkpoints", "arrays.npz", "facts.json", "manifest.json"
-# Checkpoints kept of a phase, the newest.
+# How many checkpoints of a phase are kept: the newest ones.
 _KEPT = 2
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
 class Every:
-    """How often to save: after so many steps, or seconds; never where both are None."""
+    """How often to save: every `steps` steps, or every `seconds` seconds; never where both are None."""
 
     steps: int | None = None
     seconds: float | None = None
@@ -71,19 +71,19 @@ class Saved:
 
 
 class Unkept:
-    """No checkpoints."""
+    """Stands in for `Checkpoints` where nothing is saved."""
 
     last = None
 
     def load(self) -> None:
-        """There is none."""
+        """Returns None: there is no checkpoint."""
 
     def due(self, step: int) -> bool:
-        """Never."""
+        """Returns False: it is never time to save."""
         return False
 
     def save(self, step: int, arrays: Mapping, best: Any, facts: Mapping) -> None:
-        """Keeps nothing."""
+        """Saves nothing."""
 
 
 class Checkpoints:
@@ -93,26 +93,26 @@ class Checkpoints:
         run: the run directory.
         phase: the phase.
         every: when they are due.
-        warn: called with a line about each that is damaged.
+        warn: called with a line about each damaged checkpoint.
 
     Attributes:
-        last: step of the newest that was written or loaded, or None.
+        last: step of the newest checkpoint that was written or loaded, or None.
     """
 
     def __init__(self, run: RunDir, phase: str, every: Every = Every(), warn: Callable[[str], None] = print):
         self.run, self.phase, self.every, self.warn = run, phase, every, warn
         self.last: int | None = None
         self._last_time = time.monotonic()
-        # Names of the best weights that are this training's own, not left by another that a crash or a rollback ended.
+        # Best weights that this training wrote itself; others may be left from before a crash or a rollback.
         self._own: set[str] = set()
 
     @property
     def folder(self) -> Path:
-        """Where they stand."""
+        """The folder of the phase's checkpoints."""
         return self.run.path / FOLDER / self.phase
 
     def due(self, step: int) -> bool:
-        """Says whether it is time to save, `step` steps being done."""
+        """Says whether it is time to save after `step` steps."""
         if self.every.steps:
             return step // self.every.steps > (self.last or 0) // self.every.steps
         return self.every.seconds is not None and time.monotonic() - self._last_time >= self.every.seconds
@@ -124,7 +124,7 @@ class Checkpoints:
         best: tuple[int, Sequence[np.ndarray]] | None,
         facts: Mapping[str, Any],
     ) -> None:
-        """Writes a checkpoint, then removes what it makes superfluous.
+        """Writes a checkpoint, then removes the older ones that it replaces.
 
         Args:
             step: training steps done.
@@ -133,7 +133,7 @@ class Checkpoints:
             facts: everything else, as plain JSON.
 
         Raises:
-            UserError: it cannot be written; the ones before it stay as they are.
+            UserError: the checkpoint cannot be written; earlier ones stay as they are.
         """
         self.last, self._last_time = step, time.monotonic()
         if not self.run.writes:
@@ -158,7 +158,7 @@ class Checkpoints:
             (folder / MANIFEST).write_text(json.dumps(digests))
 
     def load(self) -> Saved | None:
-        """Returns the newest checkpoint that verifies, or None; names those that do not, and removes them."""
+        """Returns the newest checkpoint whose digests agree, or None; reports damaged ones and removes them."""
         names = self._names("step-")
         for name in reversed(names):
             facts = _facts(self.folder / name)
@@ -182,7 +182,7 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Removes them all."""
+        """Removes all checkpoints of the phase."""
         self._own = set()
         self.run.forget(f"{FOLDER}/{self.phase}")
 
@@ -193,7 +193,7 @@ class Checkpoints:
 
 
 def _facts(folder: Path) -> dict | None:
-    """Returns what a folder says of itself, where all of it is what was written, else None."""
+    """Returns the facts in a checkpoint's folder, or None where a file differs from what was written."""
     try:
         found = {part: atomic.digest(folder / part) for part in (ARRAYS, FACTS)}
     except OSError:
@@ -202,7 +202,7 @@ def _facts(folder: Path) -> dict | None:
 
 
 def _read(path: Path) -> Any:
-    """Returns the content of a JSON file; nothing where it is none."""
+    """Returns the content of a JSON file; {} where it cannot be read."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):

@@ -15,11 +15,11 @@ from tf_transfer.phases.catalogue import TRAINED
 from tf_transfer.run import atomic, records
 
 CONFIG, RECORDS, DONE, HISTORY = "config.json", "records.jsonl", "done.json", "history.csv"
-# The folders of a run: they are replaced and removed whole.
+# The folders of a run, each replaced and removed as a whole.
 PARTS = (*TRAINED, "evaluate", "saved_model", "artefacts", "samples", "data", "tensorboard", "checkpoints", "assess")
-# Where they go when a run is started over.
+# Folder that takes them when the run is started over.
 REPLACED = "replaced"
-# In it while they are being moved: the configuration of the new run.
+# File in that folder while they are being moved: the configuration of the new run.
 _MOVING = "moving.json"
 
 
@@ -32,21 +32,21 @@ class RunDir:
         tensorboard/PHASE  event files, where tensorboard is installed
         evaluate/          predictions and metrics        samples/    some test examples
         saved_model/1      the export                     report.html
-        artefacts/TARGET   what else was exported
+        artefacts/TARGET   the other exported formats
         assess/            trainings and result of an assessment
-        replaced/          what the run held before it was started over with other options
+        replaced/          the folders of the run before it was started over with other options
 
-    Every file is written beside its place and renamed, so that a reader finds it whole or not at all.
+    Every file is written atomically, see `atomic`.
 
     Args:
         path: the folder; made by the first write.
-        writes: False for a worker that is not the chief: it reads, and what it would write goes nowhere.
+        writes: False for a worker that is not the chief: it reads, and its writes are dropped.
     """
 
     def __init__(self, path: str | Path, writes: bool = True):
         self.path, self.writes = Path(path).expanduser(), writes
         self._proposed: tuple[Mapping, bool] | None = None
-        # os.path, as Path.exists raises where a folder above must not be read or a name is too long.
+        # os.path: Path.exists raises where a parent folder is not readable or a name is too long.
         if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise UserError(f"--run_dir={one_line(path)!r} is a file; expected a folder.")
 
@@ -54,7 +54,7 @@ class RunDir:
         """Returns the recorded configuration, or None in a new run.
 
         Raises:
-            UserError: the folder is somebody else's: it has no configuration, but folders that a run would replace.
+            UserError: the folder is not a run's: it has no configuration, but folders that a run would replace.
         """
         recorded = self.read_json(CONFIG)
         if recorded is None:
@@ -99,7 +99,7 @@ class RunDir:
 
     @contextlib.contextmanager
     def write_folder(self, name: str) -> Iterator[Path]:
-        """Gives a new empty folder to fill; at the end it takes the place of `name`, on an error it goes."""
+        """Yields a new empty folder to fill; at the end it takes the place of `name`, on an error it is removed."""
         if not self.writes:
             with tempfile.TemporaryDirectory() as nowhere:
                 yield Path(nowhere)
@@ -108,7 +108,7 @@ class RunDir:
             yield new
 
     def sweep(self) -> None:
-        """Ends what a crash left half done; for the one who holds the lock. A folder that is no run stays as it is."""
+        """Completes or removes what a crash left half written, in the folder of a run; the caller holds the lock."""
         if not self.writes or not os.path.isfile(self.path / CONFIG):
             return
         with self._telling():
@@ -125,21 +125,21 @@ class RunDir:
         return record
 
     def recorded(self, phase: str) -> int:
-        """Returns how much the attempt at a phase that is under way has recorded, for `rewind`."""
+        """Returns how many records the current attempt at a phase has made, for `rewind`."""
         return len(records.attempt(self.records(), phase))
 
     def rewind(self, phase: str, count: int = 0) -> None:
-        """Takes back what an unfinished attempt at a phase recorded, see `records.rewind`."""
+        """Removes the records of an unfinished attempt at a phase, see `records.rewind`."""
         if self.writes:
             with self._telling():
                 records.rewind(self.path / RECORDS, phase, count)
 
     def records(self, kind: str | None = None) -> list[dict]:
-        """Returns the records in order, of one kind or all; a line cut off by a crash is passed over."""
+        """Returns the records in order, of one kind or all; a line cut off by a crash is skipped."""
         return [r for r in records.read(self.path / RECORDS) if kind is None or r.get("kind") == kind]
 
     def done(self, phase: str) -> dict | None:
-        """Returns what a phase left when it ended, or None when it did not."""
+        """Returns the facts of a phase that has ended (`done.json`), or None where it has not."""
         return self.read_json(f"{phase}/{DONE}")
 
     def evaluated_on(self) -> str | None:
@@ -149,7 +149,7 @@ class RunDir:
         return done.get("fingerprint") or done.get("pictures")
 
     def finish(self, phase: str, classifier: Any, facts: Mapping[str, Any], history: Sequence[dict] = ()) -> None:
-        """Keeps a phase's trained model and its epochs, and marks the phase as done, in one move."""
+        """Writes a phase's trained model and its epochs, and marks the phase as done, in one atomic move."""
         with self.write_folder(phase) as folder:
             classifier.save(folder)
             with (folder / HISTORY).open("w", newline="") as f:
@@ -159,24 +159,24 @@ class RunDir:
             (folder / DONE).write_bytes(records.encoded(facts, indent=1))
 
     def forget(self, name: str) -> bool:
-        """Removes what a phase left; returns whether there was something."""
+        """Removes a file or a folder of the run; returns whether it existed."""
         if not self.writes:
             return False
         with self._telling():
             return atomic.remove(self.path / name)
 
     def propose(self, config: Mapping, start_over: bool = False) -> None:
-        """Says what the first write of this command shall record as the configuration.
+        """Sets the configuration that this command's first write shall record.
 
-        A command that finds its options wrong, which it may only when the data is open, writes nothing: they do not
-        stay for the next one, and nothing is set aside for a run that does not begin.
+        Some options prove wrong only when the data is opened. Such a command writes nothing, so that its options do not
+        stay for the next command, and no earlier run is set aside for one that does not begin.
 
         Args:
             config: the configuration.
-            start_over: set aside what every phase left, see `start_over`.
+            start_over: set aside all phases' folders first, see `start_over`.
 
         Raises:
-            UserError: the folder cannot be written, which is better known now than after the work.
+            UserError: the folder cannot be written. Checked now, not after hours of training.
         """
         if not self.writes:
             return
@@ -188,10 +188,10 @@ class RunDir:
         self._proposed = config, start_over
 
     def start_over(self, config: Mapping) -> None:
-        """Sets aside what every phase left; the records stay, with one that says that those before it hold no longer.
+        """Sets aside all phases' folders; the records stay, and a new one says that those before it are void.
 
-        It goes to `replaced/`, with its config.json, in place of what an earlier start set aside: a mistyped option
-        of the new run, found when its data is opened, must not cost the old one.
+        The folders and config.json move to `replaced/`, in place of what an earlier start over put there: a mistyped
+        option of the new run must not cost the old one.
 
         Args:
             config: the new configuration.
@@ -203,7 +203,7 @@ class RunDir:
         self._set_aside()
 
     def _set_aside(self) -> None:
-        """Moves what every phase left to `replaced/`, from wherever a crash interrupted it."""
+        """Moves all phases' folders to `replaced/`; after a crash in between, moves the rest."""
         config = self.read_json(f"{REPLACED}/{_MOVING}")
         if config is None:
             return
@@ -217,7 +217,7 @@ class RunDir:
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[Path]:
-        """Gives the path of a file of the run, in a folder that is there."""
+        """Yields the path of a file of the run, whose folder it makes."""
         if self._proposed:
             (config, start_over), self._proposed = self._proposed, None
             with self._telling():
@@ -229,11 +229,11 @@ class RunDir:
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
-        """Tells what the file system refuses."""
+        """Inside, errors of the file system become a `UserError`."""
         try:
             yield
         except OSError as e:
-            # A file where a folder is to be is told by its name; of another failure the folder says enough.
+            # Where a file stands in the place of a folder, name that file; for other failures name the run directory.
             where = f" ({one_line(e.filename)})" if isinstance(e, (FileExistsError, NotADirectoryError)) else ""
             told = f"--run_dir={one_line(self.path)!r} cannot be written: {e.strerror or one_line(e)}{where}."
             raise UserError(told) from e

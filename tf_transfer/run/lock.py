@@ -1,4 +1,4 @@
-"""Locks of files, which end with the process that holds them; and one writer at a time in a run directory."""
+"""File locks, which end with the process that holds them; `locked` lets one process at a time write a run directory."""
 
 import contextlib
 import json
@@ -16,14 +16,14 @@ NAME = ".lock"
 
 
 def take(file: int, unlockable: Callable[[], bool] = lambda: True) -> bool:
-    """Takes the operating system's lock of an open file, without waiting; it is let go when the file is closed.
+    """Takes the operating system's lock of an open file, without waiting; closing the file releases it.
 
     Args:
         file: a descriptor.
-        unlockable: decides where the file system knows no locks.
+        unlockable: called on a file system without locks; returns whether the lock counts as taken.
 
     Returns:
-        False where another descriptor holds it, of this process or of another.
+        False where another descriptor, of this process or of another, holds the lock.
     """
     try:
         return filelock.lock_descriptor(file, blocking=False)
@@ -32,24 +32,24 @@ def take(file: int, unlockable: Callable[[], bool] = lambda: True) -> bool:
 
 
 def opened(path: Path, unlockable: Callable[[int], bool] = lambda file: True) -> int | None:
-    """Opens a file to read and write, makes it where needed, and takes its lock.
+    """Opens a file to read and write, creates it where needed, and takes its lock.
 
     Args:
         path: of the file.
-        unlockable: given the descriptor, decides where the file system knows no locks.
+        unlockable: as for `take`, called with the descriptor.
 
     Returns:
         A descriptor; None where another process holds the lock.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         if not take(file, lambda file=file: unlockable(file)):
             os.close(file)
             return None
-        # Who held it may have taken the file away between the two calls: then this is no file of the folder.
+        # Its last holder may have deleted the file between the two calls: then the lock is of a deleted file.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.stat(path), os.fstat(file)):
                 return file
@@ -58,14 +58,14 @@ def opened(path: Path, unlockable: Callable[[int], bool] = lambda file: True) ->
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Holds the folder's lock; makes the folder where needed, and takes an empty one away again.
+    """Holds the folder's lock inside; creates the folder where needed, and removes it at the end where it is empty.
 
-    The lock ends with the process that holds it, however that ends: a stale file is taken over. The file says who holds
-    it. On a file system that knows no locks, the file alone decides, and one left by a dead process of this host is
-    taken over.
+    The lock ends with the process that holds it, even by a kill: a lock file left behind does not block. The file says
+    who holds the lock. On a file system without locks the file alone decides; one that a dead process of this host left
+    is taken over.
 
     Raises:
-        UserError: another process holds it, or the folder cannot be written; the message says who.
+        UserError: another process holds the lock (the message says which), or the folder cannot be written.
     """
     folder = Path(folder).expanduser()
     path = folder / NAME
@@ -73,7 +73,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         raise UserError(f"--run_dir={one_line(folder)!r} is a file; expected a folder.")
     above = [folder, *(parent for parent in folder.parents if not parent.exists())]
     try:
-        # No parent is made silently for a mistyped path that cannot be written: the error says why.
+        # Parents are created too; where that fails, such as for a mistyped path, the error says why.
         folder.mkdir(parents=True, exist_ok=True)
         file = opened(path, lambda file: not _alive(_holder(file)))
         if file is None:
@@ -86,7 +86,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
-            # Nothing was begun where they are still empty.
+            # Folders created above are removed where the command wrote nothing into them: rmdir fails on others.
             for made in above:
                 made.rmdir()
         os.close(file)
@@ -113,15 +113,15 @@ def _holder(file: int) -> dict:
 
 
 def _alive(holder: dict) -> bool:
-    """Whether the holder may be at work: a process of this host, or of one that cannot be asked."""
+    """Whether the holder may still run: a live process of this host, or any process of another host."""
     if holder.get("host") != socket.gethostname():
         return bool(holder)
-    # Another process may have its number by now: in a container started anew, mostly the same one.
+    # Its number may belong to another process by now, as in a restarted container: so its start is compared, too.
     return isinstance(holder.get("pid"), int) and holder.get("begun") == begun(holder["pid"]) is not None
 
 
 def begun(pid: int) -> str | None:
-    """Start of a process of this host, in ticks since the system's own; None where there is no such process."""
+    """Returns the start of a process of this host, in ticks since boot; None where there is no such process."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     return None

@@ -1,4 +1,4 @@
-"""Everything that a run measured, one JSON object a line: appended, read, and taken back after a crash."""
+"""The records of a run, `records.jsonl`, one JSON object a line: appended, read, and removed again after a crash."""
 
 import datetime
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from tf_transfer.run import atomic
 
-# Kinds of records that a phase in training makes.
+# Kinds of records that training makes.
 OF_TRAINING = ("start", "plan", "epoch", "path", "rollback")
 
 
@@ -24,7 +24,7 @@ def encoded(value: Any, indent: int | None = None) -> bytes:
 
 
 def stamped(kind: str, values: Mapping[str, Any]) -> dict:
-    """Returns a record with the time of now."""
+    """Returns a record with the current time."""
     return {"kind": kind, "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"), **values}
 
 
@@ -34,7 +34,7 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
     with path.open("ab+") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
-            # What a crash cut off stays a line of its own.
+            # A line that a crash cut off gets its end, so that it stays a line of its own.
             line = line if file.read() == b"\n" else b"\n" + line
         file.write(line)
         file.flush()
@@ -42,13 +42,13 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> list[dict]:
-    """Returns the records in order; a line cut off by a crash is passed over."""
+    """Returns the records in order; a line cut off by a crash is skipped."""
     lines = path.read_bytes().splitlines() if os.path.isfile(path) else []
     return [record for line in lines if (record := _parsed(line)) is not None]
 
 
 def attempt(records: Sequence[dict], phase: str) -> list[int]:
-    """Returns the places of what training recorded of a phase since the phase last ended, or the run was begun over."""
+    """Returns the indices of a phase's training records since it last ended or the run was started over."""
     begin = 0
     for i, record in enumerate(records):
         if record["kind"] == "start_over" or (record["kind"], record.get("phase")) == ("phase_end", phase):
@@ -57,9 +57,9 @@ def attempt(records: Sequence[dict], phase: str) -> list[int]:
 
 
 def rewind(path: Path, phase: str, count: int = 0) -> None:
-    """Takes back what an unfinished attempt at a phase recorded, but for the first so many; all else stays.
+    """Removes the records of an unfinished attempt at a phase but for the first `count`; all others stay.
 
-    A line that a crash cut off goes, too.
+    A line that a crash cut off is removed, too.
     """
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     read = [(line, record) for line in lines if (record := _parsed(line)) is not None]
@@ -81,5 +81,5 @@ def _parsed(line: bytes) -> dict | None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON for NumPy numbers and arrays, and for paths."""
+    """Converts NumPy numbers, arrays and paths for JSON."""
     return value.tolist() if hasattr(value, "tolist") else str(value)

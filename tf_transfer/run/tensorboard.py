@@ -1,4 +1,4 @@
-"""Epoch records as TensorBoard scalars, where tensorboard is installed; nothing otherwise."""
+"""Writes epoch records as TensorBoard scalars where tensorboard is installed, and nothing otherwise."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ class Board:
     """Writes the numbers of a phase's epochs as event files.
 
     Args:
-        folder: where the event files go, `tensorboard --logdir` takes it or one above it; None for nowhere.
+        folder: takes the event files; `tensorboard --logdir` reads it or a parent of it. None: writes nothing.
     """
 
     def __init__(self, folder: Path | None):
@@ -23,7 +23,7 @@ class Board:
             return
         import tensorflow as tf
 
-        # Made with the first epoch: a folder before the run's own files would be taken for somebody else's.
+        # Opened at the first epoch: a folder that stands there before config.json makes `RunDir.config` refuse the run.
         self._writer = self._writer or tf.summary.create_file_writer(str(self._folder))
         with self._writer.as_default(step=record["step"]):
             for name, value in record.items():

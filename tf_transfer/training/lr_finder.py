@@ -62,7 +62,9 @@ def find_learning_rate(
 
 
 def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
-    """The rate at which the loss falls fastest, before its lowest point; the lowest rate where it never falls.
+    """A rate between those of the steepest fall and of the lowest loss, nearer to the first.
+
+    It is the lowest rate where the loss rises from the start.
 
     Args:
         rates: learning rates, ascending.

@@ -106,3 +106,11 @@ def test_duplicates_are_found_across_splits_only():
     seen = {}
     assert find_duplicates({"train": train}, seen) == []
     assert find_duplicates({"test": held}, seen) == expected
+
+
+def test_a_split_may_have_no_labels():
+    split = Split(np.arange(12, dtype=np.uint8).reshape(4, 3), None, ["a", "b", "c", "d"])
+    taken = split.take(np.array([3, 1]))
+    assert (len(split), len(taken), taken.labels, taken.names) == (4, 2, None, ["d", "b"])
+    np.testing.assert_array_equal(taken.inputs, [[9, 10, 11], [3, 4, 5]])
+    assert taken.digests == [split.digests[3], split.digests[1]]

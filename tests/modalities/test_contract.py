@@ -3,13 +3,16 @@
 import importlib
 import io
 import json
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import service_client
 import tensorflow as tf
+import tools
 
 from tf_transfer import api, serving
 from tf_transfer.console import Console
@@ -163,9 +166,12 @@ def test_the_assessment_is_complete(case, modality, result):
         assert corruptions["severities"] == list(modality.severities)
 
 
-def test_another_command_goes_on_from_what_is_recorded(case, result):
-    again = api.fine_tune(case.options["dataset"], run_dir=result.run_dir, phases=["evaluate"], quiet=True)
-    assert again.metrics == result.metrics
+def test_another_process_goes_on_from_what_is_recorded(case, result, tmp_path):
+    """It imports what the run was made with, unasked."""
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ["PYTHONPATH"]])
+    done = tools.run_py("--phase=head,evaluate", f"--run_dir={result.run_dir}", cwd=tmp_path, PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert "head  already done" in done.stdout and "evaluate  already done" in done.stdout
 
 
 def test_data_of_another_modality_is_refused(case, tmp_path):

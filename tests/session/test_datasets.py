@@ -1,0 +1,45 @@
+"""The data sets of a command: opened once, and read as if each reading were the first."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tf_transfer import config
+from tf_transfer.console import Console, Nowhere
+from tf_transfer.modalities import base
+from tf_transfer.run.directory import RunDir
+from tf_transfer.session import datasets
+
+
+@pytest.fixture
+def folder(tmp_path):
+    random = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("ant", "bee"):
+            place = tmp_path / "data" / split / name
+            place.mkdir(parents=True)
+            for number in range(6):
+                Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(place / f"{number}.png")
+    return tmp_path / "data"
+
+
+def test_a_folder_is_listed_once_a_command_and_each_reading_tells_of_its_own_files(folder, tmp_path, monkeypatch):
+    opened, real = [], datasets.open_source
+
+    def counted(*arguments):
+        opened.append(arguments[0])
+        return real(*arguments)
+
+    monkeypatch.setattr(datasets, "open_source", counted)
+    for split, name in (("train", "ant/0.png"), ("test", "bee/3.png")):
+        (folder / split / Path(name)).write_bytes(b"damaged")
+    chosen = config.from_values({"dataset": str(folder), "max_unreadable": 1})
+    found = datasets.DataSets(chosen, RunDir(tmp_path / "run"), Console(Nowhere()), 8, base.find("image"))
+    notes = found.training().facts["notes"]
+    assert len(notes["unreadable"]) == 1 and notes["unreadable"][0].startswith("train/ant/0.png")
+    # One may be unreadable of what is read at a time, as if the folder had been opened anew.
+    _, _, _, unreadable = found.test()
+    assert len(unreadable) == 1 and unreadable[0].startswith("test/bee/3.png")
+    assert opened == [str(folder)]

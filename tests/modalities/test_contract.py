@@ -197,7 +197,7 @@ def saved(case, result):
 def measured(case, result):
     """The test split as the export was measured on it: examples, logits."""
     config, directory = api.open_run({"run_dir": str(result.run_dir)}, [], write=False)
-    split = Session(config, frozenset(), directory, console=None).datasets.test_pictures()
+    split = Session(config, frozenset(), directory, console=None).datasets.test_examples()
     with np.load(result.run_dir / "evaluate" / "predictions.npz") as recorded:
         return split.inputs, recorded["full"]
 

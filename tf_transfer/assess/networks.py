@@ -2,12 +2,12 @@
 
 import dataclasses
 import functools
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from tf_transfer.config import Training
 from tf_transfer.data.splits import Split
@@ -17,8 +17,9 @@ from tf_transfer.models import weights
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
 from tf_transfer.session import head as heads
+from tf_transfer.session import train as training
 from tf_transfer.session.session import Session
-from tf_transfer.training.noise import Noise
+from tf_transfer.training.step import Stepper
 
 # Folder of the run directory that holds all that an assessment writes.
 FOLDER = "assess"
@@ -70,7 +71,7 @@ def open_network(
     session: Session,
     class_names: Sequence[str],
     counts: tuple[int, int],
-    examples: np.ndarray,
+    some: np.ndarray,
     step: int = _STEP_EXAMPLES,
     loaded: bool = True,
     now: Callable[[], float] = time.perf_counter,
@@ -80,19 +81,20 @@ def open_network(
     Args:
         session: of the candidate.
         class_names: of the target.
-        counts: of the examples of the target that train and that validate.
-        examples: uint8 `[N, H, W, 3]`, on which it is timed.
-        step: of them in a training step.
+        counts: numbers of examples of the target that train and that validate.
+        some: stored examples `[N, ...]` on which it is timed.
+        step: number of them in a training step.
         loaded: with its pretrained weights; random ones take as long.
         now: reads the clock.
     """
     begun = now()
     classifier = session.pretrained(len(class_names), None if loaded else "random")
-    Predictor(classifier.features, session.strategy, 2)(examples[:2])
+    Predictor(classifier.features, session.strategy, 2)(some[:2])
     start = now() - begun
-    bn = session.plan("full", session.facts(*counts, class_names, classifier, loaded)).bn
-    seconds = pass_seconds(session, classifier, examples[:_PASS_EXAMPLES], now)
-    return Network(session, classifier, seconds, step_seconds(session, classifier, examples[:step], bn, now), start)
+    plan = session.plan("full", session.facts(*counts, class_names, classifier, loaded))
+    seconds = pass_seconds(session, classifier, some[:_PASS_EXAMPLES], now)
+    trained = trained_step_seconds(session, classifier, some[:step], plan, now)
+    return Network(session, classifier, seconds, trained, start)
 
 
 def open_pool(network: Network, data: TrainingData) -> Pool:
@@ -123,8 +125,8 @@ def pass_seconds(
     return timed(lambda: predict(some), now=now)[0] / len(some)
 
 
-def step_seconds(
-    session: Session, classifier: Classifier, some: np.ndarray, bn: str, now: Callable[[], float] = time.perf_counter
+def trained_step_seconds(
+    session: Session, classifier: Classifier, some: np.ndarray, plan: Training, now: Callable[[], float]
 ) -> float:
     """Seconds of an example in a step that trains the whole network; the network is left as it was.
 
@@ -134,27 +136,44 @@ def step_seconds(
         session: of the network.
         classifier: the network.
         some: stored examples `[N, ...]` of the step.
-        bn: what its batch normalisations do, see `Classifier.set_batchnorm`.
+        plan: of the phase full.
         now: reads the clock.
     """
-    kept = classifier.state_values()
-    variables = [v for group in classifier.groups(session.config.training.unfreeze) for v in group.variables]
-
-    def gradients(inputs):
-        noise = Noise(tf.zeros(2, tf.int32), tf.range(len(some)), len(some))
-        with tf.GradientTape() as tape:
-            outputs = tf.reduce_sum(classifier.logits(inputs, training=True, noise=noise))
-        # One number of each, that none is left out as unused.
-        return tf.add_n([tf.reduce_max(g) for g in tape.gradient(outputs, variables) if g is not None])
-
-    step = tf.function(lambda inputs: session.strategy.run(gradients, args=(inputs,)), autograph=False)
-    classifier.set_batchnorm(bn)
+    replicas = session.strategy.num_replicas_in_sync
+    size = max(len(some) // replicas, 1) * replicas
+    rows = np.arange(size, dtype=np.int32)
+    split = Split(some[rows % len(some)], rows % classifier.num_classes, [""] * size)
+    names = tuple(map(str, range(classifier.num_classes)))
+    data = TrainingData(split, None, names, np.ones(len(names), np.float32))
+    # Other methods may want data that is not here; their steps take about as long.
+    plan = dataclasses.replace(plan, method="supervised", batch_size=size, accumulate=1)
+    kept, xla = classifier.state_values(), classifier.xla
     try:
-        # The first step compiles: it is not counted.
-        taken = timed(
-            lambda: session.strategy.experimental_local_results(step(tf.constant(some)))[0].numpy(), 1, 2, now
-        )
+        ready = training.in_steps(session, "full", classifier, data, plan)
+        return min(step_seconds(session, ready, plan, 2, now)) / size
     finally:
+        classifier.xla = xla
         classifier.set_batchnorm("frozen")
         classifier.set_state(kept)
-    return min(taken) / len(some) / session.strategy.num_replicas_in_sync
+
+
+def step_seconds(
+    session: Session,
+    ready: training.Prepared,
+    plan: Training,
+    n: int,
+    now: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Seconds of each of `n` steps of a training, after one that compiles; their rate is 0.
+
+    Args:
+        session: its strategy's replicas share each batch.
+        ready: the method and its streams.
+        plan: of the phase.
+        n: number of steps.
+        now: reads the clock.
+    """
+    with session.strategy.scope():
+        stepper = Stepper(ready.method, plan, ready.streams.sizes, session.strategy)
+    batches, numbers = ready.streams.stream(session.strategy, 0, n + 1), itertools.count()
+    return timed(lambda: stepper(next(batches), 0.0, next(numbers)), 1, n, now)

@@ -1,7 +1,6 @@
 """What a run would do and cost: configuration, parameters, and time and memory from a few real steps."""
 
 import dataclasses
-import itertools
 import resource
 import statistics
 from collections.abc import Callable, Sequence
@@ -9,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_transfer.assess import assessment, preview
-from tf_transfer.config import Training
+from tf_transfer.assess import assessment, networks, preview
 from tf_transfer.console import clock
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData, validating
@@ -21,7 +19,6 @@ from tf_transfer.models import inference
 from tf_transfer.phases import catalogue
 from tf_transfer.session import train as training
 from tf_transfer.session.session import Session
-from tf_transfer.training.step import Stepper
 
 _PROBED_STEPS = 3
 
@@ -74,7 +71,7 @@ def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
         shown = f" in {plan.feature_views} views" if plan.feature_views > 1 else ""
         work = f"{shown} and {held:,} validation {many} once through the frozen backbone, {1 / forward:,.0f}/s"
     else:
-        step = _per_step(session, ready, plan)
+        step = statistics.mean(networks.step_seconds(session, ready, plan, _PROBED_STEPS))
         seconds = step * plan.epochs * examples / plan.batch_size
         work = f" in {plan.epochs:g} epochs, {plan.batch_size / step:,.0f}/s"
     assumed = "" if known else " (assumed: the data is not here)"
@@ -120,14 +117,6 @@ def _sizes(session: Session, of_source: bool) -> _Sizes:
 
 def _per_example(predict: Callable, split: Split) -> float:
     return timed(lambda: predict(split.inputs), warm=1)[0] / len(split)
-
-
-def _per_step(session: Session, ready: training.Prepared, plan: Training) -> float:
-    with session.strategy.scope():
-        stepper = Stepper(ready.method, plan, ready.streams.sizes, session.strategy)
-    stream = ready.streams.stream(session.strategy, 0, _PROBED_STEPS + 1)
-    numbers = itertools.count()
-    return statistics.mean(timed(lambda: stepper(next(stream), 0.0, next(numbers)), 1, _PROBED_STEPS))
 
 
 def _peak_gb() -> float:

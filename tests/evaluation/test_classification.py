@@ -45,3 +45,6 @@ def test_one_place_compares_predictions_with_labels():
     found = {p.name for p in Path(tf_transfer.__file__).parent.rglob("*.py") if compared.search(p.read_text("utf-8"))}
     # The gate compares two predictions: no label is in it.
     assert found == {"classification.py", "gate.py"}
+    in_graphs = re.compile(r"tf\.equal\(tf\.argmax\(")
+    found = {p.name for p in Path(tf_transfer.__file__).parent.rglob("*.py") if in_graphs.search(p.read_text("utf-8"))}
+    assert found == {"problem.py"}

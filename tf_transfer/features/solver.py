@@ -22,6 +22,7 @@ from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError
 from tf_transfer.features.extract import Standardizer
 from tf_transfer.modalities.augmentation import one_hot
+from tf_transfer.training import problem as problems
 
 # Features of more bytes than this are read anew in every pass.
 _KEPT_BYTES = 1 << 30
@@ -75,8 +76,8 @@ class Objective:
         logits = tf.matmul(x, kernel) + bias
         losses = weights * tf.nn.softmax_cross_entropy_with_logits(targets, logits)
         residual = (tf.nn.softmax(logits) - targets) * weights[:, None]
-        hits = tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), tf.float32))
-        return tf.reduce_sum(losses), hits, tf.matmul(x, residual, transpose_a=True), tf.reduce_sum(residual, 0)
+        correct = tf.reduce_sum(problems.hits(logits, labels))
+        return tf.reduce_sum(losses), correct, tf.matmul(x, residual, transpose_a=True), tf.reduce_sum(residual, 0)
 
     def __call__(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[float, float, np.ndarray, np.ndarray]:
         """Returns mean loss, accuracy, and the gradients of the loss towards kernel `[D, C]` and bias `[C]`."""

@@ -11,7 +11,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def resolve_precision(name: str, dense: bool = False) -> str:
-    """Returns `float32` or `bfloat16`.
+    """Resolves `--precision` to `float32` or `bfloat16`.
 
     `auto` takes bfloat16 on GPUs of compute capability 8 or more and CPUs with AMX, which have units for it, and on
     CPUs with only avx512_bf16 for large networks of plain convolutions, where it is faster (docs/performance.md).

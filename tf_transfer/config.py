@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.phases.catalogue import TRAINED
+from tf_transfer.phases.catalogue import SOURCE, TRAINED
 from tf_transfer.registry import split_list, unknown_name
 
 
@@ -163,7 +163,7 @@ class Config:
         for stage in STAGES:
             for f in dataclasses.fields(getattr(self, stage)):
                 _check(f, getattr(getattr(self, stage), f.name))
-        if self.model.weights == "source" and not self.data.source_dataset:
+        if self.model.weights == SOURCE and not self.data.source_dataset:
             raise UserError(
                 "--weights=source means the model that --phase=source trains here: give --source_dataset too."
             )

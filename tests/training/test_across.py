@@ -1,5 +1,6 @@
 """Losses of the whole batch: on replicas they, and their gradients, are those of one device."""
 
+import concurrent.futures
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 import tools
 from engine_tools import Simple, plan_of
 
+from benchmarks import distributed
 from tf_transfer.data.splits import Split
 from tf_transfer.data.streams import Stream, Streams
 from tf_transfer.errors import UserError
@@ -139,21 +141,59 @@ class Statistics(Simple):
         self.follower.assign(0.9 * self.follower + 0.1 * self.mean)
 
 
-def test_without_trainable_variables_statistics_move(strategy):
+def moved(strategy):
+    """What four steps of `Statistics` gave and left."""
     method, streams = Statistics(strategy), two_domains()
     plan = plan_of(optimizer="adamw", clip_norm=1.0, ema=0.9)
     with strategy.scope():
         stepper = Stepper(method, plan, streams.sizes, strategy)
-    mean = follower = np.zeros(WIDTH)
     stream = streams.stream(strategy, 0, 4)
+    told = [stepper(next(stream), 0.1, step, step / 4) for step in range(4)]
+    return [(loss, measures["progress"]) for loss, measures in told], [v.numpy() for v in method.state()]
+
+
+def test_without_trainable_variables_statistics_move(strategy):
+    told, (mean, follower) = moved(strategy)
+    np.testing.assert_allclose(told, [(0, step / 4) for step in range(4)], rtol=1e-6)
+    expected = following = np.zeros(WIDTH)
     for step in range(4):
-        loss, measures = stepper(next(stream), 0.1, step, step / 4)
-        assert loss == 0
-        np.testing.assert_allclose(measures["progress"], step / 4, rtol=1e-6)
-        mean = 0.5 * mean + 0.5 * streams.batch(step)["source"]["inputs"].mean(0)
-        follower = 0.9 * follower + 0.1 * mean
-        np.testing.assert_allclose(method.mean.numpy(), mean, atol=1e-6)
-        np.testing.assert_allclose(method.follower.numpy(), follower, atol=1e-6)
+        expected = 0.5 * expected + 0.5 * two_domains().batch(step)["source"]["inputs"].mean(0)
+        following = 0.9 * following + 0.1 * expected
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+    np.testing.assert_allclose(follower, following, atol=1e-6)
+
+
+HOST = """
+import json, sys
+sys.path[:0] = sys.argv[1:]
+from tf_transfer.machine.strategy import make_strategy
+strategy = make_strategy("multiworker")
+import test_across
+found = [test_across.trained(strategy), test_across.moved(strategy)]
+print(json.dumps([[told, [v.tolist() for v in left]] for told, left in found]))
+"""
+
+
+def test_two_hosts_do_as_one_device(tmp_path):
+    """Real processes on loopback: a gathered loss, and a training in which nothing but statistics moves."""
+    folders = [str(tools.ROOT), str(tools.ROOT / "tests"), str(tools.ROOT / "tests" / "training")]
+    hosts = [f"127.0.0.1:{port}" for port in distributed.ports(2)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+
+        def start(index):
+            told = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+            return tools.python("-c", HOST, *folders, cwd=tmp_path, TF_CONFIG=json.dumps(told))
+
+        done = list(pool.map(start, range(2)))
+    expected = by_hand(), moved(make_strategy("one"))
+    for each in done:
+        assert each.returncode == 0, each.stderr
+        for (told, left), (truth_told, truth_left) in zip(
+            json.loads(each.stdout.splitlines()[-1]), expected, strict=True
+        ):
+            np.testing.assert_allclose(told, truth_told, rtol=2e-6)
+            for value, truth in zip(left, truth_left, strict=True):
+                np.testing.assert_allclose(value, truth, rtol=0, atol=1e-6)
 
 
 def test_streams_draw_noise_of_their_own(one_device):

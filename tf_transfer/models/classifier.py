@@ -11,7 +11,7 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.modalities import backbones
 from tf_transfer.models import batchnorm, folding, weights
 from tf_transfer.models.dropout import adopt as adopt_dropouts
-from tf_transfer.training.method import ParameterGroup
+from tf_transfer.training.method import HEAD, ParameterGroup
 from tf_transfer.training.noise import Noise
 
 
@@ -43,7 +43,7 @@ class Classifier:
         self.dropouts = adopt_dropouts(backbone)
         self.stages = _stages(backbone)
         self.head = keras.layers.Dense(
-            num_classes, dtype="float32", name="head", kernel_initializer=keras.initializers.RandomNormal(0, 0.01, seed)
+            num_classes, dtype="float32", name=HEAD, kernel_initializer=keras.initializers.RandomNormal(0, 0.01, seed)
         )
         self.head.build((None, self.num_features))
 
@@ -112,7 +112,7 @@ class Classifier:
 
     def head_group(self) -> ParameterGroup:
         """Returns the head's kernel and bias."""
-        return ParameterGroup("head", [v.value for v in self.head.trainable_variables])
+        return ParameterGroup(HEAD, [v.value for v in self.head.trainable_variables])
 
     def groups(self, pattern: str = "", layer_decay: float = 1.0) -> list[ParameterGroup]:
         """Returns one group a stage that `pattern` unfreezes, and the head's.

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from tf_transfer.errors import one_line
+from tf_transfer.phases.catalogue import SOURCE
 from tf_transfer.report import assessment, formats, sections, summary
 from tf_transfer.report.tables import comparison_table
 
@@ -32,9 +33,9 @@ def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str
     evaluation = evaluated.get(model, {})
     settings = flatten(config or {})
     transfer = {key: _find(settings, key) for key in ("backbone", "weights", "dataset")}
-    if transfer["weights"] == "source":
+    if transfer["weights"] == SOURCE:
         # That is this run's own source model; its data set says more.
-        transfer["weights"] = _find(settings, "source_dataset") or "source"
+        transfer["weights"] = _find(settings, "source_dataset") or SOURCE
     data = summary.target_data(held, transfer["dataset"])
     rows = comparison_table(records)
     context = {

@@ -18,4 +18,5 @@ def gather(x: tf.Tensor) -> tf.Tensor:
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return x
-    return context.all_gather(x, axis=0)
+    # A copy: what comes from the input pipeline as it is has no device, and on several hosts cannot be gathered.
+    return context.all_gather(tf.identity(x), axis=0)

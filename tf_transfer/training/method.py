@@ -23,6 +23,8 @@ from tf_transfer.training.problem import Problem
 
 # Factories of (setting, hyper-parameters) -> Method.
 METHODS = Registry("--method")
+HEAD = "head"
+"""Name of the parameter group of the head; regularizers tell it from the backbone."""
 
 
 @dataclass(frozen=True)

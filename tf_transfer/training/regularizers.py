@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_transfer.registry import Registry, check_range
+from tf_transfer.training.method import HEAD, ParameterGroup
 
 # Factories of (backbone variables, head variables) -> Penalty, or None.
 REGULARIZERS = Registry("--regularizer")
@@ -81,8 +82,8 @@ def l2sp(
     return Penalty(penalty, (beta,))
 
 
-def of_groups(spec: str, groups: Sequence) -> Penalty | None:
-    """Makes the penalty that a spec names on the variables of `method.ParameterGroup`s; `head` is the head's."""
-    backbone = [v for group in groups if group.name != "head" for v in group.variables]
-    head = [v for group in groups if group.name == "head" for v in group.variables]
+def of_groups(spec: str, groups: Sequence[ParameterGroup]) -> Penalty | None:
+    """Makes the penalty that a spec names, on the variables of the groups."""
+    backbone = [v for group in groups if group.name != HEAD for v in group.variables]
+    head = [v for group in groups if group.name == HEAD for v in group.variables]
     return REGULARIZERS.create(spec, backbone, head)

@@ -17,6 +17,10 @@ BAD = {
         ("adamw(weight_decay=2)", r"adamw\(weight_decay\) must lie in"),
         ("lbfgs(iterations=0)", r"lbfgs\(iterations\) must be a number of 1 or more, got 0"),
     ],
+    "method": [
+        ("supervisd", r"Unknown --method 'supervisd'. Did you mean 'supervised'\?"),
+        ("supervised(weight=1)", r"--method 'supervised': unexpected argument 'weight'. It takes: nothing"),
+    ],
     "schedule": [
         ('step(at=("a", "b"))', r"--schedule: step\(at\) takes shares of the phase in \[0, 1\].*got \('a', 'b'\)"),
         ("step(at=(0.5, 30))", r"step\(at\) takes shares.*got \(0.5, 30\)"),

@@ -8,12 +8,14 @@ Another package adds its own at import, and is imported by `--import=its_module`
 
 import importlib
 import inspect
+import os
 import re
 import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.machine.quiet import quiet
 from tf_transfer.modalities import base
 from tf_transfer.registry import parse_spec, split_list, unknown_name
 
@@ -87,8 +89,11 @@ def import_modules(names: str | None) -> None:
     for name in split_list(names or ""):
         if name in sys.modules:
             continue
+        # It may be the first to import TensorFlow, which greets on standard error.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         try:
-            importlib.import_module(name)
+            with quiet():
+                importlib.import_module(name)
         # A module of somebody else fails with whatever it likes.
         except Exception as e:
             raise UserError(

@@ -21,7 +21,7 @@ def measure(args: argparse.Namespace) -> dict:
 
     from tf_transfer.data.splits import Split
     from tf_transfer.data.streams import Stream, Streams
-    from tf_transfer.modalities.image import pixels
+    from tf_transfer.modalities.image import preprocessing
 
     count = 2_560 if args.quick else 12_800
     train = tfds.load("cifar10", split="train", data_dir=str(args.shared / "tfds"), as_supervised=True)
@@ -31,7 +31,7 @@ def measure(args: argparse.Namespace) -> dict:
     steps = count // BATCH
     naive = train.take(count).shuffle(10_000).map(lambda x, y: (tf.image.resize(x, (SIZE, SIZE)), y), tf.data.AUTOTUNE)
     naive = naive.batch(BATCH).prefetch(tf.data.AUTOTUNE)
-    resize = tf.function(lambda x: pixels.resize(x, SIZE), autograph=False)
+    resize = tf.function(lambda x: preprocessing.resize(x, SIZE), autograph=False)
 
     def run(dataset, function=lambda x: x):
         for batch in dataset.take(steps):

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from tf_transfer.data import tfds_source
 from tf_transfer.errors import UserError
 from tf_transfer.modalities import base
-from tf_transfer.modalities.image import pixels
+from tf_transfer.modalities.image import preprocessing
 
 open_tfds = functools.partial(tfds_source.open_tfds, modality=base.find("image"))
 
@@ -98,7 +98,7 @@ def test_larger_pictures_are_resized_as_the_model_does(toy):
     folder, images, _ = toy
     assert open_tfds("toy", data_dir=folder).load("train", size=6).inputs.shape == (30, 6, 6, 3)
     small = open_tfds("toy", data_dir=folder).load("train", size=4)
-    np.testing.assert_array_equal(small.inputs, pixels.resize(images, 4))
+    np.testing.assert_array_equal(small.inputs, preprocessing.resize(images, 4))
 
 
 def test_sizes_that_the_description_leaves_open(store):
@@ -110,7 +110,7 @@ def test_sizes_that_the_description_leaves_open(store):
     with pytest.raises(UserError, match=r"differ in size, \[5, 7\] to \[6, 7\]"):
         source.load("train")
     stored = source.load("train", size=8)
-    expected = {pixels.resize(image, 8).numpy().astype(np.uint8).tobytes() for image in mixed}
+    expected = {preprocessing.resize(image, 8).numpy().astype(np.uint8).tobytes() for image in mixed}
     assert stored.inputs.shape == (12, 8, 8, 3) and {image.tobytes() for image in stored.inputs} == expected
 
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tf_transfer.errors import UserError
 from tf_transfer.machine.strategy import make_strategy
-from tf_transfer.modalities.image import pixels
+from tf_transfer.modalities.image import preprocessing
 from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
@@ -32,7 +32,7 @@ def test_logits_are_head_of_backbone_of_preprocessed_pictures():
 def test_pictures_of_another_size_are_resized_first():
     classifier = small()
     large = RANDOM.integers(0, 256, (2, 40, 24, 3), np.uint8)
-    np.testing.assert_array_equal(classifier.features(large), classifier.features(pixels.resize(large, 16)))
+    np.testing.assert_array_equal(classifier.features(large), classifier.features(preprocessing.resize(large, 16)))
 
 
 def test_head_starts_from_its_seed_with_deviation_a_hundredth():

@@ -12,7 +12,7 @@ from tf_transfer.data.sources import open_source
 from tf_transfer.errors import UserError
 from tf_transfer.evaluation import metrics
 from tf_transfer.modalities import base
-from tf_transfer.modalities.image import pixels
+from tf_transfer.modalities.image import preprocessing
 from tf_transfer.phases import evaluate_artefact
 from tf_transfer.run.directory import RunDir
 from tf_transfer.session.session import Session
@@ -107,7 +107,7 @@ def test_pictures_are_brought_to_the_size_of_the_artefact_alone(tmp_path):
 
     def nll(split):
         images = split.inputs.astype(np.float32)
-        images = pixels.resize(images, 8).numpy().reshape(len(images), -1)
+        images = preprocessing.resize(images, 8).numpy().reshape(len(images), -1)
         return metrics.nll(images @ kernel / 1000, split.labels)
 
     small, large = (

@@ -265,7 +265,7 @@ class Session:
         where = self.config.model.weights
         if where == catalogue.SOURCE:
             return self.run.path / catalogue.SOURCE
-        if where in ("imagenet", "random") or not Path(where).is_dir():
+        if where in (backbones.PUBLISHED, "random") or not Path(where).is_dir():
             return None
         return weights.weights_file(where).parent
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tf_transfer.modalities.image import decode_rows, pixels
+from tf_transfer.modalities.image import decode_rows, pixels, preprocessing
 
 SIZE = 16
 
@@ -66,7 +66,7 @@ BAD = {
 
 
 def alone(content):
-    return tf.cast(pixels.resize(pixels.decode(tf.constant(content)), SIZE), tf.uint8).numpy()
+    return tf.cast(preprocessing.resize(pixels.decode(tf.constant(content)), SIZE), tf.uint8).numpy()
 
 
 def test_good_rows_are_what_training_sees(decode):

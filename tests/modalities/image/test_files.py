@@ -66,12 +66,12 @@ def test_decoding_in_native_size_gives_the_pixels(tmp_path, write_picture):
 
 
 def test_decoding_resizes_as_the_model_does(tmp_path, write_picture):
-    from tf_transfer.modalities.image import pixels
+    from tf_transfer.modalities.image import preprocessing
 
     paths, originals = paths_of(write_picture, tmp_path, [(5, 7), (12, 12), (8, 8), (30, 4)])
     images, _ = decoding.decode_files(paths, Stored((8, 8, 3), native=False), IMAGES)
     for image, original in zip(images, originals, strict=True):
-        np.testing.assert_array_equal(image, pixels.resize(original, 8))
+        np.testing.assert_array_equal(image, preprocessing.resize(original, 8))
 
 
 def test_files_that_fail_are_marked_and_the_others_are_right(tmp_path, write_picture):

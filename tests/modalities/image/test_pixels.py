@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tf_transfer.modalities.image import pixels
+from tf_transfer.modalities.image import pixels, preprocessing
 
 
 def picture(mode="RGB", width=48, height=40):
@@ -125,33 +125,35 @@ def noise(height, width):
 
 @pytest.mark.parametrize(("shape", "size"), SIZES)
 def test_resized_once_and_stored_passes_unchanged(shape, size):
-    once = pixels.resize(noise(*shape), size).numpy()
+    once = preprocessing.resize(noise(*shape), size).numpy()
     np.testing.assert_array_equal(once, once.astype(np.uint8))
-    np.testing.assert_array_equal(pixels.resize(once.astype(np.uint8), size), once)
+    np.testing.assert_array_equal(preprocessing.resize(once.astype(np.uint8), size), once)
 
 
 @pytest.mark.parametrize(("shape", "size"), SIZES)
 def test_resize_does_not_depend_on_what_is_known_of_the_shape(shape, size):
     images = noise(*shape)
-    eager = pixels.resize(images, size).numpy()
+    eager = preprocessing.resize(images, size).numpy()
     assert eager.shape == (4, size, size, 3) and eager.dtype == np.float32
     for signature in [(None, *shape, 3), (None, None, None, 3), (None, shape[0], None, 3)]:
-        graph = tf.function(lambda x: pixels.resize(x, size), input_signature=[tf.TensorSpec(signature, tf.uint8)])
+        graph = tf.function(
+            lambda x: preprocessing.resize(x, size), input_signature=[tf.TensorSpec(signature, tf.uint8)]
+        )
         np.testing.assert_array_equal(graph(images), eager)
-    np.testing.assert_array_equal(pixels.resize(images[1], size), eager[1])
+    np.testing.assert_array_equal(preprocessing.resize(images[1], size), eager[1])
 
 
 def test_doubling_is_bilinear():
     # Half-pixel centres: new pixels stand at -1/4, 1/4, 3/4, 5/4 of the old; the ends are repeated.
     row = np.array([0, 100], np.uint8)
     grid = np.repeat(np.stack([row, row])[..., None], 3, axis=-1)
-    np.testing.assert_array_equal(pixels.resize(grid, 4)[0, :, 0], [0, 25, 75, 100])
+    np.testing.assert_array_equal(preprocessing.resize(grid, 4)[0, :, 0], [0, 25, 75, 100])
 
 
 def test_shrinking_averages():
     # A fine checkerboard becomes grey; without antialiasing it would stay black and white.
     board = np.indices((64, 64)).sum(0) % 2 * 255
-    shrunk = pixels.resize(np.repeat(board[..., None], 3, axis=-1), 16).numpy()
+    shrunk = preprocessing.resize(np.repeat(board[..., None], 3, axis=-1), 16).numpy()
     assert np.abs(shrunk[1:-1, 1:-1] - 127.5).max() < 2
 
 

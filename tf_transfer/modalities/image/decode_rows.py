@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tf_transfer.modalities.image import pixels
+from tf_transfer.modalities.image import pixels, preprocessing
 from tf_transfer.modalities.image.limits import NO_PICTURE
 from tf_transfer.serving.inputs import DAMAGED, OK
 
@@ -41,7 +41,7 @@ def _decode(form: pixels.Format, contents, rows, size: int, images, status):
     """Decodes the files of one kind into their places."""
 
     def read(row, content):
-        return row, tf.cast(pixels.resize(form.decode(content), size), tf.uint8)
+        return row, tf.cast(preprocessing.resize(form.decode(content), size), tf.uint8)
 
     empty = tf.zeros((0, 1), tf.int64), tf.zeros((0, size, size, 3), tf.uint8)
     good, decoded = _answers(read, contents, rows, empty)

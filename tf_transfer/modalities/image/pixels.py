@@ -6,9 +6,6 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tf_transfer.modalities.image.limits import MAX_PIXELS, MOVING, NO_PICTURE, TOO_LARGE
-from tf_transfer.modalities.image.preprocessing import resize
-
-__all__ = ["FORMATS", "Format", "decode", "resize", "start"]
 
 
 def decode(content: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The Python way in: what `run.py` does, as one function."""
+"""The Python interface: `fine_tune` does what `run.py` does, as one function."""
 
 import contextlib
 import os
@@ -16,30 +16,30 @@ from tf_transfer.phases import catalogue
 from tf_transfer.run import lock
 from tf_transfer.run.directory import RunDir
 
-# Options of a run that later commands may change: they do not touch what was trained (until there is a source model).
+# Options that later commands may change: trained models do not depend on them (`source_dataset` until it has trained).
 _FREE = {
     "run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset", "feature_store", "feature_store_gb",
     "export_precision", "export_targets", "xla", "checkpoint_every", "on_nan", "worker_timeout", "assess_budget",
     "shifted", "backbones", "imports",
 }  # fmt: skip
-# Those that hold for the machine they are given on.
+# Options that hold for the command they are given to, as they depend on its machine.
 _OF_A_MACHINE = {"strategy", "worker_timeout"}
-# Those that are of one network or of one data set: another one does not inherit them. Of weights a file or a run is;
-# the words that stand for any network's are not.
+# Options that belong to one network or one data set: a command that names another one does not inherit them. Weights
+# that are a file or a run belong to one network; the words in `_ANY_WEIGHTS` stand for the weights of any.
 _OF_A_NETWORK, _OF_A_DATA_SET = {"input_size", "weights"}, {"max_unreadable", "shifted"}
 _ANY_WEIGHTS = {"imagenet", catalogue.RANDOM, catalogue.SOURCE}
 
 
 @dataclass(frozen=True)
 class Result:
-    """What `fine_tune` did.
+    """The outcome of `fine_tune`.
 
     Attributes:
         run_dir: the run's folder.
-        metrics: of `evaluation.score`, by model: `head`, `full`, and `source` or `scratch` where there are.
+        metrics: of `evaluation.score`, by model: `head`, `full`, and `source` and `scratch` if trained.
         saved_model: the exported model, for `serving.load`; None when not exported.
         report: the run's page; None when not written.
-        assessment: the last record of `assess` that holds, with its `verdict` and `blocks`; None without one.
+        assessment: the last valid record of `assess`, with its `verdict` and `blocks`; None without one.
     """
 
     run_dir: Path
@@ -62,8 +62,8 @@ def fine_tune(
     Args:
         dataset: as `--dataset`: a TFDS name, `folder(path=...)`, `csv(path=...)`, `digits`, or a path.
         backbone: as `--backbone`; by default what the run directory records, `resnet50` in a new one.
-        phases: what to do, in order.
-        restart: train again what the run directory already holds.
+        phases: names of phases, in order.
+        restart: train again phases that have ended in the run directory.
         quiet: print nothing.
         **options: any other flag by its name, such as `weights="imagenet"`, `run_dir="runs/mine"`,
             `epochs={"head": 5, "full": 8}`.
@@ -82,7 +82,7 @@ def fine_tune(
     console = Console(Nowhere()) if quiet or not chief else Console()
     with writing(given):
         config, run = open_run(given, phases, restart, note=console.note)
-        # Only now, as importing TensorFlow takes seconds and a wrong option should not.
+        # Imported after the options are checked: TensorFlow takes seconds, and a wrong option is refused at once.
         from tf_transfer.phases import stories
         from tf_transfer.report import summary
         from tf_transfer.session.session import Session
@@ -90,7 +90,7 @@ def fine_tune(
         session = Session(config, frozenset(given), run, console, "tf_transfer.fine_tune(...)", restart)
         stories.run(session, phases)
     folder = session.run.path
-    # Without those of models that have been trained again since.
+    # Results of models that have been trained again since are left out.
     records = session.run.records()
     metrics = {model: r["metrics"] for model, r in summary.evaluations(records).items()}
     assessment = summary.latest(summary.current(records), "assessment") or None
@@ -99,7 +99,7 @@ def fine_tune(
 
 
 def writing(given: Mapping[str, Any]) -> contextlib.AbstractContextManager:
-    """Holds the lock of the run directory that the options name, where this process is the one that writes it."""
+    """Returns a context that holds the lock of the run directory, if this process is the one that writes it."""
     asked = configs.from_values(given)
     if not cluster.find(asked.run.strategy).chief:
         return contextlib.nullcontext()
@@ -117,16 +117,16 @@ def open_run(
 
     Args:
         given: options by name.
-        phases: names of what is to be done, in order.
-        restart: start a run over whose options differ, where the phases train it from the beginning.
-        write: record the options with the first thing that is kept; False leaves the folder as it is.
-        note: is told what a run that starts over takes from the one before.
+        phases: names of the phases to run, in order.
+        restart: where options differ, start the run over, if the first phase trains from the beginning.
+        write: record the options at the first write of the command; False leaves the folder as it is.
+        note: called with a line about the options that a run started over inherits.
 
     Returns:
         The complete configuration and the run directory.
 
     Raises:
-        UserError: an option contradicts the one the run was made with; a wrong name; a folder that cannot be used.
+        UserError: an option contradicts the recorded one, a name is wrong, or the folder cannot be used.
     """
     given = configs.canonical(given)
     asked = configs.from_values(given)
@@ -136,7 +136,7 @@ def open_run(
         run.sweep()
     recorded = configs.flatten(run.config() or {})
     shared = {k: v for k, v in recorded.items() if k not in _training_options() | _OF_A_MACHINE}
-    # Options that nothing was trained with yet may still change.
+    # As long as nothing is trained, every option may change.
     trained = any(run.done(phase) for phase in (*catalogue.TRAINED, "assess/result"))
     held = {name: v for name, v in shared.items() if name not in _FREE}
     if any(run.done(phase) for phase in catalogue.on_source()):
@@ -144,7 +144,7 @@ def open_run(
     differ = _differences(given, held) if trained else []
     inherited = _inherited(given, shared)
     complete = configs.from_values(given, configs.from_values(inherited))
-    # A phase that goes on from a model must not meet one that is about to be set aside.
+    # A run can start over only with a phase that needs no model of the run: those are set aside.
     first = catalogue.first(complete.model.weights == catalogue.SOURCE)
     begins = set(phases[:1]) & first
     if differ and not (restart and begins):
@@ -158,8 +158,8 @@ def open_run(
     _check_names(complete, phases)
     if note and (differ or inherited != shared):
         note(_taken(given, recorded, inherited))
-    # Training options count for one command; the last value of each is recorded, for the report. Those of before a
-    # start are of models that are gone.
+    # Training options hold for one command; the last value of each is recorded, for the report. A run that starts over
+    # drops them with the models they belong to.
     kept = inherited if differ else _inherited(given, recorded)
     record = configs.from_values(given, configs.from_values(kept))
     if write:
@@ -168,7 +168,7 @@ def open_run(
 
 
 def _inherited(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the recorded options without those of a network or a data set that another one takes the place of."""
+    """Returns the recorded options without those that belong to a network or data set that is exchanged."""
 
     def exchanged(name: str) -> bool:
         return name in recorded and given.get(name, recorded[name]) != recorded[name]
@@ -181,7 +181,7 @@ def _inherited(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[st
 
 
 def _taken(given: Mapping[str, Any], recorded: Mapping[str, Any], inherited: Mapping[str, Any]) -> str:
-    """Returns what is taken from the options recorded before, and what is not, as a sentence; defaults go unsaid."""
+    """Returns a sentence on which recorded options are inherited and which are not; defaults are left out."""
     plain = configs.flatten(Config().to_dict())
 
     def told(names: set[str]) -> str:
@@ -199,7 +199,7 @@ def _taken(given: Mapping[str, Any], recorded: Mapping[str, Any], inherited: Map
 
 
 def _check_names(config: Config, phases: Sequence[str]) -> None:
-    """Finds a wrong name before anything heavy is imported or any data is read."""
+    """Refuses wrong names before anything heavy is imported or any data is read."""
     from tf_transfer.modalities import backbones
     from tf_transfer.models import weights
 

@@ -1,4 +1,4 @@
-"""Features of a frozen network: made in one pass, kept on disk, and what a head is solved on."""
+"""Features of a frozen network: computed in one pass, kept on disk, and the input of the solver of the head."""
 
 FEATURES_VERSION = 1
 """Version of the numbers that a pass computes from given examples, network and weights; part of the store's key.

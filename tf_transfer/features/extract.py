@@ -17,7 +17,7 @@ from tf_transfer.modalities.augmentation import Augmentation
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
 
-# Features that are worked on at a time.
+# Rows of features that are processed at a time.
 _ROWS = 4096
 
 
@@ -27,7 +27,7 @@ class Views:
 
     Attributes:
         number: how many, at least 1.
-        augment: what it mixes plays no part.
+        augment: the augmentation; its mixing of examples is not used.
         seed: of the random views, which are a function of (seed, view, row).
     """
 
@@ -36,7 +36,7 @@ class Views:
     seed: int = 0
 
     def see(self, inputs: np.ndarray, view: int, start: int, total: int) -> np.ndarray:
-        """Returns one view of the stored examples `[B, ...]` that stand at row `start` of `total`."""
+        """Returns one view of the stored examples `[B, ...]` whose rows begin at `start`, out of `total`."""
         if view == 0:
             return inputs
         if view == 1 and self.augment.mirror:
@@ -61,7 +61,7 @@ def extract(
     store: FeatureStore | None = None,
     facts: Mapping | None = None,
 ) -> tuple[Split, int]:
-    """Computes the pooled features of a split, as far as they are not in the store.
+    """Returns the pooled features of a split; computes those that are not in the store.
 
     Args:
         classifier: its backbone runs in inference mode.
@@ -70,11 +70,11 @@ def extract(
         strategy: its replicas share each batch.
         batch_size: examples a batch.
         progress: called with (examples done, examples in all, text).
-        store: where features are kept; None for nowhere.
+        store: keeps the features; None keeps none.
         facts: what determines them beside the examples and the views: network, weights, precision.
 
     Returns:
-        Float32 `[views * N, D]` features, view after view; and how many rows of them were in the store.
+        Float32 `[views * N, D]` features, view after view; and the number of rows that were in the store.
     """
     store, total = store or FeatureStore(None, 0), len(split)
     predict = Predictor(classifier.features, strategy, batch_size)
@@ -115,11 +115,11 @@ class _View:
 
 
 class Standardizer:
-    """Feature scaling that is trained with and then folded away, exactly.
+    """Scales features while the head trains; `fold` then moves the scaling into the head, exactly.
 
     A head on raw pooled features is badly conditioned: some features are a hundred times larger than
-    others. The head is trained on (f - mean) / deviation, and `fold` rewrites it so that it gives the
-    same logits on f: the model keeps one dense layer.
+    others. So the head trains on (f - mean) / deviation, and `fold` rewrites it so that it gives the
+    same logits on f. The model keeps one dense layer.
 
     Attributes:
         mean, deviation: float32 `[D]`; features that do not vary get deviation 1.
@@ -131,7 +131,7 @@ class Standardizer:
         self.deviation = np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
 
     def __call__(self, split: Split) -> Split:
-        """Returns the split with its features scaled, in a file where they are many."""
+        """Returns the split with scaled features, memory-mapped where they are large."""
         scaled = temporary(split.inputs.shape, np.float32)
         for start in range(0, len(split), _ROWS):
             scaled[start : start + _ROWS] = self.apply(split.inputs[start : start + _ROWS])

@@ -1,4 +1,4 @@
-"""The feature store of a run on several hosts: the chief's, by which all decide what is computed."""
+"""The feature store of a run on several hosts: the chief has the files, and all workers compute what they lack."""
 
 import collections
 from collections.abc import Callable, Iterator, Mapping
@@ -11,19 +11,19 @@ from tf_transfer.data.disk_arrays import temporary
 from tf_transfer.features.store import FeatureStore
 from tf_transfer.machine.strategy import from_chief, is_chief
 
-# Rows that are sent at a time.
+# Rows that the chief sends at a time.
 _ROWS = 4096
 
 
 class SharedStore:
-    """A store with the `get` of a `FeatureStore`, called by all workers at once.
+    """A store with the `get` of a `FeatureStore`, which all workers call together.
 
-    All compute the rows that the chief's store lacks, each its share of every batch; the others get from the chief what
-    it has. The chief says where each pass begins, and with the number of rows that there is none to come: its store may
-    begin again when its disk is full.
+    1. The chief announces the row from which a pass computes. 2. All workers compute the rows from there on, each its
+    share of every batch. 3. The chief's store may begin another pass, such as when its disk is full; it announces the
+    number of rows when no pass follows. 4. The chief sends the rows that its store had before.
 
     Args:
-        store: the chief's is used, those of the others are not.
+        store: a store on this host; only the chief's is used.
         strategy: of several hosts.
     """
 
@@ -33,12 +33,12 @@ class SharedStore:
     def get(
         self, facts: Mapping[str, Any], shape: tuple[int, int], compute: Callable[[int], Iterator[np.ndarray]]
     ) -> tuple[np.ndarray, int]:
-        """Returns an array, computed as far as the chief's store lacks it; see `FeatureStore.get`."""
+        """Returns an array; all workers compute the rows that the chief's store lacks. See `FeatureStore.get`."""
         if is_chief(self.strategy):
             made, here, begun = self._as_chief(facts, shape, compute)
         else:
             made, here, begun = self._as_another(shape, compute)
-        # What lies before every pass was in the chief's store.
+        # Rows before the earliest pass were in the chief's store: it sends them.
         for first in range(0, begun, _ROWS):
             part = slice(first, min(first + _ROWS, begun))
             rows = from_chief(self.strategy, np.asarray(made[part]))
@@ -47,21 +47,21 @@ class SharedStore:
         return made, here
 
     def _announced(self, row: int) -> int:
-        """Returns the row that the chief says, to all."""
+        """Returns, on every worker, the row that the chief passes here."""
         return int(from_chief(self.strategy, np.array([row], np.int64))[0])
 
     def _as_chief(self, facts, shape, compute) -> tuple[np.ndarray, int, int]:
         begun = [shape[0]]
 
         def announcing(row: int) -> Iterator[np.ndarray]:
-            """Computes as `compute`, having told the others from where."""
+            """Announces the row to the other workers, then computes as `compute` does."""
             begun.append(self._announced(row))
             passing = compute(row)
             try:
-                for rows in passing:  # noqa: UP028, as `yield from` would close what the others go on with
+                for rows in passing:  # noqa: UP028, `yield from` would close `passing`, which the others still compute
                     yield rows
             finally:
-                # The others are in the midst of it, whatever became of what was made here.
+                # The other workers compute the whole pass: take part to its end, even after an error of the store.
                 collections.deque(passing, maxlen=0)
 
         made, here = self.store.get(facts, shape, announcing)

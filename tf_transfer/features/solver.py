@@ -1,4 +1,4 @@
-"""The head as what it is on fixed features: a convex problem, solved to its optimum.
+"""Solves the head on fixed features, a convex problem, to its optimum.
 
 Softmax regression, sum_i w_i CE_i / N + l2 / 2 ||W||^2, by L-BFGS (Liu & Nocedal 1989; SciPy's implementation), for a
 path of L2 strengths from strong to weak, each started at the last one's solution; validation chooses among them
@@ -24,10 +24,10 @@ from tf_transfer.features.extract import Standardizer
 from tf_transfer.modalities.augmentation import one_hot
 from tf_transfer.training import problem as problems
 
-# Features of more bytes than this are read anew in every pass.
+# Features of more bytes than this are not held in memory: every pass reads them again.
 _KEPT_BYTES = 1 << 30
 _CHUNK = 8192
-# The path ends when validation has become worse this many times in a row: weaker is slower, and worse still.
+# The path ends when validation has become worse this many times in a row: weaker strengths take longer and are worse.
 _PATIENCE = 2
 
 
@@ -36,7 +36,7 @@ class Problem:
     """Softmax regression on standardised features.
 
     Attributes:
-        split: float32 `[N, D]` features, as they were computed.
+        split: float32 `[N, D]` features, not yet scaled.
         scale: their standardisation.
         weights: float32 `[N]`, the factor on each example's loss.
         classes: C.
@@ -107,7 +107,7 @@ class _Coordinates:
 
     def at(self, l2: float) -> "_Coordinates":
         """Sets the strength that H = c Sigma + l2 holds."""
-        # Directions in which nothing varies have no curvature but that of the penalty, which may be 0.
+        # Where features do not vary, the only curvature is the penalty's, which may be 0: hence the floor.
         self.root = np.sqrt(self.curvature * np.maximum(self.values, 1e-6 * self.values[-1]) + l2)
         return self
 
@@ -126,7 +126,7 @@ class _Coordinates:
 
 @dataclass(frozen=True)
 class Solution:
-    """One point of the path: the strength, the parameters on standardised features, and what they reach."""
+    """One point of the path: the strength, the parameters on standardised features, and their measures."""
 
     l2: float
     kernel: np.ndarray
@@ -143,14 +143,14 @@ def solve(
     log: Callable[[dict], None] = lambda record: None,
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> Solution:
-    """Solves the path and returns the solution with the lowest loss on validation, the last one without.
+    """Solves the path and returns the solution with the lowest validation loss (without validation, the last one).
 
     Args:
         problem: the regression.
         strengths: L2 strengths, from strong to weak.
         validate: kernel and bias to `loss` and `accuracy`.
         iterations: L-BFGS iterations at most, for each strength.
-        tolerance: relative gain of an iteration below which it ends.
+        tolerance: L-BFGS ends when an iteration improves the loss by less than this share.
         log: called with one record a strength.
         progress: called with (strengths done, strengths in all, text) after every iteration.
     """
@@ -174,7 +174,7 @@ def _solve_path(problem, strengths, validate, iterations, tolerance, log, progre
         )
         kernel, bias = coordinates.kernel_and_bias(found.x)
         solution = _solution(objective, l2, kernel, bias, validate)
-        # Status 1 is the limit of iterations; 2, a line search that found nothing better, is the end of float32.
+        # Status 1: the limit of iterations. Status 2: the line search failed at the precision of float32, converged.
         ran = {"l2": l2, "iterations": int(found.nit), "converged": found.status != 1}
         log({"kind": "path", **ran, **solution.measures, "seconds": time.perf_counter() - begun})
         progress(number, len(strengths), f"l2 {l2:.1e}")

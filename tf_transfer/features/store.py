@@ -1,4 +1,4 @@
-"""Features on disk, under everything that determines them: a second head begins where the first one's pass ended."""
+"""Keeps features on disk, by a key of everything that determines them: a second head needs no second pass."""
 
 import contextlib
 import hashlib
@@ -17,15 +17,15 @@ from tf_transfer.run import atomic, lock
 
 FEATURES, FACTS, PARTIAL = "features.f32", "facts.json", "features.partial"
 OFF = "off"
-# Facts that tell versions apart; `code` is that of stores before there was a version.
+# Facts that differ between versions; stores of before FEATURES_VERSION have `code`.
 _OF_VERSION = frozenset({"features_version", "versions", "code"})
-# Digits of a digest that name an array.
+# Length of an array's name, in hex digits.
 _NAME = 32
 
 
 def default_folder() -> Path:
     """Returns the user's cache folder: `$XDG_CACHE_HOME/tf_transfer/features`, by default below `~/.cache`."""
-    # os.path, as Path.expanduser raises where nobody has a home.
+    # os.path: Path.expanduser raises where the user has no home.
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
     return Path(os.path.expanduser(cache)) / "tf_transfer" / "features"
 
@@ -33,15 +33,15 @@ def default_folder() -> Path:
 class FeatureStore:
     """A folder of feature arrays, one sub-folder each, named by the digest of the facts that determine it.
 
-    An array is written to `features.partial` and renamed when it is whole; an interrupted one is gone on with. Where
-    the store would grow above its limit, the arrays that have not been used for longest go first; nothing else in the
-    folder is touched.
+    An array is written to `features.partial` and renamed when it is complete; an interrupted one is continued. Where
+    the store would exceed its limit, the arrays that were used longest ago are removed; other files in the folder are
+    left alone.
 
     Args:
-        folder: where; made when needed. None keeps nothing.
+        folder: of the arrays, created when needed; None keeps nothing.
         limit: bytes that the store may take.
-        warn: called with a line where features cannot be kept; None makes a folder that fails an error.
-        say: called with a line, once, where arrays of another version are made anew; None says nothing.
+        warn: called with a line where features cannot be kept; None: a folder that fails is a `UserError`.
+        say: called with a line, once, where arrays of another version are computed again; None: silent.
     """
 
     def __init__(
@@ -57,18 +57,19 @@ class FeatureStore:
     def get(
         self, facts: Mapping[str, Any], shape: tuple[int, int], compute: Callable[[int], Iterator[np.ndarray]]
     ) -> tuple[np.ndarray, int]:
-        """Returns an array, computed as far as it is not here yet.
+        """Returns an array; computes the rows that the store lacks.
 
         Args:
             facts: everything that determines the array, as plain JSON.
             shape: `(rows, columns)`.
-            compute: yields the rows from the one it is given, in order, a few at a time.
+            compute: given a row, yields the rows from it on, in order, a few at a time.
 
         Returns:
-            float32 of `shape`, memory-mapped and read-only where it is large or kept; and how many rows were here.
+            Float32 array of `shape`, memory-mapped and read-only where it is large or kept; and the number of rows that
+            the store had.
 
         Raises:
-            UserError: the store cannot be written, and there is no `warn`.
+            UserError: the store cannot be written, and `warn` is None.
         """
         size = 4 * shape[0] * shape[1]
         if self.folder is None or size > self.limit:
@@ -98,7 +99,7 @@ class FeatureStore:
         self._make_room(4 * shape[0] * shape[1], place)
         with (place / PARTIAL).open("ab", buffering=0) as file:
             if not lock.take(file.fileno()):
-                # Another process is at it; waiting could take longer than doing it again.
+                # Another process computes this array; waiting for it could take longer than computing it here.
                 return _fill(temporary(shape, np.float32), 0, compute), 0
             if (found := _whole(place, shape)) is not None:
                 return found, shape[0]
@@ -106,7 +107,7 @@ class FeatureStore:
 
     def _write(self, place, file, facts, shape, compute) -> tuple[np.ndarray, int]:
         row = 4 * shape[1]
-        # What a crash cut off in the middle of a row is written again.
+        # A row that a crash cut off is written again.
         here = os.fstat(file.fileno()).st_size // row
         os.ftruncate(file.fileno(), here * row)
         for rows in compute(here) if here < shape[0] else ():
@@ -117,7 +118,7 @@ class FeatureStore:
         return np.memmap(place / FEATURES, np.float32, "r", shape=shape), here
 
     def _outdated(self, facts: Mapping[str, Any]) -> bool:
-        """Whether another version has kept the array of these facts."""
+        """Says whether the store has the array of these facts from another version."""
         for path in self.folder.glob(f"*/{FACTS}"):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 other = json.loads(path.read_text())
@@ -134,13 +135,13 @@ class FeatureStore:
             if sum(sizes.values()) + size <= self.limit:
                 return
             if not _at_work(place):
-                # An array that is being read stays readable: its mapping outlives its name.
+                # Removing an array does not disturb its readers: the memory map keeps the file until they close it.
                 shutil.rmtree(place, ignore_errors=True)
             del sizes[place]
 
 
 def _is_ours(place: Path) -> bool:
-    """A folder named by a digest, with nothing in it but what the store writes."""
+    """Says whether a folder is an array of the store: its name is a digest, and it holds only files of the store."""
     try:
         digest = len(place.name) == _NAME and set(place.name) <= set("0123456789abcdef")
         return digest and {f.name for f in place.iterdir()} <= {FEATURES, FACTS, PARTIAL}
@@ -165,7 +166,7 @@ def _at_work(place: Path) -> bool:
 
 
 def _whole(place: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """Returns a finished array, marked as used now where that may be written; None without, or damaged."""
+    """Returns a complete array, marked as used now where permissions allow; None where it is missing or damaged."""
     try:
         if (place / FEATURES).stat().st_size != 4 * shape[0] * shape[1]:
             return None

@@ -1,4 +1,4 @@
-"""The kinds of training, a file each: `--method=NAME(args)` finds them by the name under which they register."""
+"""The methods, one kind of training a file: `--method=NAME(args)` finds them by the name that they register."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""Batch normalisation with a policy that holds, computed by one fused kernel."""
+"""Batch normalisation whose statistics follow `--bn` alone, computed by one fused kernel."""
 
 import keras
 import tensorflow as tf
@@ -6,17 +6,17 @@ import tensorflow as tf
 from tf_transfer.errors import UserError, one_line
 
 
-# Keras names the group of a layer in a `.weights.h5` file after its class: another name here, and
-# the file would no longer load into a plain keras.applications model.
+# The class keeps Keras' name: a `.weights.h5` file names the group of a layer after its class, and must load into
+# the plain keras.applications model.
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` over channels last, with two differences.
 
-    * `use_batch_statistics` decides alone whether batch or moving statistics normalise. Keras decides
+    * `use_batch_statistics` alone decides whether batch or moving statistics normalise. Keras decides
       by the `training` argument of a call and by `trainable`, which also freezes gamma and beta, and
       under `fit` drops `training=False` given to an inner model (keras#20285).
     * `FusedBatchNormV3` computes it, in float32 statistics whatever the input's precision; Keras runs
-      a chain of elementwise operations. Over several replicas the statistics are those of the global batch, or
-      where `synchronised` is False of each replica's share.
+      a chain of elementwise operations. On several replicas the statistics are of the global batch, or where
+      `synchronised` is False of each replica's share.
 
     Outputs, gradients and moving statistics equal Keras' (Ioffe & Szegedy 2015, arXiv:1502.03167);
     the variance that enters the moving average is the biased one, as in Keras.
@@ -24,7 +24,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     use_batch_statistics = False
     synchronised = True
-    # Set by `folding.adopt` where the layer before can take the normalisation in.
+    # Set by `folding.adopt` where the normalisation can be folded into the layer before it.
     fold = None
 
     def call(self, inputs, training=None, mask=None):
@@ -82,13 +82,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 def adopt(model: keras.Model) -> list[BatchNormalization]:
-    """Makes every batch normalisation of `model` one of ours, in place, and returns them in order.
+    """Turns every batch normalisation of `model` into this class, in place, and returns them in order.
 
-    The class is exchanged, not the layer: same variables, names and graph, and no second copy of the
-    network is built. Layers normalised over another axis are refused rather than computed wrongly.
+    Only the class of a layer changes: variables, names and graph stay, and no second copy of the network is built.
 
     Raises:
-        UserError: one stands inside another layer, whose statistics no policy would reach.
+        UserError: a normalisation is nested in another layer, where `--bn` would not reach it.
+        ValueError: a layer normalises another axis than the channels, the last one.
     """
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for outer in model.layers:
@@ -106,9 +106,9 @@ def adopt(model: keras.Model) -> list[BatchNormalization]:
 
 
 def already_folded(layers: list[BatchNormalization]) -> bool:
-    """True when no layer carries statistics: their batch statistics went into the convolutions.
+    """Returns whether all layers have mean 0 and variance 1: their statistics were folded into the convolutions.
 
-    Training such a layer on batch statistics destroys what it was folded from.
+    Training such layers on batch statistics would destroy the network.
     """
     return bool(layers) and all(
         (layer.moving_mean.value.numpy() == 0).all() and (layer.moving_variance.value.numpy() == 1).all()

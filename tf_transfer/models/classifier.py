@@ -19,15 +19,15 @@ class Classifier:
     """A backbone under a linear head, with its preprocessing inside.
 
     Args:
-        backbone: headless network, preprocessed inputs to `[B, D]`; its batch normalisations and dropouts are replaced
-            by ours in place.
+        backbone: headless network, preprocessed inputs to `[B, D]`; its batch normalisations and dropouts become those
+            of this package, in place.
         inputs: its preprocessing, see `modalities.base.Modality.inputs`.
         num_classes: C, the width of the head.
         dropout: rate between features and head while training, in [0, 1).
         seed: of the head's initial kernel, normal with deviation 0.01.
 
     Attributes:
-        xla: compile the backbone with XLA; preprocessing and the head are computed outside of it.
+        xla: compile the backbone with XLA, without preprocessing and head.
         size, mode: of the preprocessing.
         stages: `{layer name: stage}`, see `_stages`.
     """
@@ -56,12 +56,12 @@ class Classifier:
         inputs = self.inputs(examples)
         if not self.xla or (training and self._reduces_over_replicas()):
             return tf.cast(self.backbone(inputs, training=training), tf.float32)
-        # Made anew each time this is traced: what folds are active is fixed by a trace.
+        # A new function for each trace, since a trace fixes which folds are active.
         compiled = tf.function(lambda x: self.backbone(x, training=training), autograph=False, jit_compile=True)
         return tf.cast(compiled(inputs), tf.float32)
 
     def _reduces_over_replicas(self) -> bool:
-        """Statistics of several replicas, which meet in the midst of the network: XLA compiles for one device."""
+        """Says whether batch statistics are reduced over replicas inside the network, which XLA cannot compile."""
         replicas = tf.distribute.get_replica_context()
         several = replicas is not None and replicas.num_replicas_in_sync > 1
         return several and any(layer.use_batch_statistics for layer in self.batchnorms)
@@ -77,15 +77,15 @@ class Classifier:
         return self.head(features)
 
     def set_batchnorm(self, policy: str, layers: set[str] | None = None, steps: int | None = None) -> None:
-        """`train`: the batch statistics of a training pass normalise and move the averages; `frozen`: never.
+        """Sets what normalises in a training pass: batch statistics, which also move the averages, or the averages.
 
         Args:
-            policy: `train`, over all replicas; `local`, where each replica normalises by its own share of the batch and
-                the averages move by the mean over the replicas; or `frozen`.
-            layers: names of those that follow the policy; the others stay frozen. None: all follow.
-            steps: length of the training to come. The moving averages then look back over a fiftieth of it,
-                between 10 and 100 steps: the usual 0.99 comes from long pretraining, and in a few hundred steps
-                leaves statistics of weights long gone. None: as the layers say.
+            policy: `train`, batch statistics over all replicas; `local`, each replica's statistics of its share of the
+                batch, whose mean over the replicas moves the averages; or `frozen`, the averages, which stay.
+            layers: names of the layers that follow the policy; the others stay frozen. None: all follow.
+            steps: length of the coming training. The moving averages then look back over a fiftieth of it, between
+                10 and 100 steps: the usual momentum of 0.99 is for long pretraining, and after a few hundred steps
+                still holds statistics of outdated weights. None: the momentum of each layer.
         """
         momentum = None if steps is None else 1.0 - 1.0 / min(100, max(10, steps / 50))
         for layer in self.batchnorms:
@@ -97,7 +97,7 @@ class Classifier:
         """Returns the names of the layers whose `stageN/layer` matches the regular expression `pattern`.
 
         Raises:
-            UserError: no valid expression, or one that matches no layer that has weights.
+            UserError: the expression is invalid, or matches no layer that has weights.
         """
         expression = backbones.layer_pattern(pattern)
         layers = [layer for layer in self.backbone.layers if layer.weights]
@@ -115,12 +115,12 @@ class Classifier:
         return ParameterGroup(HEAD, [v.value for v in self.head.trainable_variables])
 
     def groups(self, pattern: str = "", layer_decay: float = 1.0) -> list[ParameterGroup]:
-        """Returns one group a stage that `pattern` unfreezes, and the head's.
+        """Returns one group for each stage that `pattern` unfreezes, and the head's group.
 
         Args:
             pattern: see `unfrozen`; empty for every layer.
-            layer_decay: the factor falls by it from stage to stage downwards, with 1 at the head
-                (ULMFiT's discriminative rates, Howard & Ruder 2018).
+            layer_decay: the learning-rate factor is 1 at the head and falls by `layer_decay` from stage to stage
+                towards the input (ULMFiT's discriminative rates, Howard & Ruder 2018).
         """
         names = self.unfrozen(pattern)
         stages: dict[int, list[tf.Variable]] = {}
@@ -141,7 +141,7 @@ class Classifier:
         return [v.numpy() for v in self.state]
 
     def set_state(self, values: Sequence[np.ndarray]) -> None:
-        """Puts back what `state_values` returned."""
+        """Assigns values that `state_values` returned."""
         for variable, value in zip(self.state, values, strict=True):
             variable.assign(value)
 
@@ -150,12 +150,12 @@ class Classifier:
         return self.backbone.count_params() + self.head.count_params()
 
     def save(self, folder: Path) -> None:
-        """Writes the backbone, loadable into the plain keras.applications model, and the head."""
+        """Writes two weights files: the backbone, which loads into the plain keras.applications model, and the head."""
         self.backbone.save_weights(folder / weights.BACKBONE_FILE)
         self._head_model().save_weights(folder / weights.HEAD_FILE)
 
     def load(self, folder: Path) -> None:
-        """Reads what `save` wrote.
+        """Reads the files that `save` wrote.
 
         Raises:
             UserError: a file is missing, damaged or of another model.
@@ -168,10 +168,10 @@ class Classifier:
 
 
 def _stages(backbone: keras.Model) -> dict[str, int]:
-    """Numbers every layer from 1 at the input, for layer-wise rates and `--unfreeze`.
+    """Maps every layer to its stage, counted from 1 at the input, for layer-wise rates and `--unfreeze`.
 
-    A stage ends where the resolution has been halved since the first layer that learns; in a network without a
-    resolution, such as an embedding under dense layers, every layer that learns begins one.
+    A new stage begins where the resolution has halved since the first layer that learns. In a network without a
+    resolution, such as an embedding under dense layers, every layer that learns begins a stage.
     """
     learning = [layer for layer in backbone.layers if layer.trainable_weights]
     full = next((layer.output.shape[1] for layer in learning if len(layer.output.shape) == 4), None)

@@ -8,15 +8,15 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.training.noise import Noise
 
 
-# The names stay those of Keras, after which it names groups in a `.weights.h5` file.
+# The classes keep Keras' names, after which a `.weights.h5` file names its groups.
 class Dropout(keras.layers.Dropout):
-    """`keras.layers.Dropout` by the noise that it is given; its own generator only without one."""
+    """`keras.layers.Dropout` that draws from `noise`; without one, from its own generator."""
 
     noise: Noise | None = None
     purpose = 0
 
     def call(self, inputs, training=False):
-        """Drops values, or by `noise_shape` whole examples or channels, while training."""
+        """Drops values while training; by `noise_shape` whole examples or channels."""
         if not training or not self.rate or self.noise is None:
             return super().call(inputs, training=training)
         sides = (self.noise_shape or (None,) * len(inputs.shape))[1:]
@@ -25,7 +25,7 @@ class Dropout(keras.layers.Dropout):
 
 
 class StochasticDepth(keras.layers.Layer):
-    """ConvNeXt's: drops a whole branch of an example (Huang et al., arXiv:1603.09382), by the noise given."""
+    """ConvNeXt's stochastic depth (Huang et al., arXiv:1603.09382): drops a branch of an example by `noise`."""
 
     noise: Noise | None = None
     purpose = 0
@@ -37,7 +37,7 @@ class StochasticDepth(keras.layers.Layer):
         return self.noise.drop(x, self.drop_path_rate, self.purpose, (1,) * (len(x.shape) - 1))
 
     def get_config(self):
-        """Returns the arguments of the constructor that it was made by."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "drop_path_rate": self.drop_path_rate}
 
 
@@ -45,12 +45,12 @@ _OURS = {"Dropout": Dropout, "StochasticDepth": StochasticDepth}
 
 
 def adopt(model: keras.Model) -> list[keras.layers.Layer]:
-    """Makes every dropout of a network one of ours, in place, with purposes from 1 on; returns them in order.
+    """Turns every dropout of a network into these classes, in place; returns them in order. Purposes count from 1.
 
-    Those inside its layers, such as in an attention or a nested model, are found too.
+    Dropouts inside other layers, such as in an attention or a nested model, are found too.
 
     Raises:
-        UserError: another layer of the network draws random numbers, which would depend on how a batch is shared out.
+        UserError: another layer draws random numbers, which would then depend on how replicas share a batch.
     """
     layers = [layer for layer in walk(model) if type(layer).__name__ in _OURS]
     for number, layer in enumerate(layers, 1):

@@ -1,19 +1,18 @@
-"""Batch normalisation in inference mode folded into the layer before it.
+"""Folds batch normalisation in inference mode into the layer before it.
 
-With fixed statistics, normalisation is a linear map by channel, and a linear layer before it takes it in:
+With fixed statistics, normalisation is a linear map of each channel, which a linear layer before it can absorb:
 
     scale  = gamma / sqrt(variance + epsilon)
     kernel' = kernel * scale        bias' = (bias - mean) * scale + beta
 
-No operation is then left that walks over the activations for the normalisation alone (Jacob et al. 2018,
-arXiv:1712.05877, section 3.2). The folded layer computes with either of two forms:
+No pass over the activations is then left for the normalisation (Jacob et al. 2018, arXiv:1712.05877, section 3.2).
+The folded layer has two forms:
 
-* *trainable*: kernel' and bias' are worked out of the variables at each call, so that gradients reach kernel,
-  bias, gamma and beta exactly; the statistics are constants.
-* *constant*: kernel' and bias' are worked out once, see `constant`. For serving, where batches are small.
+* *trainable*: every call computes kernel' and bias' from the variables, so that gradients reach kernel, bias, gamma
+  and beta exactly; the statistics are constants.
+* *constant*: kernel' and bias' are computed once, see `constant`. For serving, where batches are small.
 
-The variables are the model's own and stay where they are: its `.weights.h5` loads into the plain
-`keras.applications` model at any time.
+The model keeps its variables: its `.weights.h5` loads into the plain `keras.applications` model at any time.
 """
 
 import contextlib
@@ -27,11 +26,11 @@ from tf_transfer.models.batchnorm import BatchNormalization
 
 
 class Fold:
-    """A linear layer and the batch normalisation that alone takes its output.
+    """A linear layer and the batch normalisation that is the only consumer of its output.
 
     Attributes:
         layer, batchnorm: the two.
-        active: compute the two as one; set before a network is traced.
+        active: compute both as one layer; set before the network is traced.
     """
 
     def __init__(self, layer: keras.layers.Layer, batchnorm: BatchNormalization):
@@ -39,7 +38,7 @@ class Fold:
         self._constants: tuple[tf.Variable, tf.Variable] | None = None
         self._depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         kernel = layer.pointwise_kernel if isinstance(layer, keras.layers.SeparableConv2D) else layer.kernel
-        # Taken here, as inside a call Keras hands out copies in the computation's precision.
+        # Read here: inside a call Keras returns copies in the precision of the computation.
         self.kernel = kernel.value
         self._bias = layer.bias.value if layer.use_bias else None
         self._gamma = batchnorm.gamma.value if batchnorm.scale else None
@@ -47,7 +46,7 @@ class Fold:
         self._mean, self._variance = batchnorm.moving_mean.value, batchnorm.moving_variance.value
 
     def weights(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the folded kernel, of the layer's own shape, and the bias `[C]`."""
+        """Returns the folded kernel, in the shape of the layer's kernel, and the folded bias `[C]`."""
         kernel, bias = self._constants or self._worked_out()
         return tf.cast(kernel, dtype), tf.cast(bias, dtype)
 
@@ -65,27 +64,27 @@ class Fold:
 
     @property
     def replaced(self) -> list[tf.Variable]:
-        """The variables that a constant fold has no more use for."""
+        """The variables that a constant fold no longer reads."""
         every = (self.kernel, self._bias, self._gamma, self._beta, self._mean, self._variance)
         return [variable for variable in every if variable is not None]
 
     def make_constant(self) -> list[tf.Variable]:
-        """Works the folded weights out, once, in the precision of the computation; returns the variables with them."""
+        """Computes the folded weights once, in the precision of the computation; returns the variables with them."""
         dtype = self.layer.compute_dtype
         self._constants = tuple(tf.Variable(tf.cast(x, dtype), trainable=False) for x in self._worked_out())
         return list(self._constants)
 
     def make_trainable(self) -> None:
-        """Goes back to weights that follow the variables."""
+        """Computes the folded weights from the variables again, at every call."""
         self._constants = None
 
 
-# Keras names the group of a layer in a `.weights.h5` file after its class: the names must stay.
+# The classes keep Keras' names, after which a `.weights.h5` file names its groups.
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` that may have a `fold`, and trains on CPUs with a group for each channel too."""
+    """`keras.layers.Conv2D` that may have a `fold`, and that trains on CPUs also with one group for each channel."""
 
     fold = None
-    # Those of one pixel are computed as matrix products; see `convolving`.
+    # Compute convolutions of one pixel as matrix products; see `convolving`.
     products = True
 
     def call(self, inputs):
@@ -98,12 +97,12 @@ class Conv2D(keras.layers.Conv2D):
 
     def _convolve(self, inputs, kernel):
         if self.groups > 1 and self.groups == inputs.shape[-1] and not _gpus():
-            # TensorFlow has no gradient of a grouped convolution on CPUs, but of this one under its other name.
+            # TensorFlow lacks the gradient of grouped convolutions on CPUs, but has it for depthwise ones, as this is.
             shape = (*self.kernel_size, self.groups, self.filters // self.groups)
             return _depthwise(self, inputs, tf.reshape(kernel, shape))
         if set(self.kernel_size + self.strides) != {1} or self.groups != 1 or _gpus() or not Conv2D.products:
             return self.convolution_op(inputs, kernel)
-        # A matrix product, which on CPUs is the faster of the two: 7 % with its gradients, in MobileNet and ResNet-50.
+        # A matrix product, which on CPUs is 7 % faster with its gradients, in MobileNet and ResNet-50.
         shape = tf.shape(inputs)
         products = tf.matmul(tf.reshape(inputs, (-1, inputs.shape[-1])), kernel[0, 0])
         outputs = tf.reshape(products, tf.concat([shape[:3], [self.filters]], 0))
@@ -158,18 +157,18 @@ _LINEAR = {cls.__name__: cls for cls in (Conv2D, DepthwiseConv2D, SeparableConv2
 
 
 def adopt(model: keras.Model) -> list[Fold]:
-    """Makes every linear layer that a batch normalisation follows foldable, in place, found by the model's graph.
+    """Makes every linear layer foldable, in place, that a batch normalisation follows in the model's graph.
 
-    Convolutions with a group for each channel become ours without one too, as only so do they train on CPUs.
+    Convolutions with a group for each channel become `Conv2D` in any case, since only so they train on CPUs.
 
-    Left as they are: layers with an activation of their own, with several consumers, or called more than once, and
-    normalisations that stand before a convolution (DenseNet, ResNetV2), which padding keeps apart from it.
+    Not folded are layers with an activation, with several consumers, or called more than once; and normalisations
+    before a convolution (DenseNet, ResNetV2), because padding comes between the two.
 
     Args:
-        model: functional, of one level; its normalisations are ours, see `batchnorm.adopt`.
+        model: functional, without nested models; its normalisations come from `batchnorm.adopt`.
 
     Returns:
-        The pairs, none of them active yet.
+        The pairs, none of them active.
     """
     nodes = [node for depth in model._nodes_by_depth.values() for node in depth]
     for node in nodes:
@@ -199,7 +198,7 @@ def _source(tensor) -> tuple[int, int, int]:
 
 
 def _is_linear(layer: keras.layers.Layer) -> bool:
-    """A layer of exactly one of Keras' classes (a subclass may compute something else), linear, channels last."""
+    """Says whether a layer is linear, channels last, and of a Keras class itself: a subclass may compute otherwise."""
     name = type(layer).__name__
     return (
         type(layer) in (getattr(keras.layers, name, None), _LINEAR.get(name))
@@ -213,7 +212,7 @@ def _is_linear(layer: keras.layers.Layer) -> bool:
 
 @contextlib.contextmanager
 def constant(folds: Sequence[Fold]) -> Iterator[list[tf.Variable]]:
-    """Inside, active folds compute with weights that were worked out once; gives the variables that hold them."""
+    """Inside, active folds use weights that are computed once; yields the variables that hold them."""
     try:
         yield [variable for fold in folds for variable in fold.make_constant()]
     finally:
@@ -223,7 +222,7 @@ def constant(folds: Sequence[Fold]) -> Iterator[list[tf.Variable]]:
 
 @contextlib.contextmanager
 def convolving() -> Iterator[None]:
-    """Inside, convolutions of one pixel are traced as such: other runtimes know them, and quantise them by channel."""
+    """Inside, convolutions of one pixel are traced as convolutions, which other runtimes quantise by channel."""
     Conv2D.products = False
     try:
         yield

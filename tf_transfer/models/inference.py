@@ -1,4 +1,4 @@
-"""Outputs of a network over a whole split, batch by batch."""
+"""Computes the outputs of a network for a whole split, batch by batch."""
 
 from collections.abc import Callable, Iterator
 

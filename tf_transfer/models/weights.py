@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: a publisher, a file, an earlier run, or nowhere."""
+"""Loads pretrained weights: a publisher's, a file, an earlier run's, or none."""
 
 import hashlib
 import warnings
@@ -25,7 +25,7 @@ def load_backbone(backbone: backbones.Backbone, spec: str, weights: str, size: i
         size: input size.
 
     Raises:
-        UserError: weights that are not there, cannot be fetched, or do not fit.
+        UserError: the weights do not exist, cannot be downloaded, or do not fit.
     """
     check(backbone, spec, weights)
     if weights == "random":
@@ -38,7 +38,7 @@ def load_backbone(backbone: backbones.Backbone, spec: str, weights: str, size: i
 
 
 def check(backbone: backbones.Backbone, spec: str, weights: str) -> None:
-    """Finds weights that are not there before anything is built.
+    """Refuses weights that do not exist, before anything is built.
 
     Args:
         backbone: the parsed spec.
@@ -57,10 +57,10 @@ def check(backbone: backbones.Backbone, spec: str, weights: str) -> None:
 
 
 def weights_file(weights: str) -> Path:
-    """Returns the backbone file that `--weights` means: the file itself, or one inside a run directory.
+    """Returns the file that `--weights` means: itself, or the backbone's in a run directory.
 
     Raises:
-        UserError: nothing of the kind is there.
+        UserError: there is no such file or run directory.
     """
     path = Path(weights).expanduser()
     if path.is_dir():
@@ -82,14 +82,14 @@ def weights_file(weights: str) -> Path:
 
 
 def load_file(model, path: Path, what: str) -> None:
-    """Loads a weights file into `model`; of a `.keras` file the network inside that is of the same layers.
+    """Loads a weights file into `model`; from a `.keras` file, the network in it that has the same layers.
 
     Raises:
         UserError: the file is damaged or was written for another network.
     """
     try:
         with warnings.catch_warnings():
-            # Keras warns of some of what it cannot load, and then raises for all of it.
+            # Keras first warns about weights that it cannot load, then raises an error about them.
             warnings.filterwarnings("ignore", message="Skipping nested container")
             if path.suffix == ".keras":
                 model.set_weights(_inside(model, path).get_weights())
@@ -103,9 +103,9 @@ def load_file(model, path: Path, what: str) -> None:
 
 
 def _inside(model, path: Path):
-    """Returns the network of the layers of `model` in a `.keras` file: the whole of it, or one of its layers.
+    """Returns the network in a `.keras` file that has the layers of `model`: the whole model, or one of its layers.
 
-    Nothing that the file brings is run: safe mode refuses what would.
+    Safe mode refuses files that would run code of their own.
     """
     import keras
 
@@ -117,7 +117,7 @@ def _inside(model, path: Path):
 
 
 def _form(model) -> list:
-    """Returns what two networks have in common whose weights mean the same: class and shapes, layer by layer."""
+    """Returns class and shapes of every layer with weights: networks for which they are equal can exchange weights."""
     return [(type(layer).__name__, [tuple(w.shape) for w in layer.weights]) for layer in model.layers if layer.weights]
 
 

@@ -1,1 +1,1 @@
-"""What the phases of one command share: data, plans, training, and how it is resumed."""
+"""What the phases of one command share: data sets, the plan of a phase, training and resuming it."""

@@ -1,4 +1,4 @@
-"""The data sets of a command: each is read once, what trains is recorded, readings of the test split are counted."""
+"""The data sets of a command: opened and read once; records what trains and how often the test split was read."""
 
 import json
 import time
@@ -16,14 +16,14 @@ from tf_transfer.run.directory import RunDir
 
 @dataclass
 class DataSets:
-    """Opens, splits and reads what a command names.
+    """Opens, splits and reads the data sets that a command names.
 
     Attributes:
         config: the configuration.
-        run: the run directory, which records what is read.
-        console: where to speak.
-        input_size: input size that examples are brought to.
-        modality: what the examples are.
+        run: the run directory, where readings are recorded.
+        console: prints notes.
+        input_size: size to which examples are brought.
+        modality: of the examples.
     """
 
     config: Config
@@ -37,16 +37,16 @@ class DataSets:
     _test: tuple | None = None
 
     def open(self, dataset: str):
-        """Opens a data set by its spec, once a command: a folder is not listed again."""
+        """Opens a data set by its spec, once a command, so that a folder is listed once."""
         if dataset not in self._opened:
             data = self.config.data
             self._opened[dataset] = open_source(dataset, self.modality, data.data_dir, data.max_unreadable)
         return self._opened[dataset].again()
 
     def training(self, dataset: str | None = None) -> TrainingData:
-        """Loads the training side of the target, or of another data set; once."""
+        """Loads the train and validation splits of the target, or of another data set, once a command."""
         name = dataset or self.config.data.dataset
-        # The label budget is the target's: the same data set as a source is another one.
+        # The label budget holds for the target; the same data set as a source has all its labels.
         key = name, dataset is None
         if key not in self._data:
             begun = time.perf_counter()
@@ -59,11 +59,11 @@ class DataSets:
         return self._data[key]
 
     def planned(self, dataset: str, few_shot: bool) -> tuple[splits.Source, splits.SplitPlan]:
-        """Opens a data set and plans what of it trains and what validates; reads labels, but no examples.
+        """Opens a data set and plans which examples train and which validate; reads labels, but no examples.
 
         Args:
             dataset: its spec.
-            few_shot: the label budget counts, which is the target's.
+            few_shot: apply the label budget, as for the target.
         """
         data, source = self.config.data, self.open(dataset)
         per_class = data.examples_per_class if few_shot else None
@@ -84,7 +84,7 @@ class DataSets:
         return loaded
 
     def sample(self, count: int) -> tuple[str, splits.Split, tuple[str, ...]]:
-        """Returns some examples that validate, or train where none do; no others are decoded.
+        """Returns some validation examples, or training examples where there are none; decodes no others.
 
         Returns:
             `validation` or `train`, the examples, and the class names.
@@ -94,11 +94,11 @@ class DataSets:
         return name, split, tuple(source.class_names)
 
     def record(self, data: TrainingData) -> None:
-        """Records what a phase is about to train on; once a command."""
+        """Records the data that a phase is going to train on, once a command."""
         if any(data is recorded for recorded in self._recorded):
             return
         self._recorded.append(data)
-        # As JSON gives them back.
+        # Through JSON, so that they compare with recorded ones.
         facts = json.loads(json.dumps(data.facts, default=str))
         before = [r for r in self.run.records("data") if r.get("dataset") == facts["dataset"]]
         if not before or any(before[-1].get(name) != value for name, value in facts.items()):
@@ -110,20 +110,20 @@ class DataSets:
         """Reads the test split, once a command: for `evaluate` and `assess`.
 
         Returns:
-            The split, the class names, the names of its examples that also stand among the training ones, and the
-            names of those that could not be read.
+            The split, the class names, the names of test examples that are training examples too, and the names of
+            files that could not be read.
         """
         if self._test is None:
             self._test = self._read_test()
         return self._test
 
     def test_examples(self, size: int | None = None) -> splits.Split:
-        """Returns the test split for a comparison with what is recorded of it, which decides nothing.
+        """Returns the test split to compare an artefact with recorded predictions.
 
-        No reading is counted: neither a model nor an option is chosen by it.
+        It does not count as a reading, since no model and no option is chosen by it.
 
         Args:
-            size: input size that examples are brought to, where it is another one.
+            size: size to which examples are brought, if not `input_size`.
         """
         if self._test is not None and size is None:
             return self._test[0]
@@ -138,7 +138,7 @@ class DataSets:
         duplicates = splits.find_duplicates({"test": split}, seen)
         read = [r["kind"] for r in self.run.records() if r["kind"] in ("test_read", "evaluation", "assessment")]
         before = read.count("test_read")
-        # A reading of which a crash let nothing be made is not counted twice.
+        # After a crash between reading and evaluating, the reading is already recorded: it counts once.
         if read[-1:] != ["test_read"]:
             self.run.record("test_read", n=len(split), times=before + 1)
             if before:
@@ -146,11 +146,11 @@ class DataSets:
         return split, tuple(source.class_names), duplicates, source.notes.get("unreadable", [])
 
     def warnings(self, duplicates: list[str], unreadable: list[str]) -> list[dict]:
-        """Notes what is wrong with the test examples; returns the warnings that are not yet recorded.
+        """Prints notes about bad test examples; returns the warnings that are not recorded yet.
 
         Args:
-            duplicates: of `test`.
-            unreadable: the same.
+            duplicates: third value of `test`.
+            unreadable: fourth value of `test`.
         """
         texts, many = [], self.modality.many
         if unreadable:

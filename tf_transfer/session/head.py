@@ -1,4 +1,4 @@
-"""A head on features that the frozen backbone makes once, instead of once an epoch."""
+"""Trains a head on features that the frozen backbone computes once, instead of in every epoch."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from tf_transfer.training.regularizers import REGULARIZERS
 def features(
     session: Session, model: classifier.Classifier, data: TrainingData, plan: Training
 ) -> tuple[Split, Split | None]:
-    """Returns the features of the training examples, in as many views as planned, and of the validation examples."""
+    """Returns the features of the training examples, in `plan.feature_views` views, and of the validation examples."""
     size = session.rows_at_once(2 * plan.batch_size)
     facts = {
         "backbone": session.config.model.backbone,
@@ -55,15 +55,15 @@ def features(
 def solve(
     session: Session, phase: str, model: classifier.Classifier, data: TrainingData, plan: Training, log, resume
 ) -> dict:
-    """Solves the head to its optimum, its L2 chosen on validation; returns how it ended.
+    """Solves the head to its optimum, with the L2 that validation chooses; returns the facts of the end of the phase.
 
-    Nothing of it is saved on the way: the features are, and from them it takes seconds.
+    Needs no checkpoints: the features are kept, and solving takes seconds.
     """
     train, validation = features(session, model, data, plan)
     scale = extract.Standardizer(train.inputs)
     told = {"log": log, "progress": session.progress(phase)}
     best = solve_on(train, validation, scale, data.class_weights, plan, **told)
-    # Every worker has solved it; another processor may round otherwise, and one model is wanted.
+    # Every worker has solved the head, but processors may round differently: all take the chief's.
     model.head.set_weights([from_chief(session.strategy, w) for w in scale.fold(best.kernel, best.bias)])
     return {
         "epochs": 0,
@@ -85,9 +85,9 @@ def solve_on(
     """Solves a head on features.
 
     Args:
-        train: features, all views.
-        validation: features that choose the L2; None for none.
-        scale: of the training features; the solution is on scaled ones.
+        train: features of all views.
+        validation: features that choose the L2; None where there are none.
+        scale: of the training features; the solution is for scaled features.
         class_weights: float32 `[C]`.
         plan: of the head.
         **told: `log` and `progress` of `solver.solve`.
@@ -111,7 +111,7 @@ def _validator(scale: extract.Standardizer, split: Split | None):
 
 
 def _network_digest(network: keras.Model) -> str:
-    """Returns a digest of what a network computes, its weights aside; names, which Keras counts up, play no part."""
+    """Returns a digest of the network's structure, without its weights and without names, which Keras numbers."""
     text = network.to_json()
     for number, named in enumerate([network, *network.layers]):
         text = text.replace(json.dumps(named.name), f'"#{number}"')

@@ -1,7 +1,7 @@
-"""What to do when nobody says: hyper-parameters from the data's size and resolution, in one pure file.
+"""The defaults: rules that choose the hyper-parameters a user leaves open, from the data's size and resolution.
 
-The model is BiT's hyper-rule (Kolesnikov et al. 2019, arXiv:1912.11370, section 3.3): schedule length
-by data size, augmentation by resolution, and nothing that has to be searched for.
+They follow BiT's hyper-rule (Kolesnikov et al. 2019, arXiv:1912.11370, section 3.3): the length of the schedule depends
+on the size of the data, augmentation on the resolution, and nothing needs a search. Pure functions.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,22 @@ from tf_transfer.modalities.base import Modality, rows_at_once
 from tf_transfer.phases.catalogue import PHASES, RANDOM, Phase
 from tf_transfer.registry import parse_spec
 
-# The method that trains on labels alone.
+# The method that can train a head on features computed beforehand.
 SUPERVISED = "supervised"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the rules look at.
+    """What the rules depend on.
 
     Attributes:
-        examples: training examples, validation taken off.
-        modality: what the examples are.
+        examples: training examples, without validation.
+        modality: of the examples.
         input_size: of the network.
         class_names: names of the classes.
-        batchnorm: `none`, `train` or `frozen`: what suits the network, see `backbones.Backbone.bn`.
-        validation: examples that validate.
+        batchnorm: policy that suits the network, `train` or `frozen`, see `backbones.Backbone.bn`; `none` where it has no
+            batch normalisation, `folded` where the weights have theirs folded in.
+        validation: number of validation examples.
         dropout: before the head, in [0, 1).
     """
 
@@ -42,13 +43,13 @@ class Facts:
 
 
 def resolve(training: Training, phase: str, facts: Facts) -> Training:
-    """Returns the plan of a phase, options with nothing left open: what was asked for, else what the rules say.
+    """Returns the plan of a phase, with no option left open: as the user asked, else by the rules.
 
     Raises:
-        UserError: `lbfgs` for anything but a head on features computed beforehand.
+        UserError: options that do not go together, such as `lbfgs` for a phase that trains the whole network.
     """
     asked = {f.name: pick(getattr(training, f.name), phase) for f in fields(training)}
-    # An option given for another phase only falls back to its own default here.
+    # An option that was given only for other phases has its default here.
     given = {name: value for name, value in asked.items() if value is not None}
     plan = {f.name: f.default for f in fields(Training) if f.default is not None} | given
     row = PHASES[phase]
@@ -60,7 +61,7 @@ def resolve(training: Training, phase: str, facts: Facts) -> Training:
         if name not in plan:
             plan[name] = rule(row, facts, plan)
     if plan["feature_views"]:
-        # Features made beforehand know no other augmentation than their views.
+        # On features computed beforehand, the views are the only augmentation.
         plan["augment"] = facts.modality.augmentation(plan["augment"]).shown(plan["feature_views"])
     if solved(plan["optimizer"]):
         if not plan["feature_views"]:
@@ -85,7 +86,7 @@ def resolve(training: Training, phase: str, facts: Facts) -> Training:
 
 
 def check(training: Training, phase: str, modality: Modality) -> None:
-    """Finds options that do not go together in a phase, before any data is read; see `resolve`."""
+    """Refuses options that do not go together in a phase, before any data is read; see `resolve`."""
     resolve(training, phase, Facts(1000, modality, 32, ("one", "two"), validation=100))
 
 
@@ -94,12 +95,12 @@ def _is_path(regularizer: str) -> bool:
 
 
 def solved(optimizer: str) -> bool:
-    """True where the head is solved on all examples at once, and no step has a rate."""
+    """Says whether the optimizer solves the head on all examples at once, without steps and rates."""
     return parse_spec(optimizer).name == "lbfgs"
 
 
 def on_features(row: Phase, plan: Mapping[str, Any]) -> bool:
-    """Whether a phase may train on features that the frozen backbone makes once: a head, by labels alone."""
+    """Says whether a phase can train on features computed beforehand: a supervised head on a frozen backbone."""
     return row.head_only and plan["bn"] == "frozen" and parse_spec(plan["method"]).name == SUPERVISED
 
 
@@ -119,8 +120,8 @@ def _feature_views(row: Phase, facts: Facts, plan: dict) -> int:
 
 
 def _optimizer(row: Phase, facts: Facts, plan: dict) -> str:
-    """A head on features is solved, unless an option was given that only steps have."""
-    # The rules for these come later: what is there was asked for, or is the default of the options.
+    """Chooses to solve a head on features, unless an option was given that only training in steps has."""
+    # Their rules run later: a value that is here already was asked for, or is the default in `config.Training`.
     asked = [name for name in OF_STEPS if name != "schedule" and plan.get(name)] or plan["schedule"] != "cosine"
     return "lbfgs" if plan["feature_views"] and not asked and not facts.dropout else "sgd"
 
@@ -134,14 +135,14 @@ def _batch_size(row: Phase, facts: Facts, plan: dict) -> int:
 
 
 def _epochs(row: Phase, facts: Facts, plan: dict) -> float:
-    """The row's passes, and enough steps where the data is small."""
+    """Chooses the passes of the phase's row, or more where the data is small, so that steps are enough."""
     enough = row.steps * plan["batch_size"] / max(1, facts.examples)
     return float(min(200, max(row.passes, round(enough))))
 
 
 def _learning_rate(row: Phase, facts: Facts, plan: dict) -> float:
     adaptive = plan["optimizer"].startswith("adamw")
-    # The square root keeps small batches, which go with small data, from crawling.
+    # With the square root, and not the batch size itself, small batches do not train too slowly.
     scale = (plan["batch_size"] / 128) ** 0.5
     if plan["feature_views"]:
         return 0.003 if adaptive else 0.03
@@ -152,30 +153,30 @@ def _learning_rate(row: Phase, facts: Facts, plan: dict) -> float:
     trained = plan["bn"] != "frozen" and facts.batchnorm != "none"
     if adaptive:
         return (3e-4 if trained else 5e-5) * scale
-    # Frozen statistics do not follow weights that move: ten times their rate diverges at once.
+    # Frozen statistics do not follow the weights: at ten times this rate training diverges at once.
     return (0.03 if trained else 0.002) * scale
 
 
 def _regularizer(row: Phase, facts: Facts, plan: dict) -> str:
-    """A head on few features of scaled size overfits first; its decay falls with the number of examples."""
+    """Chooses the L2: a head on scaled features overfits soonest on few examples, so its L2 falls with their number."""
     if not plan["feature_views"]:
         return "l2(1e-4)"
     if solved(plan["optimizer"]) and facts.validation:
-        # Four decades around what has been best, 50 / N; the path ends where weaker has become worse.
+        # Four decades around the best strength in experiments, 50 / N; the path ends early once weaker ones are worse.
         strongest = min(1.0, 1000 / facts.examples)
         return f"l2path({strongest:.2g}, {strongest / 10000:.2g}, 9)"
     return f"l2({min(0.03, 50 / facts.examples):.2g})"
 
 
 def _ema(row: Phase, facts: Facts, plan: dict) -> float:
-    """Averages the weights of a whole network that was pretrained over a twentieth of the steps."""
+    """Chooses the decay: a pretrained network that trains as a whole averages its weights over 1/20 of the steps."""
     if row.head_only or row.begins == RANDOM:
         return 0.0
     steps = plan["epochs"] * facts.examples / plan["batch_size"]
     return round(1.0 - 1.0 / min(1000, max(10, steps / 20)), 4)
 
 
-# Options of a training in steps, which a head that is solved has no use for.
+# Options of training in steps; a solved head ignores them.
 OF_STEPS = ("epochs", "learning_rate", "schedule", "warmup", "ema", "patience", "clip_norm")
 
 _RULES: dict[str, Any] = {

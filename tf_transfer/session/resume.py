@@ -1,4 +1,4 @@
-"""A phase that was interrupted goes on: its checkpoints, its records and its options kept together."""
+"""Resumes an interrupted phase: keeps its checkpoints, records and options consistent with each other."""
 
 import dataclasses
 import time
@@ -11,20 +11,20 @@ from tf_transfer.phases.catalogue import PHASES
 from tf_transfer.run.checkpoints import Checkpoints, Saved, parse_every
 from tf_transfer.session.session import Session
 
-# Options of which another value may take an interrupted phase on. More epochs than before may, too.
+# Options that may change when an interrupted phase is resumed. `epochs` may grow, too.
 _HARMLESS = {"patience"}
-# Records with which a phase begins, its start and its plan: where no checkpoint is, it goes back to these.
+# A phase begins with these two records, its start and its plan; without a checkpoint it goes back to them.
 _FIRST_RECORDS = 2
 
 
 class Resume:
-    """The checkpoints of a phase with what the run has recorded of it, for `loop.fit`.
+    """The checkpoints of a phase together with its records in the run, for `loop.fit`.
 
     Args:
         session: the command.
         phase: the phase.
-        identity: the options that decide what training does, by name.
-        history: the epochs logged, in order; put back to where a checkpoint was.
+        identity: everything that decides what training computes, by name.
+        history: the logged epochs, in order; `load` sets it back to the checkpoint's.
     """
 
     def __init__(self, session: Session, phase: str, identity: Mapping[str, Any], history: list):
@@ -44,7 +44,7 @@ class Resume:
                 f"--phase={self.phase} was interrupted at step {self.checkpoints.last} with other options: "
                 f"{one_line('; '.join(differ), 400)}. Give the same ones to go on, or --restart to begin it anew."
             )
-        # --restart takes up what the same command with --restart began, and nothing else.
+        # With --restart, only a training that the same command with --restart began is resumed.
         if found and not (self.restart and (differ or not found.facts["restart"])):
             return found
         self.checkpoints.clear()
@@ -56,7 +56,7 @@ class Resume:
         found, then = [], {"method": PHASES[self.phase].method} | canonical(then)
         for name in dict.fromkeys([*then, *self.identity]):
             old, new = then.get(name), self.identity.get(name)
-            # The window of the moving average follows the epochs where nobody says otherwise: it stays as it was.
+            # Where --ema is not given, it follows from the epochs; the interrupted phase keeps its own, see `kept`.
             longer = name == "epochs" and old is not None and new >= old
             follows = name == "ema" and name not in self._given
             if old != new and not longer and not follows and name not in _HARMLESS:
@@ -66,12 +66,12 @@ class Resume:
 
     @property
     def step(self) -> int | None:
-        """The step that training goes on from, or None where it begins."""
+        """The step from which training resumes, or None where it begins."""
         return self._found.step if self._found else None
 
     @property
     def kept(self) -> dict[str, Any]:
-        """What an interrupted phase keeps of its plan although more epochs would give it another value."""
+        """Options that a resumed phase keeps, although more epochs would give them other values."""
         if self._found is None or "ema" in self._given:
             return {}
         return {"ema": self._found.facts["identity"]["ema"]}
@@ -83,7 +83,7 @@ class Resume:
 
     @property
     def seconds(self) -> float:
-        """What the phase has taken so far, earlier commands included."""
+        """Seconds that the phase has taken so far, earlier commands included."""
         return self._before + time.monotonic() - self._begun
 
     def due(self, step: int) -> bool:
@@ -91,7 +91,7 @@ class Resume:
         return self.run.writes and self.checkpoints.due(step)
 
     def load(self) -> Saved | None:
-        """Returns the newest checkpoint, and takes back what was recorded after it."""
+        """Returns the newest checkpoint, and removes the records made after it."""
         if self._found:
             self._before, self._begun = self._found.facts["seconds"], time.monotonic()
         found, self._found = self._found or self.checkpoints.load(), None

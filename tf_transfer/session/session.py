@@ -1,4 +1,4 @@
-"""What the phases of one command share: the run, its strategy, its data and its models."""
+"""The session of one command, shared by its phases: run directory, strategy, data sets, models, plans."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ from tf_transfer.session import plan as plans
 from tf_transfer.session.datasets import DataSets
 from tf_transfer.training.problem import CLASSIFICATION, Problem
 
-# The id of a --restart that is under way.
+# File of the run with the id of the current --restart.
 RESTART = "restart.json"
 
 
@@ -40,11 +40,11 @@ class Session:
         config: the configuration, completed with what the run directory records.
         given: names of the options that the user set.
         run: the run directory.
-        console: where to speak.
+        console: prints lines and progress.
         command: the command line, for the records.
-        restart: train again what is already there.
-        phases: what the command does, in order.
-        artefact: what `evaluate` scores in place of the run's models.
+        restart: train again phases that have ended.
+        phases: phases of the command, in order.
+        artefact: path that `evaluate` scores in place of the run's models; None: the models.
     """
 
     config: Config
@@ -73,7 +73,7 @@ class Session:
 
     @property
     def modality(self) -> base.Modality:
-        """What the network's examples are."""
+        """The modality of the network's examples."""
         return base.find(self.backbone.modality)
 
     @property
@@ -92,43 +92,43 @@ class Session:
 
     @cached_property
     def restart_id(self) -> str | None:
-        """Tells this --restart from others; that of the same command, where a crash ended it; None without one."""
+        """Id of this --restart; the same command after a crash gets the same id. None without --restart."""
         if not self.restart:
             return None
         kept = self.run.read_json(RESTART) or {}
         return kept["id"] if kept.get("command") == self._what() else uuid.uuid4().hex[:12]
 
     def begins_anew(self, phase: str) -> bool:
-        """Says whether what a phase left is to be made again: it is not of this --restart."""
+        """Says whether a finished phase is to be trained again: with --restart, unless this --restart trained it."""
         return self.restart and (self.run.done(phase) or {}).get("restart") != self.restart_id
 
     def note_restart(self) -> None:
-        """Keeps the id, before the first thing is made under it."""
+        """Writes the id of --restart; called before training begins under it."""
         if self.restart:
             self.run.write_json(RESTART, {"command": self._what(), "id": self.restart_id})
 
     def end(self) -> None:
-        """Notes that the command has ended: the same one begins anew."""
+        """Removes the id of --restart at the end of the command: the same command then restarts again."""
         if self.restart or set(self.phases) & set(catalogue.TRAINED):
             self.run.forget(RESTART)
 
     def _what(self) -> dict:
         values = {"phases": list(self.phases), "given": sorted(self.given), **self.config.to_dict()}
-        # As JSON gives them back.
+        # Through JSON, so that they compare with recorded ones.
         return json.loads(json.dumps(values, default=str))
 
     def branch(self, name: str, seed: int | None = None, model: Any = None, training: Any = None) -> "Session":
-        """Returns a session of the same command that keeps what it does in a folder of this run, and says nothing.
+        """Returns a silent session of the same command, whose run directory is a folder inside this run's.
 
         Args:
-            name: of the folder, below this run's.
-            seed: where it is another one.
-            model: its `config.Model`, where it is another one.
-            training: its `config.Training`, where it is another one.
+            name: of the folder.
+            seed: if not this session's.
+            model: a `config.Model`, if not this session's.
+            training: a `config.Training`, if not this session's.
         """
         model = model or self.config.model
         if model.weights == catalogue.SOURCE:
-            # That is this run's, not the branch's.
+            # `source` means the source model of this run, not of the branch.
             model = dataclasses.replace(model, weights=str(self.run.path / catalogue.SOURCE))
         run = dataclasses.replace(self.config.run, run_dir=str(self.run.path / name))
         run = run if seed is None else dataclasses.replace(run, seed=seed)
@@ -140,7 +140,7 @@ class Session:
         return branch
 
     def pretrained(self, num_classes: int, source: str | None = None, precision: str | None = None) -> Classifier:
-        """Builds the classifier with weights from `source` (default `--weights`) under a new head."""
+        """Builds a classifier: weights from `source` (default `--weights`) under a new head."""
         where = source or self.config.model.weights
         if where == catalogue.SOURCE:
             if not self.run.done(catalogue.SOURCE):
@@ -150,7 +150,7 @@ class Session:
             where = str(self.run.path / catalogue.SOURCE)
         model, seed = self.config.model, self.config.run.seed
         with self.strategy.scope(), precision_policy(precision or self.precision):
-            # Random weights and the head's start depend on the seed alone, whatever ran before.
+            # Seeded here, so that random weights and the head depend on the seed alone and not on earlier phases.
             devices.set_up(seed)
             network = weights.load_backbone(self.backbone, model.backbone, where, self.input_size)
             inputs = self.modality.inputs(self.input_size, self.backbone.mode)
@@ -159,15 +159,15 @@ class Session:
         return classifier
 
     def trained(self, phase: str, class_names: Sequence[str] | None = None, precision: str | None = None) -> Classifier:
-        """Builds the classifier that a finished phase left.
+        """Builds the classifier of a finished phase, with its weights.
 
         Args:
             phase: the phase.
-            class_names: those of the data it is to meet.
-            precision: of its computation, by default the run's.
+            class_names: of the data set that it will be used on; None: not checked.
+            precision: of the computation, by default the run's.
 
         Raises:
-            UserError: it was trained on other classes than the data set has now.
+            UserError: the phase was trained on other classes.
         """
         done = self.run.done(phase)
         if class_names is not None:
@@ -177,10 +177,10 @@ class Session:
         return classifier
 
     def check_classes(self, phase: str, class_names: Sequence[str]) -> None:
-        """Refuses class names that are not those of a finished phase.
+        """Refuses class names that differ from a finished phase's.
 
         Raises:
-            UserError: which differ.
+            UserError: they differ; the message says which.
         """
         then = self.run.done(phase)["class_names"]
         if tuple(then) != tuple(class_names):
@@ -191,7 +191,7 @@ class Session:
             )
 
     def check_unchanged(self, data: TrainingData, phase: str) -> None:
-        """Refuses data whose split is not the one that a finished phase was trained on.
+        """Refuses data whose split differs from the one that a finished phase was trained on.
 
         Examples that came or went move others between training and validation: what `phase` was trained on would
         validate what goes on from it.
@@ -209,28 +209,28 @@ class Session:
 
     @property
     def problem(self) -> Problem:
-        """What is to be learned."""
+        """The kind of problem: loss, what is right, score, split."""
         return CLASSIFICATION
 
     def facts_of(self, data: TrainingData, classifier: Classifier) -> plans.Facts:
-        """Returns what the rules look at, of data and a network that has its weights."""
+        """Returns the facts for `plan`, from data and a classifier with its weights."""
         held = 0 if data.validation is None else len(data.validation)
         return self.facts(len(data.train), held, data.class_names, classifier)
 
     def facts(
         self, train: int, held: int, class_names: Sequence[str], classifier: Classifier, loaded: bool = True
     ) -> plans.Facts:
-        """Returns what the rules look at.
+        """Returns the facts for `plan`.
 
         Args:
-            train: examples that train.
-            held: examples that validate.
+            train: number of training examples.
+            held: number of validation examples.
             class_names: the classes.
             classifier: what trains.
-            loaded: the network has its weights; without, nothing is concluded from them.
+            loaded: the network has its weights, so that facts may be read from them.
         """
         kind = "none" if not classifier.batchnorms else self.backbone.bn
-        # Random weights have no statistics either, but for them that is the start and not the end.
+        # A random network has mean 0 and variance 1 too, but not because it was folded.
         pretrained = self.config.model.weights != catalogue.RANDOM
         if loaded and pretrained and batchnorm.already_folded(classifier.batchnorms):
             kind = "folded"
@@ -238,12 +238,12 @@ class Session:
         return plans.Facts(train, self.modality, self.input_size, tuple(class_names), kind, held, dropout)
 
     def plan(self, phase: str, facts: plans.Facts, **other: Any) -> Training:
-        """Resolves the options of a phase by the rules, and says what they leave out of what was asked for.
+        """Resolves the options of a phase by the rules; prints a note where that changes what the user gave.
 
         Args:
             phase: the phase.
-            facts: what the rules look at.
-            **other: options that take the place of what was asked for.
+            facts: what the rules depend on.
+            **other: options that replace the given ones.
         """
         training = dataclasses.replace(self.config.training, **other)
         plan = plans.resolve(training, phase, facts)
@@ -261,7 +261,7 @@ class Session:
         return plan
 
     def source_folder(self) -> Path | None:
-        """Returns the folder of the source model with its head, when the weights came from one."""
+        """Returns the folder of the source model with its head, where the weights come from one."""
         where = self.config.model.weights
         if where == catalogue.SOURCE:
             return self.run.path / catalogue.SOURCE
@@ -271,10 +271,10 @@ class Session:
 
     @cached_property
     def features(self) -> FeatureStore:
-        """The store of features."""
+        """The feature store of the session."""
         where = self.config.run.feature_store
         folder = None if where == OFF else Path(os.path.expanduser(where)) if where else default_folder()
-        # A store that nobody asked for must not end a run.
+        # Where the default store fails, warn and go on; where --feature_store was given, its failure is an error.
         warn = None if where else self.console.note
         return FeatureStore(folder, int(self.config.run.feature_store_gb * 1e9), warn, self.console.line)
 

@@ -1,4 +1,4 @@
-"""One phase of training: from data and a plan to weights that are kept."""
+"""Trains one phase: from data and a plan to weights in the run directory."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -30,12 +30,12 @@ from tf_transfer.training.method import Method, Setting
 from tf_transfer.training.regularizers import REGULARIZERS
 from tf_transfer.training.schedules import SCHEDULES
 
-# What `done.json` holds beside what the phase came to.
+# Entries of `done.json` that the record `phase_end` leaves out.
 _NO_OUTCOME = ("class_names", "plan", "split_digest", "restart")
 
 
 def check_specs(config: Config) -> None:
-    """Finds a wrong name in the options that are specs, before any data is read.
+    """Refuses wrong specs among the options, before any data is read.
 
     Raises:
         UserError: an unknown name, or arguments that it does not take.
@@ -58,7 +58,7 @@ def check_specs(config: Config) -> None:
 
 
 class Prepared(NamedTuple):
-    """What is ready to train in steps: the method, its streams, and what to call when it has been trained."""
+    """A phase ready to train in steps: the method, its streams, and `finish`, to be called after training."""
 
     method: Method
     streams: Streams
@@ -66,7 +66,7 @@ class Prepared(NamedTuple):
 
 
 def train(session: Session, phase: str, classifier: Classifier, data: TrainingData) -> None:
-    """Trains one phase from start to end and keeps what it left."""
+    """Trains one phase from start to end, or from its checkpoint, and writes its model and records."""
     plan = session.plan(phase, session.facts_of(data, classifier))
     if not plans.solved(plan.optimizer):
         _check_shares(session, plan)
@@ -96,7 +96,7 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     end["peak_bytes"] = memory.bytes
     end["seconds"] = seconds = resume.seconds
     end["validation_examples"] = len(data.validation) if data.validation is not None else 0
-    # First what goes out of date, so that nothing stands on a model that is no longer there.
+    # First remove what goes out of date, so that at no instant a result stands beside a model it was not made from.
     gone = [name for name in catalogue.outdated(phase) if session.run.forget(name)]
     for name in catalogue.descendants(phase):
         session.run.forget(f"{checkpoints.FOLDER}/{name}")
@@ -106,11 +106,11 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
             "--phase=report writes it anew."
         )
     facts = {**end, "class_names": data.class_names, "plan": dataclasses.asdict(plan)}
-    # Of the --restart that it was begun by, if any, also where it went on without one.
+    # The --restart that began the phase, also where a command without --restart resumed it.
     begun = [r for r in session.run.records("plan") if r["phase"] == phase][-1]
     facts |= {"split_digest": data.facts["split_digest"], "restart": begun.get("restart")}
     session.run.finish(phase, classifier, facts, log.history)
-    # What the chief has written is what all go on from.
+    # All workers go on from the files that the chief has written.
     barrier(session.strategy)
     note_end(session.run, phase)
     best = ""
@@ -122,10 +122,10 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
 
 
 def note_end(run: RunDir, phase: str) -> None:
-    """Records the end of a phase that has ended, unless it is recorded, and removes its checkpoints."""
+    """Records the end of a finished phase, unless it is recorded already, and removes its checkpoints."""
     kept = [r for r in run.records() if r.get("phase") == phase and r["kind"] in ("plan", "phase_end")]
     done = run.done(phase)
-    # A --restart under way has a plan, and what is done is of before.
+    # A plan of a current --restart is newer than the finished phase, which is from before it.
     if not done or (kept and kept[-1]["kind"] == "plan" and kept[-1].get("restart") != done.get("restart")):
         return
     if kept and kept[-1]["kind"] == "plan":
@@ -134,7 +134,7 @@ def note_end(run: RunDir, phase: str) -> None:
 
 
 def _identity(session: Session, data: TrainingData, plan: Training) -> dict:
-    """Everything that decides how a phase trains; how many replicas share the work does not."""
+    """Returns everything that decides what a phase computes; the number of replicas does not."""
     config = session.config
     shared = dataclasses.asdict(config.model) | {"dataset": data.facts["dataset"], "seed": config.run.seed}
     shared |= {"precision": session.precision, "class_weights": config.data.class_weights}
@@ -142,7 +142,7 @@ def _identity(session: Session, data: TrainingData, plan: Training) -> dict:
 
 
 class _Log:
-    """Takes the records of a phase: to the run, the console, the board and the table of its history."""
+    """Passes the records of a phase to the run, the console, TensorBoard and the phase's history."""
 
     def __init__(self, session: Session, phase: str):
         self.session, self.phase, self.history = session, phase, []
@@ -175,7 +175,7 @@ def _told(plan: Training) -> str:
 def _descend(
     session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training, log, resume
 ) -> dict:
-    """Trains in steps; returns how it ended."""
+    """Trains in steps; returns the facts of the end of the phase."""
     ready, progress = prepare(session, phase, classifier, data, plan), session.progress(phase)
     with signals.deferred():
         result = loop.fit(
@@ -194,24 +194,24 @@ def _descend(
 def method(
     session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training, on_features: bool = False
 ) -> Method:
-    """Makes the method that the plan names, on its setting."""
+    """Makes the method that the plan names."""
     row, problem = catalogue.PHASES[phase], session.problem
     setting = Setting(classifier, data, plan, row, session.modality, problem, session.strategy, on_features)
     return methods.create(plan.method, setting)
 
 
 def prepare(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training) -> Prepared:
-    """Makes a phase ready to train in steps: on features where the plan has views of them."""
+    """Prepares a phase to train in steps, on features where the plan has feature views."""
     make = _on_features if plan.feature_views else in_steps
     return make(session, phase, classifier, data, plan)
 
 
 def in_steps(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training) -> Prepared:
-    """Makes a phase ready in which the backbone runs in every step."""
+    """Prepares a phase in which the backbone runs in every step."""
     made, row = method(session, phase, classifier, data, plan), catalogue.PHASES[phase]
     streams = _streams(session, made, plan)
     partly = not row.head_only and row.begins != catalogue.RANDOM
-    # A function compiled as a whole is differentiated as a whole: frozen stages would cost their backward pass.
+    # XLA compiles, and differentiates, the backbone as a whole: frozen stages would cost a backward pass.
     classifier.xla = classifier.xla and not (partly and plan.unfreeze)
     following = classifier.unfrozen(plan.unfreeze) if partly else None
     classifier.set_batchnorm(plan.bn, following, streams.steps(plan.epochs))
@@ -219,7 +219,7 @@ def in_steps(session: Session, phase: str, classifier: Classifier, data: Trainin
 
 
 def _on_features(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training) -> Prepared:
-    """The head on features that the frozen backbone makes once, instead of once an epoch."""
+    """Prepares a head to train on features that the frozen backbone computes once."""
     train, validation = heads.features(session, classifier, data, plan)
     scale = extract.Standardizer(train.inputs)
     train, validation = scale(train), scale(validation) if validation is not None else None
@@ -240,7 +240,7 @@ def _streams(session: Session, method: Method, plan: Training) -> Streams:
 
 
 def _check_shares(session: Session, plan: Training, sizes: Iterable[int] = ()) -> None:
-    """Refuses batches that the replicas, and the parts of each, cannot share evenly."""
+    """Refuses batch sizes that the replicas cannot share evenly, or with fewer examples than parts."""
     replicas = session.strategy.num_replicas_in_sync
     for size in (plan.batch_size, *sizes):
         share = size // replicas

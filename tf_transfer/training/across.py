@@ -1,13 +1,13 @@
-"""Tensors of the global batch, in each replica: what a loss of the whole batch is computed from."""
+"""Gathers tensors of the global batch in every replica, for losses of the whole batch."""
 
 import tensorflow as tf
 
 
 def gather(x: tf.Tensor) -> tf.Tensor:
-    """Brings the rows of all replicas together, in their order.
+    """Concatenates the rows of all replicas, in their order.
 
-    Every replica then computes the same loss of the global batch; the step divides it by their number, and the
-    gradient that each gets for its own rows is that of the one loss.
+    Every replica then computes the same loss of the global batch, and the step divides it by the number of replicas:
+    each row gets the gradient that the loss has on one device.
 
     Args:
         x: `[B, ...]` on each replica, all of one shape.

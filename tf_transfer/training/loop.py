@@ -21,17 +21,17 @@ from tf_transfer.training import regularizers, schedules
 from tf_transfer.training.method import Method, Score
 from tf_transfer.training.step import Stepper
 
-# Steps between two looks at the loss: each look waits for the device.
+# Steps between two reads of the losses: each read waits for the device.
 _READ_EVERY = 10
-# A loss so many times the first epoch's first one has burst, if it is still a number.
+# Training has diverged when the loss is this many times its first value (or is not finite).
 _BURST = 1e4
-# How often a phase may go back to its last checkpoint, each time at half the rate.
+# How often a phase may roll back to its last checkpoint, each time at half the rate.
 _ROLLBACKS = 2
 
 
 @dataclass
 class FitResult:
-    """What a fit did: epochs run, the best of them by validation (or the last), the measures of its score."""
+    """The outcome of a fit: epochs run, the epoch that was kept, the measures of its score, steps and seconds."""
 
     epochs: int = 0
     best_epoch: int = 0
@@ -43,11 +43,11 @@ class FitResult:
 
 @dataclass
 class _Progress:
-    """Where a fit is, its arrays aside: plain numbers, which JSON keeps exactly.
+    """The state of a fit without its arrays: plain numbers, which JSON keeps exactly.
 
     Attributes:
-        losses, measures, epoch_seconds: of the epoch under way; measures by name.
-        kept: value and loss of the score that is kept, empty without one.
+        losses, measures, epoch_seconds: of the current epoch; measures by name.
+        kept: value and loss of the score of the kept epoch; empty without one.
         top, top_error: the best value so far, and its standard error.
         scale: factor on the rate, after rollbacks.
     """
@@ -65,7 +65,7 @@ class _Progress:
 
     @classmethod
     def of(cls, facts: Mapping) -> "_Progress":
-        """Reads what a checkpoint holds, also one of version 0.1.0, whose only measure was the accuracy."""
+        """Reads the facts of a checkpoint, also of version 0.1.0, whose only measure was the accuracy."""
         facts = dict(facts)
         if "hits" in facts:
             best, top = facts["result"]["best"], facts["top"]
@@ -76,7 +76,7 @@ class _Progress:
 
 
 class _DivergedError(Exception):
-    """The loss, or a variable, left the numbers."""
+    """The loss, or a variable, is not finite, or the loss is far too high."""
 
     def __init__(self, what: str, step: int, rate: float):
         super().__init__(f"{what} at step {step} with the learning rate at {rate:.4g}")
@@ -95,7 +95,7 @@ def fit(
 ) -> FitResult:
     """Trains `method` on `streams`, scores it after each epoch, keeps the best by its score (`_to_be_kept`).
 
-    Where there is a checkpoint, training goes on from it, and ends as it would have without the interruption: on CPUs
+    Where there is a checkpoint, training resumes from it and ends as it would have without the interruption, on CPUs
     to the bit.
 
     Args:
@@ -110,11 +110,11 @@ def fit(
             `resume.Resume`; None for none.
 
     Returns:
-        What happened; the method's state is the best epoch's (the last one's without a score).
+        The outcome; the method's state is the kept epoch's (without a score, the last one's).
 
     Raises:
-        UserError: the loss left the finite numbers.
-        Stopped: a signal asked to stop, and where it went on from is saved.
+        UserError: training diverged.
+        Stopped: a signal asked to stop; a checkpoint has been saved.
     """
     return _Fit(method, streams, plan, run, strategy, log, progress, checkpoints or Unkept()).run()
 
@@ -130,9 +130,9 @@ class _Fit:
         with strategy.scope():
             self.stepper = Stepper(method, plan, streams.sizes, strategy, run.seed, penalty)
         self.at, self.best_state, self.result = _Progress(), None, FitResult()
-        # Workers on several hosts must stop and save at the same step: they agree where they look at the losses.
+        # Workers on several hosts must stop and save at the same step: they agree whenever they read the losses.
         self.agreeing = several_hosts(strategy)
-        # What a first rollback goes back to where no checkpoint has been written yet.
+        # A rollback before the first checkpoint goes back to these.
         self.start = self._arrays() if self.on_nan == "rollback" else None
 
     def run(self) -> FitResult:
@@ -145,7 +145,7 @@ class _Fit:
                 self._validate(left[0])
                 self.result.stopped_early = self._waited_enough(left[0])
                 if not self.agreeing:
-                    # Workers on several hosts agree in their steps alone.
+                    # Workers on several hosts pause in `_train` alone, where they agree.
                     self._pause(signals.requested(), self.checkpoints.due(self.result.steps))
             except _DivergedError as e:
                 self._roll_back(e)
@@ -161,7 +161,7 @@ class _Fit:
         return self.rate(step) * self.at.scale
 
     def _train(self, stream: Iterator[dict], epoch: int) -> None:
-        """Takes the steps that the epoch still has."""
+        """Takes the remaining steps of the epoch."""
         end, waiting, begun = self.ends[epoch], [], time.perf_counter()
         while self.result.steps < end:
             step = self.result.steps
@@ -185,18 +185,18 @@ class _Fit:
                 self._pause(stop, due)
         self.at.epoch_seconds += time.perf_counter() - begun
         if not self.agreeing:
-            # Rather than after a validation that may be long.
+            # Stop now rather than after the validation, which may be long.
             self._pause(signals.requested(), False)
 
     def _pause(self, stop: int | None, due: bool) -> None:
-        """Saves where it is time to, or a signal asks to stop; then stops for it."""
+        """Saves where it is time to or a signal asks to stop; then raises `Stopped` for the signal."""
         if stop or due:
             self._save()
         if stop:
             raise signals.Stopped(stop, saved=not isinstance(self.checkpoints, Unkept))
 
     def _read(self, waiting: list) -> np.ndarray:
-        """Waits for the losses of the steps launched, and looks at them; returns what workers wished for."""
+        """Waits for the losses of the launched steps and checks them; returns the sums of wishes to stop and save."""
         first, wished = self.result.steps - len(waiting), np.zeros(2)
         for step, (loss, measures, wishes) in enumerate(waiting, first):
             loss, wished = float(loss), wished + wishes.numpy()
@@ -238,7 +238,7 @@ class _Fit:
         return bool(patience and self.at.kept and epoch - result.best_epoch >= patience and epoch < max(self.ends))
 
     def _roll_back(self, error: _DivergedError) -> None:
-        """Goes back to the last good checkpoint at half the rate, or gives up."""
+        """Rolls back to the last good checkpoint at half the rate, or raises."""
         if self.on_nan != "rollback" or self.at.rollbacks == _ROLLBACKS:
             last = self.checkpoints.last
             good = f"The last good checkpoint is that of step {last}" if last else "There is no checkpoint yet"
@@ -250,7 +250,7 @@ class _Fit:
             ) from error
         scale, rollbacks = self.at.scale / 2, self.at.rollbacks + 1
         self._restore(self.checkpoints.load())
-        # All have read it, before the chief writes it anew.
+        # All workers must have read the checkpoint before the chief writes a new one.
         barrier(self.strategy)
         self.at.scale, self.at.rollbacks = scale, rollbacks
         what = {"what": error.what, "step": error.step, "learning_rate": error.rate}
@@ -276,11 +276,11 @@ class _Fit:
         self.checkpoints.save(step, arrays, best, facts)
 
     def _restore(self, saved) -> None:
-        """Puts everything as it was in a checkpoint; without one, as it was at the start."""
+        """Restores everything from a checkpoint; without one, from the start."""
         arrays = saved.arrays if saved else self.start
         self.at = _Progress.of(saved.facts) if saved else _Progress()
         self.result, self.best_state = FitResult(**self.at.result), saved.best if saved else None
-        # By the patience of now.
+        # Decided anew, as this command's --patience may differ from the one before.
         self.result.stopped_early = bool(self.result.epochs) and self._waited_enough(self.result.epochs)
         for name, variable in self._variables().items() if arrays else ():
             variable.assign(arrays[name])
@@ -291,17 +291,17 @@ def epoch_ends(epochs: float, steps: Callable[[float], int], most: int = 20) -> 
     last = max(1, math.ceil(epochs))
     stride = math.ceil(last / most)
     epoch_at = {steps(min(e, epochs)): e for e in range(1, last + 1) if e % stride == 0 or e == last}
-    # Keyed by step, as epochs of less than a batch may end at the same one: the last of them stands for all.
+    # Keyed by step: several epochs of less than a batch may end at the same step, and the last of them counts.
     return {epoch: step for step, epoch in epoch_at.items()}
 
 
 def _to_be_kept(score: Score | None, kept: Mapping, least: float) -> bool:
-    """Says whether this epoch takes the place of the kept one; without a score the last always does.
+    """Says whether this epoch replaces the kept one; without a score every epoch does.
 
-    It does where its value is within one standard error of the best so far and its loss is lower, or where
-    the kept one is no longer within (after the one-standard-error rule; Breiman et al., Classification and
-    Regression Trees, 1984, 3.4.3): on twenty examples the highest accuracy alone is luck. One epoch is kept at a
-    time: what was passed over does not come back.
+    It does where its value is within one standard error of the best value so far and its loss is lower, or where
+    the kept epoch is no longer within (after the one-standard-error rule; Breiman et al., Classification and
+    Regression Trees, 1984, 3.4.3): on twenty examples the highest accuracy alone is luck. Only one epoch is kept at a
+    time, so an epoch that was not kept cannot be chosen later.
 
     Args:
         score: of this epoch, or None.

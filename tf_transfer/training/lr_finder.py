@@ -1,4 +1,4 @@
-"""A learning rate from the data: raise it until the loss bursts, and look where it fell fastest."""
+"""Finds a learning rate: raises it until the loss explodes, and proposes one from where the loss fell fastest."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from tf_transfer.training import regularizers
 from tf_transfer.training.method import Method
 from tf_transfer.training.step import Stepper
 
-# Half the number of steps over which the steepest fall is looked for.
+# Half the width, in steps, of the window in which the fall of the loss is measured.
 _SPAN = 15
 
 
@@ -73,7 +73,7 @@ def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
     lowest = int(np.argmin(losses))
     if lowest < 3:
         return float(rates[0])
-    # The fall over many steps: from one to the next, early batches differ more than the loss falls.
+    # Over many steps: between two steps, the batches differ more than the loss falls.
     span = min(_SPAN, lowest // 2)
     fall = losses[2 * span : lowest + 1] - losses[: lowest + 1 - 2 * span]
     steepest = span + int(np.argmin(fall))

@@ -1,9 +1,9 @@
-"""The contract of a method: what a kind of training gives the loop.
+"""The contract of a method: what one kind of training gives the loop.
 
 A method is a class in `methods/`, registered under the name that `--method` gives it; its hyper-parameters are the
 arguments of its spec, `--method='coral(weight=0.5)'`. It is made once a phase, from the `Setting`, and the loop then
 asks it for streams of examples, for the variables that train, and for the losses of every step. It has no gradient
-tape and no loop of its own. What it changes is in `state`, so that a run that is interrupted goes on to the bit.
+tape and no loop of its own. Everything that it changes is in `state`, so that an interrupted run resumes to the bit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,8 +50,8 @@ class Losses(NamedTuple):
             and averaged over the global batch.
         batch: scalar loss of the whole *global* batch, the same on every replica: made of tensors that
             `across.gather` has brought together. Methods that have one say so by `of_batch`.
-        measures: what the record tells beside the loss: `[B]` of each example (their mean over the global batch is
-            recorded), or a scalar of the global batch.
+        measures: recorded beside the loss: `[B]`, one for each example (the mean over the global batch is recorded), or
+            a scalar of the global batch.
     """
 
     examples: tf.Tensor
@@ -60,7 +60,7 @@ class Losses(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A measurement of the current variables on validation data: what selection and early stopping read.
+    """A measurement of the current variables on validation data, read by selection and early stopping.
 
     Attributes:
         value: larger is better, such as an accuracy.
@@ -77,17 +77,17 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method works on.
+    """What a method is made from.
 
     Attributes:
         model: a `models.classifier.Classifier`, its weights loaded.
-        data: the splits that train and validate; those of a set without labels have none.
+        data: the splits that train and validate; the labels of an unlabelled split are None.
         plan: the phase's options, nothing left open.
         phase: its row of the catalogue.
         modality: what an example is; it augments them.
         problem: the loss, what is right, and the score.
         strategy: its replicas share each batch.
-        on_features: the inputs of `data` are features that the frozen backbone made beforehand.
+        on_features: the inputs of `data` are features that the frozen backbone computed beforehand.
     """
 
     model: Any
@@ -104,31 +104,31 @@ class Method(Protocol):
     """One kind of training, bound to its setting.
 
     Attributes:
-        of_batch: whether its losses have a part of the whole batch, which no part of an accumulated batch knows.
+        of_batch: whether its losses have a `batch` part; such a method cannot be accumulated over parts of a batch.
     """
 
     of_batch: bool
 
     def streams(self) -> dict[str, Stream]:
-        """Returns the sources of examples; the first one sets the length of an epoch, and its examples are weighed."""
+        """Returns the streams by name; the first sets the length of an epoch, and its examples are weighted."""
 
     def groups(self) -> list[ParameterGroup]:
-        """Returns what trains, heads of its own included; none where only statistics move."""
+        """Returns the variables that train, own heads included; none where only statistics move."""
 
     def state(self) -> list[tf.Variable]:
-        """Returns every variable that training may change: kept at its best, checkpointed, put back at the end."""
+        """Returns every variable that training may change: checkpointed, at the end restored to the kept epoch's."""
 
     def loss(self, batch: Mapping[str, Mapping], noise: Mapping[str, Noise], progress: tf.Tensor) -> Losses:
         """Computes the losses of a step; called in each replica.
 
         Args:
             batch: by stream, see `streams.Batches.batch`.
-            noise: by stream; all that is random is drawn from it.
+            noise: by stream; every random number is drawn from it.
             progress: scalar in [0, 1), the share of the training's steps that are done.
         """
 
     def after(self, step: tf.Tensor) -> None:
-        """Follows the update of step `step`, across replicas: a moving average, a mask. Graph operations only."""
+        """Runs after the update of step `step`, across replicas: a moving average, a mask. Graph operations only."""
 
     def score(self) -> Score | None:
         """Measures the current variables on validation data; None where there is none."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 class Noise:
     """The random numbers of one step for some examples of its batch.
 
-    Replicas, workers and parts of an accumulated batch each see theirs of the numbers that one device would draw.
+    Replicas, workers and parts of an accumulated batch draw for their examples the numbers that one device would draw.
 
     Attributes:
         seed: int32 `[2]`, the run's seed and the step.
@@ -34,7 +34,7 @@ class Noise:
             x: float `[B, ...]`.
             rate: in [0, 1).
             purpose: see `uniform`.
-            shape: of what is dropped as one, without the batch, such as `[1, 1, 1]` for whole examples; None: all.
+            shape: of the mask without the batch, such as `[1, 1, 1]` to drop whole examples; None: the shape of `x`.
         """
         kept = self.uniform(x.shape[1:] if shape is None else shape, purpose) >= rate
         return tf.where(kept, x / tf.cast(1.0 - rate, x.dtype), tf.zeros((), x.dtype))

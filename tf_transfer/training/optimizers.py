@@ -11,9 +11,9 @@ import tensorflow as tf
 from tf_transfer.registry import Registry, check_range, parse_spec, unknown_name
 
 OPTIMIZERS = Registry("--optimizer")
-# Those that are no update rules: they take a convex problem whole.
+# Solvers: not update rules, they solve a convex problem as a whole.
 SOLVERS = Registry("--optimizer")
-# A decay rate of one would never let go of the first gradient.
+# A decay rate of 1 would never forget the first gradient.
 _BELOW_ONE = 0.99999
 
 
@@ -85,7 +85,7 @@ class LBFGS:
 
 
 def check(spec: str) -> None:
-    """Refuses what is neither an update rule nor a solver.
+    """Refuses a spec that names neither an update rule nor a solver.
 
     Raises:
         UserError: an unknown name, or arguments that it does not take.

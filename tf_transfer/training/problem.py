@@ -1,4 +1,4 @@
-"""What is to be learned: how a problem's loss, score and splits are made. Classification is the first."""
+"""Kinds of problems: the loss, what is right, the score, and how to split. Classification is the first."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Problem:
     """One kind of problem.
 
     Attributes:
-        name: as records call it.
+        name: in records.
         targets: `(labels, classes, smoothing)` to the targets of the loss.
         loss: `(logits, targets)` to float32 `[B]`.
         hits: `(logits, labels)` to float32 `[B]`, in a graph: 1 where an example is right.

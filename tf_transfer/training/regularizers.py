@@ -1,4 +1,4 @@
-"""R(theta) of the objective loss + lambda * R(theta)."""
+"""Penalties lambda * R(theta) that are added to the loss."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Penalty:
     """lambda * R(theta).
 
     Attributes:
-        function: returns the penalty of the current variables; None where it is for `lbfgs` only.
+        function: returns the penalty of the current variables; None for a penalty that only `lbfgs` takes.
         head: strengths of the L2 on the head's kernel, from strong to weak; more than one to choose from.
     """
 
@@ -31,7 +31,7 @@ class Penalty:
 
 
 def _kernels(variables: Sequence[tf.Variable]) -> list[tf.Variable]:
-    """Biases and the gains of normalisation are not shrunk: they do not multiply features."""
+    """Returns the kernels: biases and gains of normalisation are not shrunk, as they do not multiply features."""
     return [v for v in variables if v.shape.rank > 1]
 
 
@@ -55,7 +55,7 @@ def l2(backbone: Sequence[tf.Variable], head: Sequence[tf.Variable], strength: f
 
 @REGULARIZERS.register("l2path")
 def l2path(backbone, head, strongest: float = 1.0, weakest: float = 1e-5, steps: int = 11) -> Penalty:
-    """L2 on the head whose strength validation chooses, of so many on a logarithmic scale; for `lbfgs` only."""
+    """L2 on the head; validation chooses among `steps` strengths on a logarithmic scale. For `lbfgs` only."""
     check_range("--regularizer", "l2path(strongest)", strongest, 1e-12)
     check_range("--regularizer", "l2path(weakest)", weakest, 1e-12, strongest)
     check_range("--regularizer", "l2path(steps)", steps, 1, 1000)

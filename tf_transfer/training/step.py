@@ -1,4 +1,4 @@
-"""One optimisation step over all replicas: what a method gives, how it is reduced, clipped and applied."""
+"""One optimisation step over all replicas: losses of the method, gradients, reduction, clipping, update."""
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -61,17 +61,17 @@ class Stepper:
     def launch(
         self, batch: Mapping, rate: float, step: int, progress: float = 0.0, wishes: Sequence[float] = ()
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
-        """Trains as a call does, but returns tensors: reading one would make a GPU wait for the host.
+        """Trains like `__call__`, but returns tensors: reading a value here would make the GPU wait for the host.
 
         Args:
             batch: see `__call__`.
             rate: the learning rate.
             step: counted from 0.
             progress: share of the training that is done, in [0, 1).
-            wishes: numbers of this worker.
+            wishes: numbers of this worker, such as 1 to stop and 1 to save.
 
         Returns:
-            Mean loss, measures, and the sum of the wishes over all replicas, by which workers agree.
+            Mean loss, measures, and the sum of the wishes over all replicas, from which all workers decide alike.
         """
         floats = [tf.constant(x, tf.float32) for x in (rate, progress, wishes)]
         total, measures, wished = self._run(batch, floats[0], tf.constant(step, tf.int32), *floats[1:])
@@ -80,7 +80,7 @@ class Stepper:
 
     def _step(self, batch, rate, step, progress, wishes):
         results = self.strategy.run(self._replica_step, args=(batch, rate, step, progress, wishes))
-        # 1. All replicas have updated the variables. 2. What follows the update sees them so.
+        # After `run` all replicas have updated their variables, so that `after` sees the new values.
         self.method.after(step)
         return tf.nest.map_structure(
             lambda r: self.strategy.reduce(tf.distribute.ReduceOp.SUM, r, axis=None), results, expand_composites=False
@@ -95,7 +95,7 @@ class Stepper:
                 name: {key: _part(values, part, parts) for key, values in stream.items()}
                 for name, stream in batch.items()
             }
-            # A part begins where the one before has ended: only then does one alone need memory.
+            # A part waits for the one before it, so that only one part at a time needs memory.
             with tf.control_dependencies(gradients):
                 found = self._gradients(share, self._noise(share, step), progress, shares)
             total = total + found[0]
@@ -103,11 +103,11 @@ class Stepper:
             gradients = found[2] if not part else [a + b for a, b in zip(gradients, found[2], strict=True)]
         if gradients:
             self._apply(context, gradients, rate, step)
-        # A copy: what goes through untouched is no value of a replica, and cannot be summed over them.
+        # `reduce` takes only values that a replica computed: `identity` makes the argument such a value.
         return total, measures, tf.identity(wishes)
 
     def _noise(self, batch: Mapping[str, Mapping], step: tf.Tensor) -> dict[str, Noise]:
-        """Makes the noise of every stream; that of the first is drawn from (seed, step) alone."""
+        """Makes the noise of every stream: the first draws from (seed, step) alone, others also from their name."""
         seed, found = tf.stack([tf.constant(self.seed, tf.int32), step]), {}
         for name, stream in batch.items():
             own = seed
@@ -119,17 +119,17 @@ class Stepper:
     def _gradients(self, batch, noise, progress, shares: int):
         """Computes the sum of the losses, the sums of the measures, and the gradients of one share of the batch."""
         size = self.sizes[self.first]
-        # Only what is watched is differentiated: frozen stages below the lowest trained one cost no backward pass.
+        # Watching only what trains saves the backward pass of the frozen stages below it.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for variable in self.variables:
                 tape.watch(variable)
             losses = self.method.loss(batch, noise, progress)
             examples = losses.examples * batch[self.first]["weight"]
-            # Sums over the global batch, so that uneven replicas weigh by their examples.
+            # A sum over the size of the global batch, so that replicas with fewer examples count less.
             objective = tf.reduce_sum(examples) / size
             total = tf.reduce_sum(examples)
             if self.method.of_batch:
-                # Each replica has the same loss of the whole batch, and gives its part of it.
+                # Every replica computes the same loss of the whole batch, and contributes its share of it.
                 objective += losses.batch / shares
                 total += losses.batch * (size / shares)
             if self.penalty is not None:
@@ -167,7 +167,7 @@ class Stepper:
 
     @contextmanager
     def averaged(self):
-        """Inside, the variables hold their moving averages (nothing changes without EMA)."""
+        """Inside, the variables hold their moving averages; without EMA they stay as they are."""
         if not self.averages:
             yield
             return
@@ -189,7 +189,7 @@ def check_parts(method: Method | type, accumulate: int) -> None:
         accumulate: parts that a replica's share of a batch is computed in.
 
     Raises:
-        UserError: there are several parts, and the method's loss needs all of a batch at once.
+        UserError: there are several parts, and the method's loss needs the whole batch at once.
     """
     if accumulate > 1 and method.of_batch:
         raise UserError(

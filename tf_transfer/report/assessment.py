@@ -6,7 +6,7 @@ from tf_transfer.report.assessment_blocks import BLOCKS, TOLD
 from tf_transfer.report.assessment_parts import pretrained
 from tf_transfer.report.formats import DASH, count, decimals, p_value, percent, points, shares, signed
 
-# What a verdict means for the one who asked, below its name.
+# Explanation below the name of each verdict.
 _MEANS = {
     "fine-tune fully": "head, then the whole network",
     "train the head only": "a new head on the frozen network is as good, and cheaper",
@@ -17,10 +17,10 @@ _MEANS = {
 
 
 def scorecard(record: Mapping) -> dict | None:
-    """Returns what the page shows of an assessment; None without one.
+    """Returns the content of an assessment's part of the page; None without an assessment.
 
     Args:
-        record: of kind `assessment`.
+        record: the record of kind `assessment`.
     """
     if not record.get("blocks"):
         return None

@@ -1,4 +1,4 @@
-"""The blocks of an assessment: what each measured, as a sentence, figures and tables."""
+"""The blocks of an assessment on the page: each a sentence, figures and tables of one kind of evidence."""
 
 from collections.abc import Mapping, Sequence
 
@@ -100,7 +100,7 @@ def _worst(found: Mapping) -> str:
 
 
 def _latency(blocks: Mapping) -> list[dict]:
-    """Returns the time that the model takes for a picture and for 32, with its quartiles."""
+    """Returns a table of latencies, one row a batch size, with quartiles."""
     rows = [
         (size, f"{1000 * t['value']:.1f} ms ({1000 * t['low']:.1f} to {1000 * t['high']:.1f})", count(t["n"]))
         for size, t in blocks["latency"].items()
@@ -149,7 +149,7 @@ def _gain(record: Mapping, blocks: Mapping) -> dict | None:
 
 
 def _budget(needed: Mapping | None) -> str:
-    """Returns labels needed with their interval, whose upper end may not have been measured."""
+    """Returns the number of labels needed with its interval, whose upper end may be unknown."""
     if not needed or needed["value"] is None:
         return DASH
     return f"{count(needed['value'])} ({count(needed['low'])} to {count(needed['high'])})"
@@ -225,7 +225,7 @@ def _distance(record: Mapping, blocks: Mapping) -> dict | None:
 
 
 def _floor(found: Mapping | None) -> str:
-    """Returns what the source's parts are apart, in the mean and at the most."""
+    """Returns the mean and the largest distance between parts of the source itself."""
     return f"{significant(found['value'])} (at most {significant(found['largest'])})" if found else DASH
 
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from tf_transfer.errors import one_line
 from tf_transfer.report import figure as look
 
-# Told apart by their marks, too.
+# Kinds differ in their marks too, not only in colour.
 _KINDS = {"full": (look.BLUE, "o"), "head": (look.SKY, "s"), "scratch": (look.ORANGE, "^")}
 _OTHERS = (
     (look.BLUE, "o"),
@@ -47,12 +47,12 @@ def label_budget(labels: Sequence[float], curves: Mapping[str, Sequence[Mapping 
 
 
 def corruption_map(names: Sequence[str], accuracy: Sequence[Sequence[float]], clean: float) -> str:
-    """Draws the accuracy under each corruption and severity, shaded by what of the clean one is lost.
+    """Draws the accuracy under each corruption and severity, shaded by the loss against clean examples.
 
     Args:
         names: of the corruptions.
         accuracy: `[K, 5]`.
-        clean: accuracy on the same pictures as they are.
+        clean: accuracy on the same examples, uncorrupted.
     """
     rows, columns, height = len(names), len(accuracy[0]), 24
     with look.plot("corruptions", look.WIDTH, height * rows + 52, (138, 4, 44, 6)) as p:

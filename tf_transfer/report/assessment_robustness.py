@@ -1,4 +1,4 @@
-"""The blocks of an assessment about what comes after: shift, trust and drift."""
+"""The blocks of an assessment on robustness: shift, trust (calibration) and drift (forgetting)."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from tf_transfer.report.sections import figure
 
 
 def shift(record: Mapping, blocks: Mapping) -> dict | None:
-    """Returns what corruptions and the user's shifted sets cost; None where neither was measured."""
+    """Returns the block on corruptions and the user's shifted sets; None where neither was measured."""
     found = blocks["shift"]
     corrupted, tables, figures = found["corruptions"], [], []
     if found["sets"]:
@@ -51,7 +51,7 @@ def shift(record: Mapping, blocks: Mapping) -> dict | None:
 
 
 def trust(record: Mapping, blocks: Mapping) -> dict | None:
-    """Returns whether confidence is what it claims; None where it was not measured."""
+    """Returns the block on calibration, and on accuracy estimated without labels; None where it was not measured."""
     found, figures = blocks["trust"], []
     main = found["sets"].get(found["split"])
     if not main:
@@ -97,7 +97,7 @@ def trust(record: Mapping, blocks: Mapping) -> dict | None:
 
 def _bins(found: Mapping, when: str) -> dict:
     edges = found["edges"]
-    # Assessments made before there were intervals have none.
+    # Assessments of older versions have no intervals.
     intervals = found.get("interval") or [None] * len(found["count"])
     rows = [
         (f"{percent(edges[i], 0)} to {percent(edges[i + 1], 0)}", count(n), percent(found["confidence"][i]),
@@ -108,7 +108,7 @@ def _bins(found: Mapping, when: str) -> dict:
 
 
 def drift(record: Mapping, blocks: Mapping) -> dict | None:
-    """Returns what fine-tuning changed and forgot; None where nothing was fine-tuned."""
+    """Returns the block on what fine-tuning changed and forgot; None where nothing was fine-tuned."""
     found, figures, tables = blocks["drift"], [], []
     if not found:
         return None

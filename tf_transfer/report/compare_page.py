@@ -13,7 +13,7 @@ def render(found: Mapping) -> str:
     """Returns the page as HTML.
 
     Args:
-        found: of `comparing.compare`: `n`, `runs` and `pairs`.
+        found: what `phases.compare` measured: `n`, `runs` and `pairs`.
     """
     rows = [{"model": r["name"], "accuracy": r["accuracy"]} for r in found["runs"]]
     told = ", ".join(f"{one_line(r['name'], 40)} {percent(r['accuracy']['value'])}" for r in found["runs"])

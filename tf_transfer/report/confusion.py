@@ -20,7 +20,7 @@ def matrix(counts: np.ndarray, class_names: Sequence[str]) -> str:
     shares = _shares(counts)
     labels = [short(c) for c in class_names]
     margin = 16 + 7.6 * max(map(len, labels))
-    left = max(44, margin)  # The word "true" has to fit.
+    left = max(44, margin)  # Leaves room for the word "true".
     with plot("confusion", n * cell + left + 4, n * cell + margin + 26, (left, 4, margin + 22, 4)) as p:
         for row, column in np.ndindex(n, n):
             _cell(p.ax, row, column, counts[row, column], shares[row, column])
@@ -36,7 +36,7 @@ def matrix(counts: np.ndarray, class_names: Sequence[str]) -> str:
 
 
 def _cell(ax: Axes, row: int, column: int, count: int, share: float) -> None:
-    """Draws one cell: a faint ground, on it the colour of its share, on that the count."""
+    """Draws one cell: a faint background, the colour of its share, and the count."""
     place, size = (column + 0.03, row + 0.03), (0.94, 0.94)
     ax.add_patch(Rectangle(place, *size, linewidth=0, facecolor=LINE, alpha=0.4))
     if count:
@@ -47,7 +47,7 @@ def _cell(ax: Axes, row: int, column: int, count: int, share: float) -> None:
 
 
 def most_confused(counts: np.ndarray, k: int = 20) -> np.ndarray:
-    """Returns the `k` classes that stand in most errors, as label or as prediction, ascending."""
+    """Returns the `k` classes with the most errors, as label or as prediction, in ascending order of class."""
     errors = np.asarray(counts) * (1 - np.eye(len(counts), dtype=int))
     return np.sort(np.argsort(-(errors.sum(0) + errors.sum(1)), kind="stable")[:k])
 
@@ -72,5 +72,5 @@ def _shares(counts: np.ndarray) -> np.ndarray:
 
 
 def _opacity(share: np.ndarray) -> np.ndarray:
-    """The square root lets rare errors show."""
+    """Returns the opacity for a share; the square root makes rare errors visible."""
     return np.sqrt(share)

@@ -17,25 +17,25 @@ from tf_transfer.errors import one_line
 # Wide enough for a column of a wide screen, legible where a phone scales it down.
 WIDTH = 420
 
-# Okabe and Ito's palette, told apart under every common colour blindness.
+# Okabe and Ito's palette, distinguishable under every common colour blindness.
 BLUE, SKY, ORANGE, VERMILLION = "#0072b2", "#56b4e9", "#e69f00", "#d55e00"
 GREEN, PURPLE, GREY = "#009e73", "#cc79a7", "#8a929c"
 
 DASHES = (0, (4, 2))
 
-# Stand-ins that become variables of the page, so that a plot follows its light and dark theme.
+# Placeholder colours, replaced by CSS variables of the page, so that a plot follows its light and dark theme.
 INK, MUTED, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
 _THEME = {
     INK: "var(--ink, #16191d)",
     MUTED: "var(--muted, #59626d)",
     LINE: "var(--line, #dde1e6)",
     PAPER: "var(--paper, #ffffff)",
-    # The one colour of the palette that a dark ground needs lighter.
+    # The only colour of the palette that needs a lighter variant on a dark background.
     BLUE: f"var(--blue, {BLUE})",
 }
 
 _STYLE = {
-    # Text stays text: it is drawn in the reader's fonts, which have the letters of any class name.
+    # Text stays text, drawn in the reader's fonts, which have the letters of any class name.
     # The layout is measured in DejaVu Sans, which is wider than the usual ones.
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
@@ -64,7 +64,7 @@ _STYLE = {
 
 
 class Plot:
-    """One axes of a given size on a transparent ground; `svg` holds the picture when `plot` is left."""
+    """One axes of a given size on a transparent background; `svg` is set when the `plot` block ends."""
 
     def __init__(self, ax: Axes):
         self.ax = ax
@@ -76,7 +76,7 @@ def plot(name: str, width: float, height: float, margins: tuple[float, float, fl
     """Opens a plot, to be drawn on in a `with` block, and renders it at the end of the block.
 
     Args:
-        name: unique among the plots of a page: the SVG's ids are derived from it.
+        name: unique among the plots of a page, as ids in the SVG are derived from it.
         width: of the whole picture, in CSS pixels; so are all sizes of type and lines.
         height: the same.
         margins: pixels to the left, right, top and bottom of the axes.
@@ -91,7 +91,7 @@ def plot(name: str, width: float, height: float, margins: tuple[float, float, fl
 
 
 def _to_svg(figure: Figure, width: float, height: float) -> str:
-    """Renders without anything that depends on the time or the machine, or leads out of the page."""
+    """Renders an SVG without times, machine facts or links to other places."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the reader's fonts have it
@@ -113,14 +113,14 @@ def _opening_tag(width: float, height: float) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
         f'viewBox="0 0 {width:g} {height:g}" '
-        # As wide as its place, within limits; below them its box scrolls rather than that its type shrinks.
+        # As wide as its container, within limits; in a narrower one the box scrolls, and the text does not shrink.
         f'style="width: 100%; height: auto; min-width: {0.7 * width:g}px; max-width: {1.3 * width:g}px; '
         'font-family: var(--font, system-ui, sans-serif); stroke-linejoin: round; stroke-linecap: butt">'
     )
 
 
 def short(name: str) -> str:
-    """Returns a name that fits beside a plot."""
+    """Shortens a name to fit beside a plot."""
     return one_line(name, 16) or "(no name)"
 
 
@@ -130,7 +130,7 @@ def percent_axis(axis: Axis) -> None:
 
 
 def legend(ax: Axes, reverse: bool = False, columns: int = 3) -> None:
-    """Puts the legend above the axes, left-aligned, in one line or in so many columns."""
+    """Puts the legend above the axes, left-aligned, in one line or in `columns` columns."""
     handles, labels = ax.get_legend_handles_labels()
     step = -1 if reverse else 1
     above = {"loc": "lower left", "bbox_to_anchor": (-0.03, 1.0), "borderaxespad": 0.2}
@@ -138,6 +138,6 @@ def legend(ax: Axes, reverse: bool = False, columns: int = 3) -> None:
 
 
 def note(ax: Axes, text: str, at: tuple[float, float], shift: tuple[float, float], coords=None, **style) -> None:
-    """Writes a note `shift` pixels away from `at`, which is in fractions of the axes if not said otherwise."""
+    """Writes a note `shift` pixels away from `at`, by default in fractions of the axes."""
     style = {"color": MUTED} | style
     ax.annotate(text, at, shift, xycoords=coords or "axes fraction", textcoords="offset points", **style)

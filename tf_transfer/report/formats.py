@@ -1,4 +1,4 @@
-"""Numbers as people read them; None, or a number that is not finite, becomes a dash."""
+"""Formats numbers for people; None, or a number that is not finite, becomes a dash."""
 
 import json
 import math
@@ -21,7 +21,7 @@ def decimal(value: Any, digits: int = 3) -> str:
 
 
 def significant(value: Any, digits: int = 3) -> str:
-    """Returns a number of any size by so many significant digits, e.g. `47.4`, `0.00358` or `1.20e-05`."""
+    """Returns a number of any size with `digits` significant digits, e.g. `47.4`, `0.00358` or `1.20e-05`."""
     if number(value) is None or not value:
         return decimal(value, 0)
     place = math.floor(math.log10(abs(value)))
@@ -88,7 +88,7 @@ def p_value(p: Any) -> str:
 
 
 def setting(value: Any) -> str:
-    """Returns the value of a setting: text as it is, a dash for None and empty text, everything else as JSON."""
+    """Returns the value of a setting: text unchanged, a dash for None and empty text, everything else as JSON."""
     if value is None or value == "":
         return DASH
     if isinstance(value, float) and number(value) is not None:

@@ -1,7 +1,7 @@
 """The model card: what an exported model is, what it was measured to do, and what not to use it for.
 
-After Mitchell et al., "Model cards for model reporting", FAT* 2019. `build` collects it from the records, `markdown`
-writes it for people; the JSON beside it says the same.
+After Mitchell et al., "Model cards for model reporting", FAT* 2019. `build` collects the card from the records;
+`markdown` renders it. The JSON file beside the Markdown has the same content.
 """
 
 import importlib.metadata
@@ -46,7 +46,7 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
     Args:
         records: of the run, oldest first.
         config: of `Config.to_dict`.
-        export: what the export phase found of the artefact.
+        export: the record of the export phase.
         command: the command line that exported it.
         modality: what its examples are.
 
@@ -90,7 +90,7 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
             if k in export
         },
         "limits": [*(text.format(**modality.card()) for text in _LIMITS), *modality.limits],
-        # Nobody but the user can know them.
+        # Only the user knows these.
         "license": {"model": None, "pretrained_weights": None, "data": None},
         "versions": {name: _version(name) for name in _PACKAGES},
         "commands": list(dict.fromkeys([*(r["command"] for r in held if r["kind"] == "start"), command])),
@@ -114,7 +114,7 @@ def _phase(plan: Mapping, end: Mapping) -> dict:
 
 
 def _shift(block: Mapping, model: str) -> dict:
-    """Returns the accuracy under corruptions and on shifted sets of what an assessment trained as the model was."""
+    """Returns the accuracy under corruptions and on shifted sets, of the assessment's training of the model's kind."""
     corruptions = (block.get("corruptions") or {}).get("kinds", {}).get(model, {})
     found = {"common corruptions": corruptions["mean"]} if "mean" in corruptions else {}
     sets = {name: s["accuracy"].get(model) for name, s in block.get("sets", {}).items()}
@@ -134,7 +134,7 @@ def _version(name: str) -> str | None:
 
 
 def markdown(card: Mapping) -> str:
-    """Returns the card as Markdown; names of classes and files cannot leave their place in it."""
+    """Renders the card as Markdown; names of classes and files are escaped."""
     model, data, words = card["model"], card["data"], card["modality"]
     classes = [_code(name) for name in model["classes"][:100]]
     more = f" and {len(model['classes']) - 100:,} more" if len(model["classes"]) > 100 else ""
@@ -240,10 +240,10 @@ def _artefact(export: Mapping, words: Mapping) -> list[str]:
 
 
 def _plain(text: object) -> str:
-    """One line that is neither HTML nor a column of a table."""
+    """Returns one line, escaped so that it is neither HTML nor ends a cell of a table."""
     return one_line(text, 120).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("`", "'")
 
 
 def _code(text: object) -> str:
-    """One line between backticks, where nothing else has a meaning."""
+    """Returns one line as code, between backticks, in which Markdown has no effect."""
     return "`" + one_line(text, 120).replace("`", "'") + "`"

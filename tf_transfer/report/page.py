@@ -23,8 +23,8 @@ def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str
 
     Args:
         records: the records of a run, oldest first; any of them may be missing.
-        config: the run's configuration as nested mappings. `dataset`, `backbone` and `weights`,
-            wherever they stand in it, are told in the first lines.
+        config: the run's configuration as nested mappings; `dataset`, `backbone` and `weights`, at any
+            depth, appear in the first lines.
         title: heading of the page.
     """
     held = summary.current(records)
@@ -34,7 +34,7 @@ def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str
     settings = flatten(config or {})
     transfer = {key: _find(settings, key) for key in ("backbone", "weights", "dataset")}
     if transfer["weights"] == SOURCE:
-        # That is this run's own source model; its data set says more.
+        # `source` means the source model of this run: its data set tells the reader more.
         transfer["weights"] = _find(settings, "source_dataset") or SOURCE
     data = summary.target_data(held, transfer["dataset"])
     rows = comparison_table(records)
@@ -70,7 +70,7 @@ def _distinct(texts: Iterable[str | None]) -> list[str]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested mappings as one, `{"data": {"seed": 0}}` as `{"data.seed": 0}`."""
+    """Flattens nested mappings: `{"data": {"seed": 0}}` to `{"data.seed": 0}`."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -87,7 +87,7 @@ def _find(settings: Mapping[str, Any], key: str) -> str | None:
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Returns what renders the pages, with the filters that write numbers."""
+    """Returns the jinja2 environment of the pages, with the filters that format numbers."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

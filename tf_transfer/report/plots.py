@@ -1,4 +1,4 @@
-"""Records to SVG strings; see `figure` for the look they share and `confusion` for matrices."""
+"""Draws records as SVG strings; `figure` has the common look, `confusion` the confusion matrices."""
 
 from collections.abc import Mapping, Sequence
 
@@ -65,14 +65,14 @@ def _whiskers(ax: Axes, y: float, estimate: Mapping) -> None:
 
 
 def learning_curve(epochs: Mapping[str, Sequence[Mapping]], quantity: str, best: Mapping[str, int]) -> str:
-    """Draws a quantity over the epochs of head and full on one axis; scratch beside them for comparison.
+    """Draws a quantity over the epochs: head and full one after the other, scratch as a line of its own.
 
-    The source phase learned from other data and is left out.
+    The source phase is left out, since it trained on other data.
 
     Args:
-        epochs: epoch records of each phase, of `summary.epochs`.
-        quantity: `loss` or `accuracy`; drawn are `train_...` and `validation_...`.
-        best: the epoch of each phase whose weights were kept; it is ringed.
+        epochs: result of `summary.epochs`, the epoch records of each phase.
+        quantity: `loss` or `accuracy`; draws `train_...` and `validation_...`.
+        best: by phase, the epoch whose weights were kept, drawn with a ring.
     """
     epochs = {phase: rows for phase, rows in epochs.items() if phase not in catalogue.on_source()}
     controls = catalogue.controls()
@@ -113,7 +113,7 @@ def _epoch_axes(ax: Axes, last: int, quantity: str) -> None:
 
 
 def _line(ax: Axes, rows: Sequence[Mapping], key: str, start: int, **style) -> None:
-    """Draws `key` over the epochs counted from `start`; a line that would be empty gets no legend either."""
+    """Draws `key` over the epochs, counted from `start`; without values draws nothing, and no legend."""
     values = [np.nan if number(r.get(key)) is None else r[key] for r in rows]
     if not np.isnan(values).all():
         ax.plot([start + r["epoch"] for r in rows], values, **({"marker": "o"} | style))
@@ -123,7 +123,7 @@ def class_bars(per_class: Sequence[Mapping]) -> str:
     """Draws F1 of each class as a bar, its recall as a dot and its number of examples as text.
 
     Args:
-        per_class: rows of a `score` record, to be drawn from top to bottom; about 20 at most.
+        per_class: rows of a `score` record, drawn from top to bottom; about 20 at most.
     """
     n = len(per_class)
     y, labels = np.arange(n), [short(c["name"]) for c in per_class]
@@ -180,7 +180,7 @@ def rate_search(rates: Sequence[float], losses: Sequence[float], suggestion: flo
 
     Args:
         rates: learning rates, ascending and positive.
-        losses: the loss at each of them; what is not finite is left out.
+        losses: the loss at each rate; values that are not finite are left out.
         suggestion: the rate to mark, if any.
         name: unique among the plots of a page.
     """
@@ -198,11 +198,11 @@ def rate_search(rates: Sequence[float], losses: Sequence[float], suggestion: flo
 
 
 def l2_path(rows: Sequence[Mapping], chosen: float | None, name: str = "path") -> str:
-    """Draws the accuracy over the strengths of a regulariser that were solved for, the chosen one ringed.
+    """Draws the accuracy over the L2 strengths of a solved head, with a ring around the chosen one.
 
     Args:
         rows: `path` records of one phase.
-        chosen: the strength that was kept.
+        chosen: the strength that validation chose.
         name: unique among the plots of a page.
     """
     with plot(name, WIDTH, 260, (52, 14, 30, 42)) as p:

@@ -1,4 +1,4 @@
-"""What each section of the page shows: records to figures, rows and the numbers of its sentences."""
+"""Turns records into the content of each section of the page: figures, rows, and numbers of its sentences."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,18 +15,18 @@ _MOST_CLASSES = 20
 
 
 def figure(svg: str, alt: str, caption: str) -> dict:
-    """Returns a figure of the page; the SVG is made here and goes in as it is."""
-    # Inside HTML the namespace is implied, and the page then names no address at all.
+    """Returns a figure of the page; its SVG is inserted without escaping, as it was made here."""
+    # HTML implies the namespace; without it the page holds no address at all.
     return {"svg": Markup(svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")), "alt": alt, "caption": caption}
 
 
 def headline(model: str | None, evaluated: Mapping[str, Mapping], records: Sequence[dict]) -> dict | None:
-    """Returns the result in one number and its gains over the other models; None before any evaluation.
+    """Returns the main accuracy and its gains over the other models; None before any evaluation.
 
     Args:
-        model: the one whose result it is, of `summary.headline`.
-        evaluated: of `summary.evaluations`.
-        records: those that hold, for the paired tests among them.
+        model: result of `summary.headline`.
+        evaluated: result of `summary.evaluations`.
+        records: the valid records, see `summary.current`, for their paired tests.
     """
     evaluation = evaluated.get(model, {})
     value = _accuracy(evaluation)
@@ -69,7 +69,7 @@ def comparison(rows: Sequence[Mapping]) -> dict | None:
 
 
 def learning(records: Sequence[dict]) -> list[dict]:
-    """Returns the learning curves, and the searches for a learning rate where there were some."""
+    """Returns the learning curves, and the searches for a learning rate."""
     epochs = {phase: rows for phase, rows in summary.epochs(records).items() if phase not in catalogue.on_source()}
     ends = summary.by_phase(records, "phase_end")
     best = {phase: end.get("best_epoch") for phase, end in ends.items()}
@@ -147,7 +147,7 @@ def _matrices(counts: np.ndarray, names: Sequence[str]) -> list[dict]:
 
 
 def _pairs(counts: np.ndarray, names: Sequence[str], k: int = 8) -> list[dict]:
-    """Returns the most frequent confusions of one class with another."""
+    """Returns the `k` most frequent confusions of one class with another."""
     wrong = counts * (1 - np.eye(len(counts), dtype=int))
     pairs = []
     for cell in np.argsort(-wrong, axis=None, kind="stable")[:k]:
@@ -160,7 +160,7 @@ def _pairs(counts: np.ndarray, names: Sequence[str], k: int = 8) -> list[dict]:
 
 
 def confidence(evaluation: Mapping) -> dict | None:
-    """Returns the reliability diagram and how far the mean confidence is above the accuracy."""
+    """Returns the reliability diagram, and the mean confidence minus the accuracy."""
     metrics = evaluation.get("metrics", {})
     bins = metrics.get("reliability")
     if not bins or not sum(bins["count"]):
@@ -184,7 +184,7 @@ def splits(data: Mapping, records: Sequence[dict]) -> list[dict]:
 
 
 def notes(data: Mapping) -> list[dict]:
-    """Returns what is worth knowing about the data, one entry a kind of note."""
+    """Returns the notes about the data, one entry a kind."""
     found = []
     for kind, items in (data.get("notes") or {}).items():
         items = items if isinstance(items, list | tuple) else [items]
@@ -195,7 +195,7 @@ def notes(data: Mapping) -> list[dict]:
 
 
 def artefacts(records: Sequence[dict]) -> list[dict]:
-    """Returns the rows of the artefacts of the exported model, see `artefact_rows`; none of a SavedModel alone."""
+    """Returns the rows of the exported model's artefacts, see `artefact_rows`; empty for a SavedModel alone."""
     export = summary.latest(records, "export")
     made = [r for r in records if r.get("kind") == "artefact" and r.get("model") == export.get("model") and "id" in r]
     return artefact_rows(export, list({r["target"]: r for r in made}.values()))

@@ -1,14 +1,14 @@
-"""Which of a run's records still hold, and what they say about each phase and model.
+"""Selects the valid records of a run, and what they say about each phase and model.
 
-Records are dicts with a `kind`; any of them may be missing, and a phase that was run again
-supersedes what its first run recorded.
+Records are dicts with a `kind`; any of them may be missing. Training a phase again supersedes its earlier records,
+and the records of models that were made from its earlier model.
 """
 
 from collections.abc import Sequence
 
 from tf_transfer.phases import catalogue
 
-# The ways to a classifier that a run can compare, in the order in which they are shown.
+# The models that a run can compare, with their description, in the order in which they are shown.
 MODELS = {name: catalogue.PHASES[name].about for name in catalogue.TRAINED}
 
 _SUPERSEDED_KINDS = (
@@ -26,22 +26,21 @@ _SUPERSEDED_KINDS = (
 
 
 def current(records: Sequence[dict]) -> list[dict]:
-    """Returns the records without those that a later run of their phase supersedes.
+    """Returns the valid records: without those that a later training of their phase supersedes.
 
-    The latest `plan` of a phase starts it anew: what was recorded before of the phase and its
-    model, and of the models built on it, no longer holds. Of what was before the run was started
-    over, only the readings of the test split count.
+    The latest `plan` of a phase begins it again: earlier records of the phase, of its model, and of models built on it
+    are void. When a run was started over, all earlier records are void but the readings of the test split.
     """
     over = max((i for i, r in enumerate(records) if r.get("kind") == "start_over"), default=-1)
     records = [r for i, r in enumerate(records) if i > over or r.get("kind") == "test_read"]
     starts = {r.get("phase"): i for i, r in enumerate(records) if r.get("kind") == "plan"}
 
     def begun(record: dict) -> int:
-        """Returns the place of the latest plan that a record stands on."""
-        # What tells of models names them; what tells of training names its phase.
+        """Returns the index of the latest plan on which a record depends."""
+        # Records about models name them; records about training name their phase.
         owners = [record[key] for key in ("model", "a", "b") if key in record] or [record.get("phase")]
         if record.get("kind") == "assessment":
-            # It stands on the models of the run that it found there.
+            # An assessment depends on the models that it found in the run.
             owners = [
                 model for model, seconds in record.get("asked", {}).get("models", {}).items() if seconds is not None
             ]
@@ -56,7 +55,7 @@ def latest(records: Sequence[dict], kind: str) -> dict:
 
 
 def target_data(records: Sequence[dict], dataset: str | None) -> dict:
-    """Returns the last `data` record, of the named data set if one is; a source data set has its own."""
+    """Returns the last `data` record of the named data set, or of any where none is named so."""
     found = [r for r in records if r.get("kind") == "data"]
     named = [r for r in found if r.get("dataset") == dataset]
     return (named or found or [{}])[-1]
@@ -72,7 +71,7 @@ def by_phase(records: Sequence[dict], kind: str) -> dict[str, dict]:
 
 
 def epochs(records: Sequence[dict]) -> dict[str, list[dict]]:
-    """Returns the epoch records of each phase, ascending; of an epoch recorded twice the last."""
+    """Returns the epoch records of each phase, ascending; where an epoch was recorded twice, the last."""
     found: dict[str, dict[int, dict]] = {}
     for record in current(records):
         if record.get("kind") == "epoch":
@@ -96,7 +95,7 @@ def main_split(records: Sequence[dict]) -> str:
 
 
 def evaluations(records: Sequence[dict]) -> dict[str, dict]:
-    """Returns the last evaluation of each model on the main split, in the order of `MODELS`, then others."""
+    """Returns each model's last evaluation on the main split: first `MODELS` in their order, then others."""
     split = main_split(records)
     found = {
         r.get("model", ""): r
@@ -108,7 +107,7 @@ def evaluations(records: Sequence[dict]) -> dict[str, dict]:
 
 
 def headline(evaluated: dict[str, dict]) -> str | None:
-    """Returns the model the run was made for: the last stage of adaptation that was evaluated."""
+    """Returns the model whose result heads the page: the last stage of adaptation that was evaluated."""
     others = [m for m in evaluated if m not in MODELS]
     ranked = catalogue.by_adaptation()
     adapted = [m for m in ranked if m in catalogue.exported()]

@@ -1,4 +1,4 @@
-"""Records and metrics as tables for the terminal."""
+"""Formats records and metrics as tables for the terminal."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ def comparison_table(records: Sequence[dict]) -> list[dict]:
         records: the records of a run, oldest first.
 
     Returns:
-        A row a model, in the order source, head, full, scratch, others: `model`, `what` (it is),
+        A row for each model, in the order of `summary.evaluations`: `model`, `what` (its description),
         `split`, the estimates `accuracy`, `macro_f1`, `nll` and `ece` as `{"value", "low",
-        "high"}`, and `trained_parameters` and `seconds` of the phase that made the model. Whatever
-        the records do not tell is None.
+        "high"}`, and `trained_parameters` and `seconds` of the phase that made the model. Values
+        that the records lack are None.
     """
     held = summary.current(records)
     plans, ends = summary.by_phase(held, "plan"), summary.by_phase(held, "phase_end")
@@ -51,7 +51,7 @@ def format_table(rows: Sequence[Mapping]) -> str:
 def metrics_table(metrics: Mapping) -> str:
     """Returns the classes of a `score` record as an aligned text table.
 
-    In label order; where there are more than 20 classes, the 20 with the lowest F1, the worst first.
+    Rows are in label order; with more than 20 classes, only the 20 with the lowest F1, the worst first.
     """
     classes = list(metrics["per_class"])
     left_out = max(0, len(classes) - _MOST_CLASSES)
@@ -73,13 +73,13 @@ def artefact_rows(export: Mapping, artefacts: Sequence[Mapping]) -> list[dict]:
         artefacts: records of the kind `artefact`, of the same model.
 
     Returns:
-        A row an artefact: `name`, `precision`, `bytes`, `latency` by size of batch as `{"value", "low", "high"}`
-        seconds, the estimate `accuracy`, and against the recorded predictions `same_class` and `difference`, the
-        largest of a probability.
+        A row for each artefact: `name`, `precision`, `bytes`, `latency` by batch size as `{"value", "low", "high"}`
+        seconds, the estimate `accuracy`, and against the recorded predictions `same_class`, a share, and `difference`,
+        the largest of any probability.
     """
     rows = []
     if artefacts and export.get("parity") and export.get("latency"):
-        # In another precision than what was measured, it equals the same weights, and that only nearly.
+        # `original` compares with the recorded predictions where the export has another precision than these.
         found = export["parity"].get("original") or export["parity"]
         rows = [{**export, "target": "saved_model", "original": found}]
     return [
@@ -121,7 +121,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
-    """Joins cells into lines, the first being the header; the first `left` columns align left, the others right."""
+    """Joins cells into lines, the header first; the first `left` columns align left, the others right."""
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     lines = [lines[0], ["-" * w for w in widths], *lines[1:]]
     return "\n".join(
@@ -136,6 +136,6 @@ def _padded(cell: str, width: int, left: bool) -> str:
 
 
 def _width(text: str) -> int:
-    """Returns the columns a text takes on a terminal: two for a wide character, none for a combining one."""
+    """Returns the width of a text on a terminal: two columns for a wide character, none for a combining one."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)

@@ -27,8 +27,8 @@ class Facts:
         modality: of the examples.
         input_size: of the network.
         class_names: names of the classes.
-        batchnorm: policy that suits the network, `train` or `frozen`, see `backbones.Backbone.bn`; `none` where it has no
-            batch normalisation, `folded` where the weights have theirs folded in.
+        batchnorm: policy that suits the network, `train` or `frozen`, see `backbones.Backbone.bn`; `none` where it
+            has no batch normalisation, `folded` where the weights have it folded in.
         validation: number of validation examples.
         dropout: before the head, in [0, 1).
     """

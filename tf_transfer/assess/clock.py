@@ -12,8 +12,8 @@ class Clock:
     Args:
         minutes: the budget, positive.
         console: where to speak.
-        now: reads a clock, in seconds. Everything that decides what there is time for is timed by it, so that a test
-            whose clock it is knows beforehand what is measured.
+        now: reads a clock, in seconds. Every decision about time reads it, so that a test with a clock of its own knows
+            beforehand what is measured.
 
     Attributes:
         left_out: a record each, with `what` and `why`.

@@ -17,7 +17,7 @@ _LEAST = 40
 _HALVES = 20
 # Shares of the remaining time: for the distances, and for reading examples of the source.
 _SHARE, _READING = 0.3, 0.15
-# So many examples of the source are read first; then so many times more, as long as the time allows.
+# Examples of the source in the first reading, and the factor by which each further reading grows.
 _FIRST, _GROWTH = 32, 4
 
 

@@ -20,7 +20,7 @@ from tf_transfer.session.session import Session
 _EXAMPLES, _SOURCE = 256, 1000
 # Number of random halves of the examples that an interval comes from.
 _HALVES = 20
-# A similarity needs so many examples at the least.
+# Smallest number of examples for a similarity.
 _FEWEST = 8
 # Shares of the fully fine-tuned weights on the line between the two models.
 _ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))

@@ -13,7 +13,7 @@ from tf_transfer.machine.timing import timed
 
 KINDS = ("head", *WHOLE)
 _METRICS = {"nll": metrics.nll, "macro_f1": metrics.macro_f1}
-# A latency is the median of so many calls, after some that are not counted; of fewer where no time is left.
+# Timed calls of a latency, calls before them, and the fewest timed ones where no time is left.
 _CALLS, _WARM, _FEW_CALLS = 20, 3, 5
 # Accuracies; for each it is told how many labels reach it.
 _GOALS = (0.7, 0.8, 0.9, 0.95)

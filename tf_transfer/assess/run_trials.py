@@ -15,7 +15,7 @@ _LAST = 0.1
 _MEASURED = 3
 # Seeds of heads, which are quick, and the share of the trainings' time that further heads may take.
 _HEAD_SEEDS, _HEADS = 5, 0.25
-# A head takes at least as long as on so many examples.
+# A head on fewer examples than these takes no less time.
 _FEW_EXAMPLES = 200
 
 

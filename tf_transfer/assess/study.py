@@ -21,7 +21,7 @@ from tf_transfer.evaluation import right
 from tf_transfer.modalities import backbones
 from tf_transfer.session.session import Session
 
-# Candidates are left out until the time is enough for the features of so many training examples.
+# Candidates are left out until the time allows the features of this number of training examples.
 _ENOUGH = 300
 # Share of the budget that building candidates may take.
 _BUILDING = 0.3

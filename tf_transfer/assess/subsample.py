@@ -13,7 +13,7 @@ from tf_transfer.data.training_data import TrainingData
 _FEATURES, _PREDICTIONS = 0.25, 0.1
 # A head is solved on about two views of each example; each measured example is predicted about 25 times.
 _VIEWS, _TIMES = 2, 25
-# At least so many examples are taken, whatever the time.
+# Smallest number of examples, whatever the time.
 _LEAST = 100
 
 

@@ -10,7 +10,7 @@ from tf_transfer.assess.study import Study
 from tf_transfer.evaluation import calibration, metrics, right
 from tf_transfer.evaluation.statistics import bootstrap_interval, wilson_interval
 
-# A temperature is fitted to so many validation examples at the least.
+# Smallest number of validation examples for a temperature.
 _FEWEST = 20
 _PROPER = {"nll": metrics.nll, "brier": metrics.brier}
 _CALIBRATION = {"ece": metrics.ece, "adaptive_ece": calibration.adaptive_ece}

@@ -7,7 +7,7 @@ def right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether each prediction is right: its largest logit is the label's; of equal ones the first counts.
 
     Args:
-        logits: float `[..., N, C]`, or anything else of which the largest is predicted.
+        logits: float `[..., N, C]`, or other scores whose largest is the prediction.
         labels: int `[N]`.
 
     Returns:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# A law is fitted to so many of the largest budgets.
+# Number of budgets, the largest ones, that a law is fitted to.
 _FITTED = 3
 _RESAMPLES = 1000
-# A law is followed up to so many times the largest budget.
+# Largest factor on the largest budget up to which a law is trusted.
 REACH = 10.0
 
 

@@ -50,7 +50,7 @@ def pretend(clock, each=0.001, **more):
         model=types.SimpleNamespace(backbone="net"), data=types.SimpleNamespace(source_dataset="source")
     )
     session = types.SimpleNamespace(config=config, input_size=8, datasets=types.SimpleNamespace())
-    return types.SimpleNamespace(clock=clock, seed=0, pools={None: pool}, session=session, **more)
+    return types.SimpleNamespace(clock=clock, seed=0, pools={None: pool}, session=session, many="pictures", **more)
 
 
 def test_a_slow_forecast_is_left_out_and_the_others_are_made(time, minute):

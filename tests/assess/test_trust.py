@@ -32,7 +32,7 @@ def a_study(validation, test):
 
     trial = Trial("full")
     return types.SimpleNamespace(
-        clock=Clock(1.0, Console(Nowhere())), top=None, seed=0, split="test",
+        clock=Clock(1.0, Console(Nowhere())), top=None, seed=0, split="test", many="pictures",
         measured={"validation": split(validation[0]), "test": split(test[0])},
         logits={trial: {"validation": validation[1], "test": test[1]}},
     )  # fmt: skip

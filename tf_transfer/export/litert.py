@@ -27,41 +27,41 @@ def write_int8(trained: Trained, path: Path) -> None:
     """Writes a file that computes in 8-bit integers throughout, its weights with a scale for each channel.
 
     Post-training quantisation (Jacob et al. 2018, arXiv:1712.05877; Krishnamoorthi 2018, arXiv:1806.08342): the
-    ranges of the activations are those that pictures of the training split show. By the same pictures the head's bias
+    ranges of the activations are those that examples of the training split show. By the same examples the head's bias
     takes back what rounding moves a class by on the average (bias correction, Nagel et al. 2019, arXiv:1906.04721).
 
     Signature `serving_default`: `images` uint8 `[N, S, S, 3]`, the RGB pixels as they are, to `probabilities` float32
     `[N, C]` in steps of 1/256.
     """
-    pictures = _spanning(trained.examples())
-    _quantise(trained, path, pictures)
+    examples = _spanning(trained.examples())
+    _quantise(trained, path, examples)
     with quiet(), without_warnings("tensorflow"):
-        rounded = _in_batches(runners.LiteRt(path), pictures)
+        rounded = _in_batches(runners.LiteRt(path), examples)
     with inference(trained, tf.uint8) as made:
-        exact = _in_batches(made.answer, pictures)
-    _quantise(trained, path, pictures, (np.log(exact) - np.log(rounded)).mean(0))
+        exact = _in_batches(made.answer, examples)
+    _quantise(trained, path, examples, (np.log(exact) - np.log(rounded)).mean(0))
 
 
-def _quantise(trained: Trained, path: Path, pictures: np.ndarray, shift: np.ndarray | float = 0.0) -> None:
+def _quantise(trained: Trained, path: Path, examples: np.ndarray, shift: np.ndarray | float = 0.0) -> None:
     with inference(trained, tf.float32, shift=shift) as made:
         converter = _converter(made)
-        converter.representative_dataset = lambda: ([picture[None].astype(np.float32)] for picture in pictures)
+        converter.representative_dataset = lambda: ([example[None].astype(np.float32)] for example in examples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
         _convert(converter, path)
 
 
-def _in_batches(model: Callable, pictures: np.ndarray) -> np.ndarray:
+def _in_batches(model: Callable, examples: np.ndarray) -> np.ndarray:
     """Returns probabilities `[N, C]`, none below the half of a step of the integers."""
-    said = [np.asarray(model(pictures[i : i + 32])["probabilities"]) for i in range(0, len(pictures), 32)]
+    said = [np.asarray(model(examples[i : i + 32])["probabilities"]) for i in range(0, len(examples), 32)]
     return np.maximum(np.concatenate(said), 1 / 512)
 
 
-def _spanning(pictures: np.ndarray) -> np.ndarray:
-    """Puts one black and one white pixel into the first picture: the input's scale is then 1, whatever the others."""
-    pictures = pictures.copy()
-    pictures[0, 0, 0], pictures[0, -1, -1] = 0, 255
-    return pictures
+def _spanning(examples: np.ndarray) -> np.ndarray:
+    """Puts one black and one white pixel into the first one: the input's scale is then 1, whatever the others."""
+    examples = examples.copy()
+    examples[0, 0, 0], examples[0, -1, -1] = 0, 255
+    return examples
 
 
 def _converter(made: Inference) -> tf.lite.TFLiteConverter:

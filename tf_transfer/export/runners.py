@@ -79,9 +79,9 @@ class KerasFile(Runner):
         self.shape = tuple(self._model.input_shape[1:])
         self.class_names = names_in(path.parent)
 
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, examples: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`."""
-        return {"output": np.asarray(self._model.predict_on_batch(images))}
+        return {"output": np.asarray(self._model.predict_on_batch(examples))}
 
 
 class WeightsFile(Runner):
@@ -103,15 +103,15 @@ class WeightsFile(Runner):
         self.shape = tuple(self._network.input_shape[1:])
         self.class_names = names_in(path.parent)
 
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, examples: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`."""
-        features = np.asarray(self._network.predict_on_batch(self._preprocessed(images.astype(np.float32))))
+        features = np.asarray(self._network.predict_on_batch(self._preprocessed(examples.astype(np.float32))))
         return {"logits": np.asarray(self._head.predict_on_batch(features)), "features": features}
 
-    def _preprocessed(self, pixels: np.ndarray) -> np.ndarray:
+    def _preprocessed(self, inputs: np.ndarray) -> np.ndarray:
         if self._mode == "raw":
-            return pixels
-        return pixels / 128 - 1 if self._mode == "v2" else self._utils.preprocess_input(pixels, mode=self._mode)
+            return inputs
+        return inputs / 128 - 1 if self._mode == "v2" else self._utils.preprocess_input(inputs, mode=self._mode)
 
 
 class LiteRt(Runner):
@@ -136,23 +136,23 @@ class LiteRt(Runner):
         self._name = signatures[0]["outputs"][0] if len(signatures) == 1 else "output"
         self._allocated: tuple[int, ...] = ()
 
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, examples: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`; integers that come in or out are scaled as the file says."""
-        if images.shape != self._allocated:
-            self._allocated = images.shape
-            self._interpreter.resize_tensor_input(self._input["index"], images.shape, strict=True)
+        if examples.shape != self._allocated:
+            self._allocated = examples.shape
+            self._interpreter.resize_tensor_input(self._input["index"], examples.shape, strict=True)
             self._interpreter.allocate_tensors()
-        self._interpreter.set_tensor(self._input["index"], _quantised(images, self._input))
+        self._interpreter.set_tensor(self._input["index"], _quantised(examples, self._input))
         self._interpreter.invoke()
         return {self._name: _dequantised(self._interpreter.get_tensor(self._output["index"]), self._output)}
 
 
-def _quantised(images: np.ndarray, told: dict) -> np.ndarray:
+def _quantised(examples: np.ndarray, told: dict) -> np.ndarray:
     scale, zero = told["quantization"]
     if not scale or (scale, zero, told["dtype"]) == (1.0, 0, np.uint8):
-        return images.astype(told["dtype"])
+        return examples.astype(told["dtype"])
     limits = np.iinfo(told["dtype"])
-    return np.clip(np.round(images / scale + zero), limits.min, limits.max).astype(told["dtype"])
+    return np.clip(np.round(examples / scale + zero), limits.min, limits.max).astype(told["dtype"])
 
 
 def _dequantised(values: np.ndarray, told: dict) -> np.ndarray:
@@ -173,9 +173,9 @@ class Onnx(Runner):
         self.shape = tuple(side if isinstance(side, int) else None for side in self._input.shape[1:])
         self.class_names = names_in(path.parent)
 
-    def outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(self, examples: np.ndarray) -> dict[str, np.ndarray]:
         """See `Runner`."""
-        found = self._session.run(None, {self._input.name: images.astype(self._type, copy=False)})
+        found = self._session.run(None, {self._input.name: examples.astype(self._type, copy=False)})
         return dict(zip(self._outputs, found, strict=True))
 
 

@@ -60,7 +60,7 @@ def load(
 
     Args:
         backbone: the spec.
-        size: input side in pixels.
+        size: input size of the network.
         folder: of the phase.
         class_names: in the order of the logits.
         temperature: see `Trained`.

@@ -20,7 +20,7 @@ def evaluate(session: Session) -> dict:
     """Runs the artefact in a process of its own over the test split, scores and prints what it answers.
 
     Where the run directory is that of a run, the result is recorded, beside the paired test against the models that
-    were evaluated on the same pictures.
+    were evaluated on the same examples.
 
     Args:
         session: the command; `session.artefact` is a SavedModel, a run directory, a folder of `--export_targets`, or
@@ -112,10 +112,10 @@ def _seen(session: Session, path: Path, split: Split, side: int | None) -> Split
     return split if size == session.input_size else session.datasets.test_examples(size)
 
 
-def _comparisons(session: Session, pictures: str, logits: np.ndarray, labels: np.ndarray) -> list[dict]:
-    """Returns the exact McNemar test against each recorded model on the same pictures, and how often they agree."""
+def _comparisons(session: Session, fingerprint: str, logits: np.ndarray, labels: np.ndarray) -> list[dict]:
+    """Returns the exact McNemar test against each recorded model on the same examples, and how often they agree."""
     done = session.run.done("evaluate") or {}
-    if session.run.evaluated_on() != pictures:
+    if session.run.evaluated_on() != fingerprint:
         return []
     found = []
     with np.load(session.run.path / "evaluate" / "predictions.npz") as recorded:

@@ -115,26 +115,26 @@ def _calibration(logits: np.ndarray, labels: np.ndarray) -> dict:
     }
 
 
-def recorded(session: Session, phase: str, pictures: str | None, other: Measured | None = None) -> Measured:
+def recorded(session: Session, phase: str, fingerprint: str | None, other: Measured | None = None) -> Measured:
     """Returns the recorded predictions on the test split, or where there are none those of the other examples.
 
     Args:
         session: the command.
         phase: that was exported.
-        pictures: of `evaluated`.
-        other: some examples, where `pictures` is None.
+        fingerprint: of `evaluated`.
+        other: some examples, where `fingerprint` is None.
 
     Raises:
         UserError: the test examples are no longer those that were evaluated.
     """
-    if pictures is None:
+    if fingerprint is None:
         session.console.note(
             f"not evaluated yet: the export is held to {min(len(other.labels), SAMPLE)} {other.split} "
             f"{session.modality.many}; --phase=evaluate,export holds it to the test split."
         )
         return Measured(other.split, other.examples[:SAMPLE], other.labels[:SAMPLE], other.logits[:SAMPLE])
     split = session.datasets.test_examples()
-    if split.fingerprint != pictures:
+    if split.fingerprint != fingerprint:
         raise UserError(
             f"--dataset={one_line(session.config.data.dataset)!r}: the test {session.modality.many} have changed since "
             "--phase=evaluate; put them back, or evaluate again with --phase=evaluate,export --restart."

@@ -86,9 +86,9 @@ def _make(session: Session, phase: str, names: list[str], what: dict) -> list[st
     return refused
 
 
-def _measured(session: Session, phase: str, pictures: str | None) -> Measured:
-    if pictures is not None:
-        return recorded(session, phase, pictures)
+def _measured(session: Session, phase: str, fingerprint: str | None) -> Measured:
+    if fingerprint is not None:
+        return recorded(session, phase, fingerprint)
     use, held, names = session.datasets.sample(SAMPLE)
     classifier = session.trained(phase, names)
     return Measured(use, held.inputs, held.labels, Predictor(classifier.logits, session.strategy, 32)(held.inputs))

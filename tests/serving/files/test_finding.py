@@ -64,13 +64,14 @@ def test_a_list_of_files(tmp_path, monkeypatch, content, expected):
 
 def test_the_endings_are_those_of_the_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
     for name in ("a.txt", "b.TXT", "c.png"):
-        (tmp_path / name).touch()
+        (tmp_path / "in" / name).touch()
     texts = of_card({"modality": {"name": "text", "one": "text", "many": "texts", "endings": [".txt"]}})
     assert texts == Words("text", "texts", (".txt",))
-    assert finding.find_files(".", texts) == ["a.txt", "b.TXT"] and finding.passed_over(".", texts) == 1
+    assert finding.find_files("in", texts) == ["in/a.txt", "in/b.TXT"] and finding.passed_over("in", texts) == 1
     with pytest.raises(UserError, match=r"no text found; expected a file, a folder, a glob of \.txt files, or"):
-        finding.find_files("*.png", texts)
+        finding.find_files("in/*.png", texts)
     # Cards of before, or of nobody knows what.
     for card in ({}, {"modality": "x"}, {"model": {"image_size": 32}}):
         assert of_card(card).many == "pictures" and ".jpeg" in of_card(card).endings

@@ -37,7 +37,7 @@ _CALL = re.compile(_MODEL + r":(?P<verb>classify|regress|predict))")
 _TOLD = re.compile(_MODEL + r"(?P<metadata>/metadata)?)")
 # The label that is usually given to the version in use.
 _LABEL = "stable"
-# Files decoded at a time: each may take 1.5 GB, see `data.limits.MAX_PIXELS`.
+# Files decoded at a time: each may take 1.5 GB, as a picture of 100 million pixels does.
 _DECODERS = min(4, os.cpu_count() or 1)
 # Bytes of a request, and lists, numbers and strings of a request or an answer, beyond which another process reads and
 # writes them: some tens of milliseconds.

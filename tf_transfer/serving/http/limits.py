@@ -35,7 +35,7 @@ class Limits:
 
     Attributes:
         max_batch: rows in one call of the model.
-        batch_bytes: bytes of pictures in one call of the model, unless one row alone has more.
+        batch_bytes: bytes of examples in one call of the model, unless one row alone has more.
         request_bytes: bytes of one request's body, when it has been decompressed.
         held_bytes: bytes of the bodies of all requests under way.
         rows: rows of one request.

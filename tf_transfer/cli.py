@@ -1,4 +1,4 @@
-"""The command line: flags to a configuration, phases by name. TensorFlow is imported after the flags are good."""
+"""The command line: parses flags, runs phases. Imports TensorFlow only after the flags have been checked."""
 
 import contextlib
 import os
@@ -22,11 +22,11 @@ def _define() -> None:
         define = flags.DEFINE_bool if isinstance(default, bool) else flags.DEFINE_string
         define(name, default, text)
     for name, (_, field) in config.option_fields().items():
-        # Strings all: config.parse_option gives every bad value the same kind of message.
+        # All flags are strings: `config.parse_option` parses them, with one kind of message for bad values.
         flags.DEFINE_string(config.flag(name), None, field.metadata["help"])
     for old, new in {**config.ALIASES, **help.ALIASES}.items():
         flags.DEFINE_alias(old, new)
-    # Also given without a value.
+    # Flags that may be given without a value.
     flags.FLAGS["watch"].boolean = True
 
 
@@ -36,7 +36,7 @@ _define()
 def run(argv: Sequence[str] | None = None) -> None:
     """Runs the command line and exits.
 
-    0 done, 1 an internal error, 2 bad input, 3 another worker lost, 130 stopped by SIGINT, 143 by SIGTERM.
+    Exit codes: 0 success, 1 internal error, 2 bad input, 3 another worker lost, 130 SIGINT, 143 SIGTERM.
     """
     app.run(main, argv=argv, flags_parser=_parse)
 
@@ -83,10 +83,10 @@ def _dispatch(argv: Sequence[str]) -> int:
     }
     command = one_line(shlex.join(["python", *sys.argv]), 2000)
     chief = cluster.find(given.get("strategy", "auto")).chief
-    # The chief speaks for all.
+    # Only the chief prints.
     console = Console() if chief else Console(Nowhere())
     if "predict" in names:
-        # A bad value is told now, not after hours of training.
+        # A bad value is refused now, not after hours of training.
         _asked(given.get("run_dir"))
     _note_idle(console, names)
     if names == ["predict"]:
@@ -115,7 +115,7 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 
 def _note_idle(console: Console, names: Sequence[str]) -> None:
-    """Notes the flags of a phase that was not asked for."""
+    """Prints a note about flags of a phase that is not among `names`."""
     for phase, members in (("predict", help.PREDICT_FLAGS), ("serve", help.SERVE_FLAGS)):
         taken = {"saved_model"} if {"serve", "evaluate"} & set(names) else set()
         idle = [f"--{n}" for n in members if n not in taken and flags.FLAGS[n].present]
@@ -173,7 +173,7 @@ def _serve(console: Console, names: Sequence[str], given: dict) -> int:
     place = values.saved_model or given.get("run_dir") or config.from_values(given).run_dir
     prepared = server.prepare(place, {name: values[name].value for name in help.SERVE_FLAGS})
     if not values.debug:
-        # What the libraries that decode pictures have against bad ones is the clients' business.
+        # Complaints of the decoders about bad files concern the clients, not the operator.
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with _quiet_start():
         from tf_transfer.serving.http import app  # noqa: F401
@@ -182,16 +182,16 @@ def _serve(console: Console, names: Sequence[str], given: dict) -> int:
 
 @contextlib.contextmanager
 def _quiet_start(run: config.Run | None = None):
-    """Starts TensorFlow and its devices, and inside, what imports it.
+    """Starts TensorFlow and its devices silently; inside, import modules that need it.
 
-    TensorFlow greets on standard error, whatever its log level, with its build options and the GPUs it did not find;
-    none of it is news. The greeting is shown after all when the import fails.
+    On import TensorFlow prints its build options and missing GPUs to standard error, whatever its log level. That is
+    dropped, and printed only where the import fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.ERROR)
     with quiet(shown_on=ImportError):
         if run and cluster.is_multiworker(run.strategy):
-            # Workers come together before anything else is computed.
+            # Workers must connect before anything else is computed.
             from tf_transfer.machine import strategy
 
             strategy.make_strategy(run.strategy, run.worker_timeout)
@@ -206,6 +206,6 @@ def _fail(message: str, code: int, at_once: bool = False) -> None:
         traceback.print_exc()
     print(f"error: {message}", file=sys.stderr, flush=True)
     if at_once:
-        # Operations that wait for what will not come would keep the process.
+        # A normal exit would wait for operations that wait for the lost worker.
         os._exit(code)
     sys.exit(code)

@@ -1,11 +1,11 @@
-"""What the command line takes: its phases, the flags that are no part of a configuration, and the help."""
+"""The flags of the command line that are not options of a run, and the text of `--help`."""
 
 import textwrap
 
 from tf_transfer import config
 from tf_transfer.phases.catalogue import ALL, PHASES
 
-# Flags that are no part of a run's configuration, by group of the help.
+# Flags that are not options of a run, with default and help.
 COMMAND_FLAGS = {
     "phase": (None, "what to do: one of the phases, a comma-separated list, or all"),
     "restart": (
@@ -17,10 +17,10 @@ COMMAND_FLAGS = {
     "debug": (False, "show the traceback of an error"),
     "saved_model": (None, "predict, serve, evaluate: an exported model (default: this run's)"),
     "inputs": (None, "predict: a file, a folder, a glob or a .csv list of paths; several, separated by commas"),
-    "top": (None, "predict: name the so many likeliest classes"),
+    "top": (None, "predict: how many of the likeliest classes to name"),
     "watch": (
         None,
-        "predict: go on with what comes into the folder or changes, until stopped, or idle for so many seconds",
+        "predict: also predict files that arrive or change, until stopped, or until idle for this many seconds",
     ),
     "runs": (None, "compare: run directories, separated by commas"),
     "predictions": (None, "predict: the .csv, .jsonl or .parquet file to write (default: in the run directory)"),

@@ -19,7 +19,7 @@ def create(spec: str, setting: Setting) -> Method:
 
 
 def check(spec: str, accumulate: int = 1) -> None:
-    """Finds a wrong spec before any data is read.
+    """Refuses a wrong spec, before any data is read.
 
     Args:
         spec: of `--method`.

@@ -1,4 +1,4 @@
-"""Training on labels: a head, the whole network from pretrained or random weights, a source model."""
+"""The supervised method: trains on labels a head, or a whole network from pretrained or random weights."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,9 @@ from tf_transfer.phases.catalogue import RANDOM
 from tf_transfer.training.method import METHODS, Losses, ParameterGroup, Score, Setting
 from tf_transfer.training.noise import Noise
 
-# Its only stream.
+# Name of its only stream.
 TRAIN = "train"
-# Features that are classified at a time.
+# Rows of features that are classified at once.
 _FEATURES = 4096
 
 
@@ -20,8 +20,8 @@ _FEATURES = 4096
 class Supervised:
     """The problem's loss on labelled examples; for classification, cross-entropy.
 
-    A phase that trains a head alone trains nothing else; one that begins from random weights trains everything; one
-    that goes on from pretrained weights trains what `--unfreeze` names, at rates that fall by `--layer_decay`.
+    A head-only phase trains the head; a phase that begins from random weights trains everything; a phase that begins
+    from pretrained weights trains the layers of `--unfreeze`, at rates that fall by `--layer_decay`.
     """
 
     of_batch = False
@@ -34,14 +34,14 @@ class Supervised:
         self._predict = Predictor(function, setting.strategy, size)
 
     def streams(self) -> dict[str, Stream]:
-        """Returns the labelled examples that train, weighed by their class."""
+        """Returns the stream of labelled training examples, weighted by class."""
         data = self.setting.data
         weights = data.class_weights[data.train.labels]
         stream = Stream(data.train, self.plan.batch_size, weights=weights, mix_alpha=self.augmentation.mix_alpha)
         return {TRAIN: stream}
 
     def groups(self) -> list[ParameterGroup]:
-        """Returns the head's parameters, and those of the layers that the phase trains."""
+        """Returns the parameters of the head and of the layers that the phase trains."""
         if self.setting.phase.head_only:
             return [self.model.head_group()]
         if self.setting.phase.begins == RANDOM:
@@ -49,7 +49,7 @@ class Supervised:
         return self.model.groups(self.plan.unfreeze, self.plan.layer_decay)
 
     def state(self) -> list[tf.Variable]:
-        """Returns the variables of the model; on features those of the head alone."""
+        """Returns the variables of the model, or on features the variables of the head."""
         return [v.value for v in self.model.head.variables] if self.setting.on_features else self.model.state
 
     def loss(self, batch: Mapping[str, Mapping], noise: Mapping[str, Noise], progress: tf.Tensor) -> Losses:
@@ -61,18 +61,18 @@ class Supervised:
         return Losses(problem.loss(logits, targets), measures={"accuracy": problem.hits(logits, examples["label"])})
 
     def _shown(self, examples: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the augmented inputs and their targets; features are as they are."""
+        """Returns augmented inputs and their targets; features are not augmented."""
         classes, smoothing = self.model.num_classes, self.plan.label_smoothing
         if self.setting.on_features:
             return examples["inputs"], self.setting.problem.targets(examples["label"], classes, smoothing)
         return self.augmentation(examples, classes, smoothing)
 
     def _through(self) -> bool:
-        """Whether the backbone runs in training mode (dropout, batch statistics), not only the head."""
+        """Says whether the backbone, too, runs in training mode (dropout, batch statistics)."""
         return not self.setting.phase.head_only or self.plan.bn != "frozen"
 
     def after(self, step: tf.Tensor) -> None:
-        """Nothing follows the update."""
+        """Does nothing after the update."""
 
     def score(self) -> Score | None:
         """Scores the validation split by the problem; None where there is none."""

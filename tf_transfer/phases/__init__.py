@@ -1,1 +1,1 @@
-"""What `--phase` names: the catalogue, and one readable story a phase."""
+"""The phases that `--phase` names: `catalogue.py` has a row for each, `stories.py` a function for each."""

@@ -1,7 +1,7 @@
-"""The catalogue: one row a phase, in the order of the story. What is built on what is computed from `begins` alone.
+"""The catalogue: one row a phase, in the order of the story. Which model is built on which follows from `begins`.
 
-Adding a phase is adding a row here, and a method where it trains in a new way (`methods/`); a phase that trains nothing
-has a function of its name in `phases/stories.py`. Needs no TensorFlow: the command line reads it for its help.
+To add a phase, add a row here, and a method in `methods/` if it trains in a new way. A phase that trains nothing has a
+function of its name in `phases/stories.py`. Needs no TensorFlow: the command line reads it for its help.
 """
 
 from collections.abc import Collection
@@ -18,16 +18,16 @@ class Phase:
     """One phase.
 
     Attributes:
-        name: as `--phase` calls it.
+        name: of `--phase`.
         help: one line for `--help`.
-        begins: what it trains from: `random`, `pretrained`, or the name of another phase; None: it trains nothing.
-        method: spec of the kind of training, by default.
-        data: `source` or `target`, what it reads.
-        head_only: it trains a head on a frozen backbone, else the whole network.
-        exported: `--phase=export` may write its model; of several the last one that is there.
-        passes, steps: it makes so many passes over the data, and as many more as make so many steps on little data.
-        about: what its model is, for tables and the report.
-        over: how the report calls a gain over its model.
+        begins: its first weights: `random`, `pretrained`, or the name of another phase; None: it trains nothing.
+        method: default of `--method`, the kind of training.
+        data: `source` or `target`, the data set that it reads.
+        head_only: whether it trains a head on a frozen backbone; else the whole network.
+        exported: whether `--phase=export` may write its model; it writes the last such phase that has ended.
+        passes, steps: the default of `--epochs`: `passes`, or on little data as many as make `steps` steps.
+        about: description of its model, for tables and the report.
+        over: words of the report for a gain over its model.
     """
 
     name: str
@@ -101,9 +101,9 @@ TRAINED = tuple(row.name for row in _ROWS if row.begins)
 
 
 def ancestors(name: str) -> tuple[str, ...]:
-    """Returns the phases whose model a phase's model is made from, the first one first.
+    """Returns the phases on whose models a phase's model is built, in the order of training.
 
-    A phase that begins from pretrained weights may begin from what a phase on the source data left.
+    Pretrained weights may be a source model: a phase that begins from them has the phases on the source data.
     """
     begins = PHASES[name].begins if name in PHASES else None
     if begins == PRETRAINED:
@@ -112,12 +112,12 @@ def ancestors(name: str) -> tuple[str, ...]:
 
 
 def descendants(name: str) -> tuple[str, ...]:
-    """Returns the phases whose model is made from that of a phase, directly or not."""
+    """Returns the phases whose models are built on a phase's model, directly or not."""
     return tuple(other for other in TRAINED if name in ancestors(other))
 
 
 def outdated(name: str) -> tuple[str, ...]:
-    """Returns the folders of a run that go out of date when a phase trains again: models, then what tells of them."""
+    """Returns the folders of a run that go out of date when a phase trains again: models, then results about them."""
     models = descendants(name)
     artefacts = ("saved_model", "artefacts") if any(PHASES[m].exported for m in (name, *models)) else ()
     return (*models, "evaluate", *artefacts)
@@ -134,12 +134,12 @@ def on_target() -> tuple[str, ...]:
 
 
 def controls() -> tuple[str, ...]:
-    """Returns the phases that train on the target from random weights, to be compared with."""
+    """Returns the controls: phases that train on the target from random weights."""
     return tuple(name for name in on_target() if PHASES[name].begins == RANDOM)
 
 
 def exported() -> tuple[str, ...]:
-    """Returns the phases whose model can be exported, the one that is preferred first."""
+    """Returns the phases whose model can be exported, the preferred one first."""
     return tuple(name for name in reversed(TRAINED) if PHASES[name].exported)
 
 
@@ -150,20 +150,20 @@ def by_adaptation() -> tuple[str, ...]:
 
 
 def furthest(models: Collection[str]) -> str | None:
-    """Returns which of some phases went furthest from another one's model; None where none goes on from another."""
+    """Returns the most adapted of some models, among those built on another; None where there is none."""
     return next((name for name in by_adaptation() if name in models and PHASES[name].begins in PHASES), None)
 
 
 def lenders() -> tuple[str, ...]:
-    """Returns the phases whose backbone a run lends to another run, the one that is preferred first."""
+    """Returns the phases whose backbone another run may take (`--weights=RUN_DIR`), the preferred one first."""
     return tuple(sorted(TRAINED, key=lambda name: (PHASES[name].data == TARGET, PHASES[name].head_only)))
 
 
 def first(from_source: bool) -> set[str]:
-    """Returns the phases that go on from nothing that this run has trained.
+    """Returns the phases that need no model of this run.
 
     Args:
-        from_source: the pretrained weights are those of this run's source phase.
+        from_source: the pretrained weights come from this run's source phase.
     """
     if from_source:
         return set(on_source())

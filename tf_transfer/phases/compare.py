@@ -23,16 +23,16 @@ FOLDER = "runs/compare"
 
 @dataclass(frozen=True)
 class Entry:
-    """One run, as far as it is compared.
+    """One run in a comparison.
 
     Attributes:
-        name: the run's folder, shortened to what tells it from the others.
-        model: which of its models.
+        name: the run's folder, shortened to the part that differs from the others.
+        model: the model of the run that is compared.
         settings: `dataset`, `backbone`, `weights`, `input_size` and `seed`.
         logits: float `[N, C]` on the test examples.
         labels: int `[N]`.
         class_names: C names.
-        fingerprint: digest of the test examples; None of an evaluation that did not keep it.
+        fingerprint: digest of the test examples; None where the evaluation did not record it.
         cost: `seconds` and `trained_parameters` of the phase that made the model.
     """
 
@@ -52,10 +52,10 @@ def compare(runs: str, where: str | None, console: Console) -> Path:
     Args:
         runs: run directories, separated by commas.
         where: folder for `compare.html` and `compare.json`.
-        console: where to speak.
+        console: prints the table.
 
     Raises:
-        UserError: fewer than two runs, one that was not evaluated, or runs of other examples.
+        UserError: fewer than two runs, a run without evaluation, or runs evaluated on different examples.
     """
     folders = [Path(part).expanduser() for part in split_list(runs)]
     if len(folders) < 2:
@@ -79,7 +79,7 @@ def compare(runs: str, where: str | None, console: Console) -> Path:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Returns the last parts of the paths, as many as tell them apart."""
+    """Returns the last parts of the paths, as many as are needed to distinguish them."""
     for parts in range(1, max(len(f.parts) for f in folders) + 1):
         names = ["/".join(f.parts[-parts:]) for f in folders]
         if len(set(names)) == len(names):
@@ -111,7 +111,7 @@ def _read(folder: Path, name: str) -> Entry:
 
 
 def _many(entry: Entry) -> str:
-    """The word for the examples of a run; its network may be one of a module that is not imported now."""
+    """Returns the word for the examples of a run; a general one where its network's module is not imported."""
     try:
         return base.find(backbones.find_backbone(entry.settings["backbone"]).modality).many
     except UserError:

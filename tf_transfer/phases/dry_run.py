@@ -1,4 +1,4 @@
-"""What a run would do and cost: configuration, parameters, and time and memory from a few real steps."""
+"""`--dry_run`: prints configuration and parameters, and estimates time and memory from a few real steps."""
 
 import dataclasses
 import resource
@@ -24,12 +24,12 @@ _PROBED_STEPS = 3
 
 
 def show(session: Session, names: Sequence[str]) -> None:
-    """Prints what the training phases and the assessment among `names` would do; head and full where there are none.
+    """Prints what the training phases and the assessment among `names` would do; without any, head and full.
 
-    Reads labels, but no examples, and trains nothing that is kept.
+    Reads labels, but no examples, and keeps nothing that it trains.
 
-    Times come from a few steps of each phase on random examples on this machine, memory from the
-    process that made them; both leave out reading the data.
+    Times are extrapolated from a few steps of each phase on random examples on this machine, memory is the peak of
+    the process that took them; neither includes reading the data.
     """
     training.check_specs(session.config)
     if "assess" in names:
@@ -89,7 +89,7 @@ def _show_assessment(session: Session, phase: str, sizes: "_Sizes") -> None:
 
 
 class _Sizes(NamedTuple):
-    """Examples by class and validation examples, class names, splits, and whether the data is here to say so."""
+    """Examples by class, validation examples, class names, splits, and whether they come from the data itself."""
 
     counts: tuple[int, ...]
     held: int
@@ -120,5 +120,5 @@ def _per_example(predict: Callable, split: Split) -> float:
 
 
 def _peak_gb() -> float:
-    # Linux counts kilobytes.
+    # Linux reports kilobytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

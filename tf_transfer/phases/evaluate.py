@@ -1,4 +1,4 @@
-"""The evaluate phase: every model of a run on the test split, read once."""
+"""The evaluate phase: scores every model of a run on the test split, which it reads once."""
 
 import time
 import uuid
@@ -45,7 +45,7 @@ def _evaluate(session: Session, models: list[str]) -> None:
         logits[catalogue.SOURCE] = source
     for phase in models:
         logits[phase] = _logits(session, phase, split, class_names)
-    # Measured before anything is kept: outputs that cannot be scored leave no finished evaluation behind.
+    # Score before writing anything: an output that cannot be scored must not leave a finished evaluation.
     measured = {phase: _measure(values, split, class_names, session.modality) for phase, values in logits.items()}
     _write_samples(session, split, class_names)
     for phase, found in measured.items():
@@ -54,7 +54,7 @@ def _evaluate(session: Session, models: list[str]) -> None:
     for other in (m for m in logits if main and m != main):
         correct = [right(logits[m], split.labels) for m in (main, other)]
         records.append({"kind": "comparison", "split": "test", "a": main, "b": other, **mcnemar_exact(*correct)})
-    # By which they are known where they have been recorded already.
+    # Ids, by which `_note` finds the records that are written already.
     records = [{**record, "id": uuid.uuid4().hex[:12]} for record in records]
     with session.run.write_folder("evaluate") as folder:
         np.savez(folder / "predictions.npz", labels=split.labels, **logits)
@@ -65,7 +65,7 @@ def _evaluate(session: Session, models: list[str]) -> None:
 
 
 def _note(session: Session, records: list[dict]) -> None:
-    """Records what an evaluation found, as far as it is not recorded: a crash may have come between the two."""
+    """Appends the records of an evaluation that are missing, such as after a crash between writing and recording."""
     there = {r.get("id") for r in session.run.records()}
     for record in records:
         if record["id"] not in there:
@@ -88,7 +88,7 @@ def _logits(session: Session, phase: str, split: Split, class_names: tuple[str, 
 
 
 def _source_logits(session: Session, split: Split, class_names: tuple[str, ...]) -> np.ndarray | None:
-    """The source model as it is, where it knows the target's classes by the same names."""
+    """Returns the source model's logits, if it knows the target's classes by the same names."""
     folder = session.source_folder()
     done = session.run.read_json(str((folder / "done.json").resolve())) if folder else None
     if not done or tuple(done["class_names"]) != class_names:
@@ -99,7 +99,7 @@ def _source_logits(session: Session, split: Split, class_names: tuple[str, ...])
 
 
 def _top_losses(logits: np.ndarray, split: Split, class_names: tuple[str, ...], modality: Modality) -> list[dict]:
-    """The test examples the model was most wrong about, each with what shows it."""
+    """Returns the test examples with the largest losses, each with a preview."""
     return [
         {
             "name": one_line(split.names[worst.index]),
@@ -114,7 +114,7 @@ def _top_losses(logits: np.ndarray, split: Split, class_names: tuple[str, ...], 
 
 
 def _write_samples(session: Session, split: Split, class_names: tuple[str, ...]) -> None:
-    """Keeps a few test examples as files, for a first `--phase=predict`."""
+    """Writes a few test examples as files, for a first `--phase=predict`."""
     rows = np.random.default_rng(session.config.run.seed).choice(len(split), min(_SAMPLES, len(split)), replace=False)
     with session.run.write_folder("samples") as folder:
         for number, row in enumerate(sorted(rows)):

@@ -19,8 +19,8 @@ from tf_transfer.session.session import Session
 def evaluate(session: Session) -> dict:
     """Runs the artefact in a process of its own over the test split, scores and prints what it answers.
 
-    Where the run directory is that of a run, the result is recorded, beside the paired test against the models that
-    were evaluated on the same examples.
+    In the run directory of a run, records the result and paired tests against the models that were evaluated on the
+    same examples.
 
     Args:
         session: the command; `session.artefact` is a SavedModel, a run directory, a folder of `--export_targets`, or
@@ -30,7 +30,7 @@ def evaluate(session: Session) -> dict:
         The record.
 
     Raises:
-        UserError: no artefact, one that answers no classes, or other classes than those of the data set.
+        UserError: there is no artefact, or it answers no classes or others than the data set's.
     """
     path = _found(Path(os.path.expanduser(session.artefact)))
     about = gate.probe(path)
@@ -60,7 +60,7 @@ def evaluate(session: Session) -> dict:
 
 
 def _found(given: Path) -> Path:
-    """Returns the file of an artefact, also of the folder that `--export_targets` made of it, or a SavedModel."""
+    """Returns the file of an artefact, given itself or its folder in `artefacts/`; or the folder of a SavedModel."""
     if os.path.isfile(given) and given.suffix in runners.RUNNERS:
         return given
     files = {targets.TARGET.factory(name).file for name in targets.TARGET.names()}
@@ -69,7 +69,7 @@ def _found(given: Path) -> Path:
 
 
 def _columns(session: Session, path: Path, theirs: list[str], names: tuple[str, ...]) -> list[int]:
-    """Returns which output of the artefact is which class of the data set."""
+    """Returns, for each class of the data set, the index of its output of the artefact."""
     if not theirs:
         session.console.note(
             "the artefact does not name its classes, which are taken in the order of the data set's, and is given "
@@ -96,7 +96,7 @@ def _size(session: Session, shape: list[int | None] | None) -> int | None:
         example = session.modality.random(1, size).shape[1:]
         return len(example) == len(shape) and all(side in (None, n) for side, n in zip(shape, example, strict=True))
 
-    # What is fixed, if anything is, does not depend on the size.
+    # Two sizes fit: the sides that are fixed do not depend on the size.
     if shape is None or (fits(session.input_size) and fits(session.input_size + 1)):
         return None
     for size in filter(None, shape):
@@ -107,7 +107,7 @@ def _size(session: Session, shape: list[int | None] | None) -> int | None:
 
 
 def _seen(session: Session, path: Path, split: Split, side: int | None) -> Split:
-    """Returns the examples as the artefact sees files: those of another size have lost, or blurred, some of it."""
+    """Returns the examples stored at the artefact's size, as it sees files, not resized from the run's size."""
     size = side or card_of(path).get("model", {}).get("image_size") or session.input_size
     return split if size == session.input_size else session.datasets.test_examples(size)
 

@@ -1,4 +1,4 @@
-"""The export phase: the artefacts of a trained model, each held to what was measured before it takes its place."""
+"""The export phase: writes the SavedModel of a trained model, and keeps it if it equals what was measured."""
 
 import uuid
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ from tf_transfer.run.directory import DONE
 from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
 
-# Validation examples that a temperature is fitted on: at most, and at least.
+# Largest and smallest number of validation examples on which a temperature is fitted.
 _MOST, _FEWEST = 5000, 20
-# Examples that artefacts are held to where the test split has not been evaluated.
+# Number of examples on which artefacts are compared where the test split has not been evaluated.
 SAMPLE = 256
-# Sizes of a batch whose latency is measured.
+# Batch sizes whose latency is measured.
 LATENCY = (1, 32)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the artefacts of a model are held to.
+    """The trained model's answers, with which its artefacts are compared.
 
     Attributes:
         split: `test` as recorded by evaluate, else `validation` or `train`.
         examples: stored ones, `[N, ...]`.
         labels: int `[N]`.
-        logits: float32 `[N, C]` that the trained model said of them.
+        logits: float32 `[N, C]` of the trained model.
     """
 
     split: str
@@ -45,14 +45,14 @@ class Measured:
 
 
 def export(session: Session, phase: str) -> None:
-    """Writes the SavedModel of a trained phase and holds it to the recorded predictions.
+    """Writes the SavedModel of a trained phase and compares it with the recorded predictions.
 
     Args:
         session: the command.
         phase: `full` or `head`.
 
     Raises:
-        UserError: the artefact is not the model that was measured; nothing is left of it.
+        UserError: the artefact differs from the model that was measured; it is removed.
     """
     precision = session.config.run.export_precision or session.precision
     what = {"model": phase, "precision": precision, "weights": weights.digest_files(session.run.path / phase)}
@@ -62,7 +62,7 @@ def export(session: Session, phase: str) -> None:
         session.console.line(f"export  already done: {one_line(session.run.path)}/saved_model/1 is the {phase} model")
     else:
         done = _export(session, phase, what)
-    # A crash may have come between the two.
+    # After a crash between writing and recording, record it now.
     if (session.run.records("export") or [{}])[-1].get("id") != done["id"]:
         kept = {k: v for k, v in done.items() if k not in ("weights", "restart", "pictures")}
         session.run.record("export", phase="export", **kept)
@@ -75,7 +75,7 @@ def evaluated(session: Session, phase: str) -> str | None:
 
 
 def _export(session: Session, phase: str, what: dict) -> dict:
-    """Writes the SavedModel of a phase; returns what there is to record of it."""
+    """Writes the SavedModel of a phase; returns its record."""
     session.note_restart()
     use, held, class_names = session.datasets.sample(_MOST)
     classifier = session.trained(phase, class_names)
@@ -116,16 +116,16 @@ def _calibration(logits: np.ndarray, labels: np.ndarray) -> dict:
 
 
 def recorded(session: Session, phase: str, fingerprint: str | None, other: Measured | None = None) -> Measured:
-    """Returns the recorded predictions on the test split, or where there are none those of the other examples.
+    """Returns the recorded predictions on the test split; without any, predictions on other examples.
 
     Args:
         session: the command.
-        phase: that was exported.
+        phase: the exported phase.
         fingerprint: of `evaluated`.
         other: some examples, where `fingerprint` is None.
 
     Raises:
-        UserError: the test examples are no longer those that were evaluated.
+        UserError: the test examples have changed since they were evaluated.
     """
     if fingerprint is None:
         session.console.note(
@@ -144,12 +144,12 @@ def recorded(session: Session, phase: str, fingerprint: str | None, other: Measu
 
 
 def _write(session, classifier: Classifier, class_names, folder: Path, measured: Measured, done: dict) -> dict:
-    """Writes the SavedModel and holds it to what was measured; returns what the gate found.
+    """Writes the SavedModel and compares it with what was measured; returns the gate's findings.
 
-    Where another precision was asked for than what was measured computed in, the artefact is held to the same weights
-    in its own precision, closely, and to what was measured by the classes that it names.
+    Where the export has another precision than the measurement, the gate compares twice: closely with the same weights
+    in the export's precision, and by the predicted classes with what was measured.
     """
-    # The card is written anew when the gate has been passed: its figures are those of what is written here.
+    # The card is written again after the gate, with the figures that the gate measures on this artefact.
     assets = {"config.json": encoded(session.config.to_dict(), indent=1)}
     assets |= dict.fromkeys((model_card.JSON, model_card.MARKDOWN), b"")
     warm = done["calibration"]["temperature"]
@@ -173,7 +173,7 @@ def _write(session, classifier: Classifier, class_names, folder: Path, measured:
 
 
 def accuracy(logits: np.ndarray, held: Measured) -> dict:
-    """Returns the share that is right with its Wilson interval, `n` and `split`."""
+    """Returns the accuracy with its Wilson interval, `n` and `split`."""
     correct = right(logits, held.labels)
     low, high = wilson_interval(correct.sum(), len(correct))
     return {"value": float(correct.mean()), "low": low, "high": high, "n": len(correct), "split": held.split}

@@ -1,4 +1,4 @@
-"""The other artefacts of the export phase, `--export_targets`: each held to the model, with its own accuracy."""
+"""The other formats of the export phase, `--export_targets`: each compared with the model, with its own accuracy."""
 
 import uuid
 from pathlib import Path
@@ -16,19 +16,19 @@ from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
 
 FOLDER = "artefacts"
-# Training examples by which activations are quantised, at most.
+# Largest number of training examples that calibrate the quantisation of activations.
 _CALIBRATION = 300
 
 
 def export(session: Session, phase: str) -> None:
-    """Makes what `--export_targets` names of a trained phase, after its SavedModel.
+    """Writes the artefacts of `--export_targets` of a trained phase, after its SavedModel.
 
     Args:
         session: the command.
         phase: `full` or `head`.
 
     Raises:
-        UserError: an artefact is not the model that was measured: nothing is left of it, the others stay.
+        UserError: an artefact differs from the model that was measured; it is removed, the others stay.
     """
     names = targets.parse(session.config.run.export_targets, session.modality)
     if not names:
@@ -60,7 +60,7 @@ def _already_done(session: Session, name: str, what: dict) -> bool:
 
 
 def _make(session: Session, phase: str, names: list[str], what: dict) -> list[str]:
-    """Makes artefacts; returns the names of those that did not pass."""
+    """Writes artefacts; returns the names of those that the gate refused."""
     session.note_restart()
     found = _measured(session, phase, what["pictures"])
     refused = []
@@ -95,7 +95,7 @@ def _measured(session: Session, phase: str, fingerprint: str | None) -> Measured
 
 
 def _training_examples(session: Session) -> np.ndarray:
-    """Decodes some training examples, evenly spaced over the split, for the classes are in a row."""
+    """Decodes some training examples, evenly spaced over the split, as its classes may follow each other."""
     source, plan = session.datasets.planned(session.config.data.dataset, few_shot=True)
     places = np.linspace(0, len(plan.train) - 1, min(_CALIBRATION, len(plan.train))).round().astype(int)
     stored = source.load("train", plan.train[places], session.input_size).inputs
@@ -103,10 +103,10 @@ def _training_examples(session: Session) -> np.ndarray:
 
 
 def _write(session: Session, name: str, model, folder: Path, held: Measured, reference: np.ndarray, what: dict) -> None:
-    """Writes one artefact into its folder, with what was found of it.
+    """Writes one artefact into its folder, with the gate's findings.
 
-    What was measured may have been computed in bfloat16: the artefact then is held to the same weights in float32,
-    closely, and to what was measured by the classes that it names.
+    Where the model was measured in bfloat16, the gate compares twice: closely with the same weights in float32, and by
+    the predicted classes with what was measured.
     """
     told = model.temperature, name, "it is not kept", session.modality.many
     target = targets.TARGET.factory(name)
@@ -140,7 +140,7 @@ def _write(session: Session, name: str, model, folder: Path, held: Measured, ref
 
 
 def _note(session: Session, name: str) -> None:
-    """Records an artefact, once; a crash may have come between it and its record."""
+    """Records an artefact unless it is recorded: after a crash between the two, a second export records it."""
     done = session.run.done(f"{FOLDER}/{name}")
     if not any(r.get("id") == done["id"] for r in session.run.records("artefact")):
         kept = {k: v for k, v in done.items() if k not in ("weights", "restart", "pictures", "calibration")}

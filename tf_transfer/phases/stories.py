@@ -1,4 +1,4 @@
-"""The story of a run: one short function a phase, read from the top down."""
+"""The story of a run: one short function for each phase; read from the top down."""
 
 import dataclasses
 import functools
@@ -27,18 +27,18 @@ from tf_transfer.session import train as training
 from tf_transfer.session.session import Session
 from tf_transfer.training import lr_finder
 
-# What TensorFlow raises where another worker has gone.
+# Errors that TensorFlow raises where another worker is gone.
 _LOST = (
     tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError, tf.errors.CancelledError,
     tf.errors.InternalError,
 )  # fmt: skip
 
-# Functions of a Session, by name, of the phases that train nothing; `train` serves those that do.
+# Functions of a Session by phase, for the phases that train nothing; `train` is the function of all others.
 STORIES = Registry("--phase")
 
 
 def train(session: Session, name: str) -> None:
-    """Trains a phase of the catalogue from what it begins from, unless it is done, and keeps what it left."""
+    """Trains a phase of the catalogue from where it begins, unless it has ended, and writes its model."""
     row = PHASES[name]
     if row.data == catalogue.SOURCE and not session.config.data.source_dataset:
         raise UserError(
@@ -54,10 +54,10 @@ def train(session: Session, name: str) -> None:
 
 
 def _begun(session: Session, name: str, data: TrainingData) -> Classifier:
-    """Builds the classifier that a phase begins with.
+    """Builds the classifier with which a phase begins.
 
     Raises:
-        UserError: it goes on from a phase that was trained on other data.
+        UserError: it begins from a phase that was trained on other data.
     """
     begins = PHASES[name].begins
     if begins in PHASES:
@@ -69,14 +69,14 @@ def _begun(session: Session, name: str, data: TrainingData) -> Classifier:
 
 @STORIES.register("lr_find")
 def lr_find(session: Session) -> None:
-    """Proposes a learning rate for the next phase: the one that goes on from the last one that is done."""
+    """Proposes a learning rate for the phase that would train next, see `_next`."""
     phase = _next(session)
     data = session.datasets.training()
     classifier = _begun(session, phase, data)
     facts = session.facts_of(data, classifier)
     plan = session.plan(phase, facts)
     if solved := plans.solved(plan.optimizer):
-        # As the head would train if it were given a rate.
+        # Search as if the head trained in steps: a solved head has no rate.
         plan = session.plan(phase, facts, optimizer="sgd", regularizer=None)
     ready = training.prepare(session, phase, classifier, data, plan)
     found = lr_finder.find_learning_rate(
@@ -99,14 +99,14 @@ def lr_find(session: Session) -> None:
 
 
 def _next(session: Session) -> str:
-    """Returns the phase that would train next: the furthest one of `--phase=all` whose beginning is there."""
+    """Returns the phase that would train next: the last one of `--phase=all` whose beginning exists."""
     ready = [name for name in catalogue.ALL if name in catalogue.TRAINED]
     return [n for n in ready if PHASES[n].begins not in PHASES or session.run.done(PHASES[n].begins)][-1]
 
 
 @STORIES.register("evaluate")
 def evaluate(session: Session) -> None:
-    """Scores every model of the run, or an artefact, on the test split, which `assess` alone reads beside it."""
+    """Scores every model of the run, or an artefact, on the test split; besides it, only `assess` reads that."""
     if session.artefact:
         evaluate_artefact.evaluate(session)
     else:
@@ -115,13 +115,13 @@ def evaluate(session: Session) -> None:
 
 @STORIES.register("assess")
 def assess(session: Session) -> None:
-    """Tells how well the network adapts, at what cost, and what to do."""
+    """Assesses how well the network adapts, at what cost, and what to do."""
     assessment.assess(session)
 
 
 @STORIES.register("export")
 def export(session: Session) -> None:
-    """Writes the artefacts of the last trained phase and holds each to what was measured of that model."""
+    """Writes the artefacts of the last trained phase, each compared with what was measured of that model."""
     phase = next((p for p in catalogue.exported() if session.run.done(p)), None)
     if phase is None:
         raise UserError(f"--phase=export {_not_begun(session, catalogue.exported()[-1])}")
@@ -148,7 +148,7 @@ def run(session: Session, names: Sequence[str]) -> None:
     """Runs phases in the order given.
 
     Raises:
-        UserError: a wrong name, before anything is read or trained; what each phase finds wrong.
+        UserError: a name is wrong, found before anything is read or trained; or a phase fails.
     """
     stories = [_story(name) for name in names]
     training.check_specs(session.config)
@@ -159,24 +159,24 @@ def run(session: Session, names: Sequence[str]) -> None:
     if "export" in names:
         targets.parse(session.config.run.export_targets, session.modality)
     if names[1:] and names[0] in TRAINED and PHASES[names[0]].data == catalogue.SOURCE:
-        # A wrong target is told now, not when the source model has been trained.
+        # A wrong target is refused now, not after the source model has been trained.
         session.datasets.open(session.config.data.dataset)
-    # Workers come together before anything is computed.
+    # Workers must connect before anything is computed.
     hosts = several_hosts(session.strategy) if cluster.is_multiworker(session.config.run.strategy) else False
     session.phases = names
     for name in TRAINED:
-        # A crash may have come between the end of a phase and what follows it.
+        # After a crash between the end of a phase and its record, record the end now.
         training.note_end(session.run, name)
     for story in stories:
         try:
             story(session)
             if hosts:
-                # What the chief has written is what the next phase reads.
+                # The next phase reads the files that the chief has written.
                 barrier(session.strategy)
         except _LOST as e:
             if not hosts:
                 raise
-            # TensorFlow begins with the operation that waited.
+            # TensorFlow's message begins with the waiting operation: leave it out.
             reason = one_line(e.message.rpartition("}} ")[2].partition("\n")[0], 120)
             raise LostWorkerError(
                 f"a worker no longer answers ({reason}). Start all of them again with the same command: the "
@@ -186,7 +186,7 @@ def run(session: Session, names: Sequence[str]) -> None:
 
 
 def _story(name: str) -> Callable[[Session], None]:
-    """Returns what a phase does, a function of the session.
+    """Returns the function of a session that runs a phase.
 
     Raises:
         UserError: there is no such phase.
@@ -197,7 +197,7 @@ def _story(name: str) -> Callable[[Session], None]:
 
 
 def _compare(session: Session, phase: str) -> None:
-    """Warns where a phase validates worse, by more than a standard error, than the one that it began from."""
+    """Warns where a phase validates worse than the phase it began from, by more than a standard error."""
     done, begins = session.run.done(phase), PHASES[phase].begins
     before, now = session.run.done(begins)["validation_accuracy"], done["validation_accuracy"]
     if before is None or now is None:
@@ -210,14 +210,14 @@ def _compare(session: Session, phase: str) -> None:
         )
         recorded = session.run.records()
         since = max((i for i, r in enumerate(recorded) if (r["kind"], r.get("phase")) == ("plan", phase)), default=0)
-        # A crash may have come between the end of the phase and this.
+        # After a crash just before this, the same command warns; it must not warn twice.
         if not any(r.get("text") == text for r in recorded[since:]):
             session.run.record("warning", phase=phase, text=text)
             session.console.note(text)
 
 
 def _already_done(session: Session, phase: str) -> bool:
-    """True when the phase has ended here with what is asked for now.
+    """Says whether the phase has ended in this run with the options of this command.
 
     Raises:
         UserError: it has ended with other options.
@@ -228,11 +228,11 @@ def _already_done(session: Session, phase: str) -> bool:
     asked = {f.name: pick(getattr(session.config.training, f.name), phase) for f in dataclasses.fields(Training)}
     asked = {k: v for k, v in asked.items() if k in session.given and v is not None and v != done["plan"].get(k, v)}
     if not plans.on_features(PHASES[phase], {"method": PHASES[phase].method} | done["plan"]):
-        # Only a head on a frozen backbone heeds it.
+        # Only a head on a frozen backbone uses it.
         asked.pop("feature_views", None)
     views = done["plan"]["feature_views"]
     if views and "augment" in asked and _shown(session, asked["augment"], views) == done["plan"]["augment"]:
-        # On features made beforehand, the views say what is augmented.
+        # On features computed beforehand, the views decide the augmentation.
         del asked["augment"]
     if plans.solved(done["plan"]["optimizer"]) and plans.solved(asked.get("optimizer", "lbfgs")):
         asked = {k: v for k, v in asked.items() if k not in (*plans.OF_STEPS, "accumulate")}
@@ -251,7 +251,7 @@ def _shown(session: Session, augment: str, views: int) -> str:
 
 
 def _not_begun(session: Session, phase: str) -> str:
-    """Says that what `phase` leaves is missing, as the rest of a sentence."""
+    """Returns the rest of a sentence that says that the model of `phase` is missing."""
     others = [str(p) for p in finished_runs(session.run.path.parent, phase)][:3]
     hint = f" Runs with a {phase}: {one_line(', '.join(others))}." if others else ""
     return (

@@ -41,7 +41,7 @@ KINDS = {
 }
 # What differs between two runs that do the same.
 # `bytes` of a SavedModel differ by a few from one process to the next.
-_CLOCKS = {"time", "seconds", "images_per_second", "command", "bytes", "restart", "id", "peak_bytes", "latency"}
+_CLOCKS = {"time", "seconds", "examples_per_second", "command", "bytes", "restart", "id", "peak_bytes", "latency"}
 
 
 def start(folder: Path, *more: str, flags: tuple = FLAGS, stdout: int = subprocess.DEVNULL) -> subprocess.Popen:

@@ -40,7 +40,7 @@ def test_what_the_stream_cannot_write_becomes_a_question_mark():
 
 
 RECORD = {"epoch": 3, "epochs": 12, "train_accuracy": 0.5, "train_loss": 1.25, "learning_rate": 0.0123,
-          "images_per_second": 1234.5, "seconds": 2.0}  # fmt: skip
+          "examples_per_second": 1234.5, "seconds": 2.0}  # fmt: skip
 
 
 def test_epochs_are_told_in_one_line():

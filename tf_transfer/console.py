@@ -37,7 +37,7 @@ class Console:
         self.line(
             f"{phase}  epoch {record['epoch']:>{width}}/{record['epochs']}  {_measures(record)}  rate "
             f"{record['learning_rate']:.2g}  "
-            f"{record['images_per_second']:,.0f} examples/s  {record['seconds']:.1f} s"
+            f"{record['examples_per_second']:,.0f} examples/s  {record['seconds']:.1f} s"
         )
 
     def path(self, phase: str, record: dict) -> None:

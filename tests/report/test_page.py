@@ -67,7 +67,7 @@ def check(html):
 
 
 def test_a_complete_run(full_records, config):
-    html = page.render(full_records, config, "MobileNet to CIFAR-10")
+    html = page.render(full_records, config, "MobileNet to CIFAR-10", "picture", "pictures")
     words = check(html).words()
     metrics = {r["model"]: r["metrics"] for r in full_records if r["kind"] == "evaluation"}
     full, head = (metrics[m]["accuracy"]["value"] for m in ("full", "head"))
@@ -88,7 +88,7 @@ def test_the_page_is_a_pure_function(small_records, config):
 
 
 def test_sections_and_pictures(full_records, config):
-    read = check(page.render(full_records, config, "t"))
+    read = check(page.render(full_records, config, "t", "picture", "pictures"))
     assert [text for tag, text in read.headings if tag == "h2"] == [
         "How the models compare", "How it learned", "Where it is wrong", "How far to trust its confidence",
         "The data", "What was exported", "How to repeat it",
@@ -103,7 +103,7 @@ def test_sections_and_pictures(full_records, config):
     "kind", ["start", "data", "plan", "epoch", "phase_end", "evaluation", "export", "lr_find", "warning"]
 )
 def test_any_kind_of_record_may_be_missing(kind, small_records, config):
-    check(page.render([r for r in small_records if r["kind"] != kind], config, "t"))
+    check(page.render([r for r in small_records if r["kind"] != kind], config, "t", "picture", "pictures"))
 
 
 @pytest.mark.parametrize(
@@ -131,13 +131,13 @@ def test_records_may_hold_nothing_but_their_kind():
 
 
 def test_nothing_recorded():
-    words = check(page.render([], None, "")).words()
+    words = check(page.render([], None, "", "picture", "pictures")).words()
     assert "No evaluation yet" in words and "Transfer report" in words
 
 
 def test_a_head_without_validation(build_records, config):
     records = build_records(phases=("head",), validation=False, n=100)
-    words = check(page.render(records, config, "t")).words()
+    words = check(page.render(records, config, "t", "picture", "pictures")).words()
     assert "Test accuracy, head" in words
     assert "over" not in words.split("95 % interval")[1].split("Macro-F1")[0]
     assert "The ring marks" not in words
@@ -145,14 +145,14 @@ def test_a_head_without_validation(build_records, config):
 
 def test_a_head_that_is_not_evaluated_yet(build_records, config):
     records = [r for r in build_records(phases=("head",), n=100) if r["kind"] != "evaluation"]
-    words = check(page.render(records, config, "t")).words()
+    words = check(page.render(records, config, "t", "picture", "pictures")).words()
     assert "No evaluation yet The model of head reached 69.0 % on the validation split." in words
 
 
 @pytest.mark.parametrize("num_classes", [2, 20, 200])
 def test_few_and_many_classes(num_classes, build_records, config):
     records = build_records([f"class {i}" for i in range(num_classes)], phases=("head", "full"), n=600)
-    words = check(page.render(records, config, "t")).words()
+    words = check(page.render(records, config, "t", "picture", "pictures")).words()
     assert f"All classes {num_classes}" in words
     assert ("The 20 classes that stand in most errors" in words) == (num_classes > 20)
     assert ("Top-5 accuracy" in words) == (num_classes > 10)
@@ -182,7 +182,7 @@ def test_hostile_names_are_shown_and_do_nothing(build_records, hostile_names):
 
 def test_a_lost_model_says_so(small_records, config):
     again = [*small_records, {"kind": "plan", "phase": "full", "plan": {}, "parameters": {}}]
-    words = check(page.render(again, config, "t")).words()
+    words = check(page.render(again, config, "t", "picture", "pictures")).words()
     assert "Test accuracy, head" in words
     assert "What was exported" in words  # of no named model, so it may still hold
 
@@ -192,7 +192,7 @@ def test_confidence_above_accuracy_is_told(build_records, config):
     metrics = next(r for r in records if r["kind"] == "evaluation")["metrics"]
     bins = {"edges": [0, 0.5, 1], "count": [0, 100], "confidence": [None, 0.9], "accuracy": [None, 0.7]}
     metrics |= {"reliability": bins, "ece": {"value": 0.2, "low": 0.1, "high": 0.3, "floor": 0.03}}
-    words = check(page.render(records, config, "t")).words()
+    words = check(page.render(records, config, "t", "picture", "pictures")).words()
     assert "Its mean confidence lies 20.0 points above its accuracy. Its calibration error is 0.200" in words
     assert "would show about 0.030 by chance" in words
 
@@ -202,7 +202,7 @@ def test_models_and_splits_beyond_the_usual(build_records, config):
     evaluation = next(r for r in records if r["kind"] == "evaluation")
     extra = [evaluation | {"model": "coral(weight=0.5)"}, evaluation | {"split": "test, fog"}]
     extra.append({"kind": "test_read", "n": 100, "times": 2})
-    words = check(page.render([*records, *extra], config, "t")).words()
+    words = check(page.render([*records, *extra], config, "t", "picture", "pictures")).words()
     assert "+0.0 points over coral(weight=0.5) the two intervals overlap" in words
     assert "test, fog" in words
     assert "Test 100 read 2 times" in words
@@ -213,7 +213,7 @@ def test_every_loss_of_a_diverged_run_is_a_gap(build_records, config):
     for r in records:
         if r["kind"] == "epoch":
             r |= {"train_loss": float("nan"), "validation_loss": float("inf")}
-    words = check(page.render(records, config, "t")).words()
+    words = check(page.render(records, config, "t", "picture", "pictures")).words()
     assert "nan" not in words.lower().split() and "inf" not in words.lower().split()
 
 

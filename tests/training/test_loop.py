@@ -148,7 +148,7 @@ def test_records_tell_what_happened(make_streams, strategy):
         np.testing.assert_allclose(record["train_accuracy"], np.mean([b["label"] == 2 for b in drawn]), rtol=1e-6)
         np.testing.assert_allclose(record["learning_rate"], RATE * (1 - (stop - 1 - 2) / 8))
         assert record["seconds"] > 0
-        np.testing.assert_allclose(record["images_per_second"], (stop - start) * 8 / record["seconds"], rtol=1e-6)
+        np.testing.assert_allclose(record["examples_per_second"], (stop - start) * 8 / record["seconds"], rtol=1e-6)
     assert [(done, total) for done, total, _ in shown] == [(s, 10) for s in range(1, 11)]
     assert shown[0][2].startswith("epoch 1/3 loss ") and shown[-1][2].startswith("epoch 3/3 loss ")
     assert result.steps == 10 and result.seconds >= sum(r["seconds"] for r in records)

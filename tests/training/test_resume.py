@@ -46,7 +46,7 @@ def task_of(softmax_regression, strategy, batches, poison=()):
 
 
 def ended(task, records, result):
-    rows = [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in records]
+    rows = [{k: v for k, v in r.items() if k not in ("seconds", "examples_per_second")} for r in records]
     return (
         [v.numpy().tobytes() for v in task.state()],
         rows,

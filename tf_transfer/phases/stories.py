@@ -137,7 +137,8 @@ def report(session: Session) -> None:
         raise UserError(
             f"--phase=report: nothing has been trained in {one_line(session.run.path)} yet; run --phase=head first."
         )
-    html = page.render(records, config.to_dict(), f"{config.data.dataset} \N{EN DASH} {config.model.backbone}")
+    title = f"{config.data.dataset} \N{EN DASH} {config.model.backbone}"
+    html = page.render(records, config.to_dict(), title, session.modality.one, session.modality.many)
     found = summary.evaluations(records)
     told = ", ".join(f"{m} {r['metrics']['accuracy']['value']:.3f}" for m, r in found.items())
     told = f": {summary.main_split(records)} accuracy {told}" if found else ""

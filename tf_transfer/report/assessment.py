@@ -16,14 +16,17 @@ _MEANS = {
 }
 
 
-def scorecard(record: Mapping) -> dict | None:
+def scorecard(record: Mapping, one: str = "example", many: str = "examples") -> dict | None:
     """Returns the content of an assessment's part of the page; None without an assessment.
 
     Args:
         record: the record of kind `assessment`.
+        one: the word for an example.
+        many: the word for several.
     """
     if not record.get("blocks"):
         return None
+    record = {**record, "one": one, "many": many}
     blocks = [make(record, record["blocks"]) for make in BLOCKS]
     return {
         "advice": record["verdict"]["advice"],
@@ -56,7 +59,7 @@ def _numbers(record: Mapping) -> list[str]:
             else f"half of the errors would be gone at {beyond} labels a class"
         )
     if told.get("examples"):
-        lines.append(f"about {count(told['examples'])} test pictures would decide, if it is as measured")
+        lines.append(f"about {count(told['examples'])} test {record['many']} would decide, if it is as measured")
     return lines
 
 
@@ -86,7 +89,7 @@ def _cards(record: Mapping, blocks: Mapping) -> list[dict]:
     speed = blocks.get("latency", {}).get("1")
     if speed:
         time = f"{1000 * speed['value']:.1f} ms ({1000 * speed['low']:.1f} to {1000 * speed['high']:.1f})"
-        cards.append(_card("One picture", time, "median and quartiles, in this process"))
+        cards.append(_card(f"One {record['one']}", time, "median and quartiles, in this process"))
     return cards
 
 

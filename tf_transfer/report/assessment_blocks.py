@@ -82,16 +82,16 @@ def _outcome(record: Mapping, blocks: Mapping) -> dict:
     same = " and for as many epochs" if len(epochs) == 1 else ""
     lead = (
         f"Every kind of training on the same {count(found['labels'])} labels a class{same}, beside the blind guess. "
-        f"The {count(record['n'].get(split))} {split} pictures chose nothing.{shorter}"
+        f"The {count(record['n'].get(split))} {split} {record['many']} chose nothing.{shorter}"
         if split == "test"
-        else "There is no test split: validation pictures, which chose epochs and L2, tell the outcome."
+        else f"There is no test split: validation {record['many']}, which chose epochs and L2, tell the outcome."
     )
     drawn = figure(model_comparison(rows, "outcome"), f"Bar chart of accuracy: {told}.", "Whiskers are 95 % intervals.")
     return block(
         "outcome", "What it reaches", lead, [drawn],
         [table("Accuracy and cost", header, costs),
          table("Pair by pair, one training of each", ("", "points", "McNemar", "Holm"), pairs), _classes(found),
-         *_latency(blocks)],
+         *_latency(record, blocks)],
     )  # fmt: skip
 
 
@@ -99,14 +99,14 @@ def _worst(found: Mapping) -> str:
     return f"{one_line(found['name'], 30)} {shares(found)}"
 
 
-def _latency(blocks: Mapping) -> list[dict]:
+def _latency(record: Mapping, blocks: Mapping) -> list[dict]:
     """Returns a table of latencies, one row a batch size, with quartiles."""
     rows = [
         (size, f"{1000 * t['value']:.1f} ms ({1000 * t['low']:.1f} to {1000 * t['high']:.1f})", count(t["n"]))
         for size, t in blocks["latency"].items()
     ]
     caption = "Latency of the model that validation prefers, in this process: median and quartiles"
-    return [table(caption, ("pictures", "time", "calls"), rows)] if rows else []
+    return [table(caption, (record["many"], "time", "calls"), rows)] if rows else []
 
 
 def _classes(found: Mapping) -> dict:
@@ -126,8 +126,8 @@ def _gain(record: Mapping, blocks: Mapping) -> dict | None:
     drawn = figure(
         plots.label_budget(found["labels"], kinds),
         f"Line chart of accuracy over labels a class for {', '.join(kinds)}.",
-        f"On {count(record['n'].get(found['split']))} {found['split']} pictures. Each budget holds its own validation. "
-        "Whiskers are 95 % intervals over pictures and seeds.",
+        f"On {count(record['n'].get(found['split']))} {found['split']} {record['many']}. "
+        f"Each budget holds its own validation. Whiskers are 95 % intervals over {record['many']} and seeds.",
     )
     rows = [
         (count(x), *(shares(kinds[k][i]) for k in kinds), f"{signed(g)} {g['kind']}" if g else DASH)
@@ -167,11 +167,14 @@ def _forecast(record: Mapping, blocks: Mapping) -> dict:
     header = ("", *(_FORECASTS[n] for n in names), "probe, validation", "parameters", "outcome: head", "full")
     tables = [table("Forecasts and outcomes", header, rows)]
     figures = []
-    lead = f"Scores of {count(found['n'])} training pictures, before any training; they rank networks on one target."
+    lead = f"Scores of {count(found['n'])} training {record['many']}, before any training; "
+    lead += "they rank networks on one target."
     for outcome, told in (found.get("agreement") or {}).items():
         known = told.get("intervals", {})
         taus = [(_FORECASTS.get(n, n), _tau(tau, known.get(n))) for n, tau in told["tau"].items()]
-        caption = f"Weighted tau with the outcome of {outcome}, {count(told.get('n'))} {record['split']} pictures"
+        caption = (
+            f"Weighted tau with the outcome of {outcome}, {count(told.get('n'))} {record['split']} {record['many']}"
+        )
         tables.append(table(caption, ("forecast", "tau"), taus))
         size, knn = (
             ", ".join(_FORECASTS.get(n, n) for n in told[f"better_than_{c}"]) or "none" for c in ("size", "knn")
@@ -179,7 +182,7 @@ def _forecast(record: Mapping, blocks: Mapping) -> dict:
         lead += f" For the outcome of {outcome}, better than the size order: {size}; better than kNN: {knn}."
     if found.get("ranks"):
         drawn = plots.ranks(found["ranks"])
-        told = "Intervals over halves of the pictures."
+        told = f"Intervals over halves of the {record['many']}."
         figures = [figure(drawn, "Dot plot of the candidates' ranks by forecast.", told)]
         rows = [
             (f"{_FORECASTS.get(n, n)}: {c}", f"{r['median']:g} ({r['low']:g} to {r['high']:g})", percent(r["first"], 0))
@@ -219,7 +222,9 @@ def _distance(record: Mapping, blocks: Mapping) -> dict | None:
         f"Proxy A-distances: {told}.",
         "0: a classifier cannot tell the two apart; 2: always. The grey square is the control, within the target.",
     )
-    lead = f"How far apart {count(found['n'])} training pictures of each lie in the pretrained network's features."
+    lead = (
+        f"How far apart {count(found['n'])} training {record['many']} of each lie in the pretrained network's features."
+    )
     lead += _unless_pretrained(record, "these are random features")
     return block("distance", "How far the domains are apart", lead, [drawn], [table("Distances", header, rows)])
 

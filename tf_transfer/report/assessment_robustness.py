@@ -17,13 +17,14 @@ def shift(record: Mapping, blocks: Mapping) -> dict | None:
         rows = [
             (n, count(s["n"]), *(shares(s["accuracy"][k]) for k in found["kinds"])) for n, s in found["sets"].items()
         ]
-        tables.append(table("Your shifted sets", ("set", "pictures", *found["kinds"]), rows))
+        tables.append(table("Your shifted sets", ("set", record["many"], *found["kinds"]), rows))
     if corrupted:
         main = found["kinds"][0]
         told = corrupted["kinds"][main]
         drawn = plots.corruption_map(corrupted["names"], told["accuracy"], told["clean"])
         clean = percent(told["clean"])
-        caption = f"{main}: accuracy in per cent on {count(corrupted['n'])} {record['split']} pictures; {clean} clean."
+        measured = f"{count(corrupted['n'])} {record['split']} {record['many']}"
+        caption = f"{main}: accuracy in per cent on {measured}; {clean} clean."
         figures.append(
             figure(
                 drawn,
@@ -60,22 +61,24 @@ def trust(record: Mapping, blocks: Mapping) -> dict | None:
         if when in main:
             told = "as it is" if when == "before" else f"divided by temperature {found['temperature']:.2f}"
             drawn = reliability(main[when]["reliability"], f"trust-{when}")
-            figures.append(figure(drawn, f"Reliability diagram, {told}.", f"Logits {told}, {found['split']} pictures."))
+            figures.append(
+                figure(drawn, f"Reliability diagram, {told}.", f"Logits {told}, {found['split']} {record['many']}.")
+            )
     rows = [
         (f"{name}, {when}", count(s["n"]), *(decimals(s[when][m]) for m in ("nll", "brier", "ece", "adaptive_ece")))
         for name, s in found["sets"].items()
         for when in ("before", "after")
         if when in s
     ]
-    tables = [table("Calibration", ("set", "pictures", "NLL", "Brier", "ECE", "adaptive ECE"), rows)]
+    tables = [table("Calibration", ("set", record["many"], "NLL", "Brier", "ECE", "adaptive ECE"), rows)]
     lead = "Whether its confidence is what it claims, and stays so under shift."
     if found["temperature"]:
         low, high = found["temperature_interval"]
-        held = f"{count(found['validation'])} validation pictures" if "validation" in found else "validation"
+        held = f"{count(found['validation'])} validation {record['many']}" if "validation" in found else "validation"
         lead += f" Temperature {found['temperature']:.2f} ({low:.2f} to {high:.2f}), fitted on {held}."
     for when in ("before", "after"):
         if when in main:
-            tables.append(_bins(main[when]["reliability"], when))
+            tables.append(_bins(main[when]["reliability"], when, record["many"]))
     if found["estimates"]:
         error = found["estimate_error"]
         off, low, high = (points(error[end]).lstrip("+") for end in ("value", "low", "high"))
@@ -91,11 +94,11 @@ def trust(record: Mapping, blocks: Mapping) -> dict | None:
              *(shares(estimate(e[k], e.get(f"{k}_interval"))) for k in ("estimate", "accuracy")))
             for e in found["estimates"]
         ]  # fmt: skip
-        tables.append(table("Accuracy without labels", ("set", "pictures", "estimated", "true"), told))
+        tables.append(table("Accuracy without labels", ("set", record["many"], "estimated", "true"), told))
     return block("trust", "How far to trust it", lead, figures, tables)
 
 
-def _bins(found: Mapping, when: str) -> dict:
+def _bins(found: Mapping, when: str, many: str) -> dict:
     edges = found["edges"]
     # Assessments of older versions have no intervals.
     intervals = found.get("interval") or [None] * len(found["count"])
@@ -104,7 +107,7 @@ def _bins(found: Mapping, when: str) -> dict:
          shares(estimate(found["accuracy"][i], ends)) if ends else percent(found["accuracy"][i]))
         for i, (n, ends) in enumerate(zip(found["count"], intervals, strict=True))
     ]  # fmt: skip
-    return table(f"By confidence, {when} temperature", ("bin", "pictures", "confidence", "accuracy"), rows)
+    return table(f"By confidence, {when} temperature", ("bin", many, "confidence", "accuracy"), rows)
 
 
 def drift(record: Mapping, blocks: Mapping) -> dict | None:
@@ -121,14 +124,14 @@ def drift(record: Mapping, blocks: Mapping) -> dict | None:
         figure(
             plots.stages(found["stages"]),
             "Line chart of CKA and weight distance by stage.",
-            f"Fine-tuned against pretrained; CKA on {count(found['n'])} training pictures.",
+            f"Fine-tuned against pretrained; CKA on {count(found['n'])} training {record['many']}.",
         )
     )
     lead = "What fine-tuning changed."
     if kept := found.get("retention"):
         before, after = (percent(kept[when]["value"]) for when in ("before", "after"))
-        pictures = f"{count(kept['before']['n'])} {kept['split']} pictures of the source"
-        lead += f" On {pictures}, under its own head, {before} became {after}."
+        measured = f"{count(kept['before']['n'])} {kept['split']} {record['many']} of the source"
+        lead += f" On {measured}, under its own head, {before} became {after}."
         tables.append(
             table(
                 "The source",

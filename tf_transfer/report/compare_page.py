@@ -1,4 +1,4 @@
-"""The page of a comparison: several runs on the same test pictures, self-contained like a run's report."""
+"""The page of a comparison: several runs on the same test examples, self-contained like a run's report."""
 
 from collections.abc import Mapping
 
@@ -9,11 +9,12 @@ from tf_transfer.report.formats import count, decimals, duration, p_value, perce
 from tf_transfer.report.sections import figure
 
 
-def render(found: Mapping) -> str:
+def render(found: Mapping, many: str = "examples") -> str:
     """Returns the page as HTML.
 
     Args:
         found: what `phases.compare` measured: `n`, `runs` and `pairs`.
+        many: the word for several examples.
     """
     rows = [{"model": r["name"], "accuracy": r["accuracy"]} for r in found["runs"]]
     told = ", ".join(f"{one_line(r['name'], 40)} {percent(r['accuracy']['value'])}" for r in found["runs"])
@@ -30,11 +31,12 @@ def render(found: Mapping) -> str:
     ]
     context = {
         "n": found["n"],
+        "many": many,
         "dataset": found["runs"][0]["dataset"],
         "figure": drawn,
         "tables_": [
             table("Runs", header, runs),
-            table("Pair by pair, on the same pictures", ("", "points", "McNemar", "Holm"), pairs),
+            table(f"Pair by pair, on the same {many}", ("", "points", "McNemar", "Holm"), pairs),
         ],
     }
     return page.environment().get_template("compare.html").render(context)

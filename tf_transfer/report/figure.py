@@ -79,7 +79,7 @@ def plot(name: str, width: float, height: float, margins: tuple[float, float, fl
         name: unique among the plots of a page, as ids in the SVG are derived from it.
         width: of the whole picture, in CSS pixels; so are all sizes of type and lines.
         height: the same.
-        margins: pixels to the left, right, top and bottom of the axes.
+        margins: px to the left, right, top and bottom of the axes.
     """
     left, right, top, bottom = margins
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):

@@ -18,7 +18,13 @@ _FILTERS = (
 )
 
 
-def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str) -> str:
+def render(
+    records: Sequence[dict],
+    config: Mapping[str, Any] | None,
+    title: str,
+    one: str = "example",
+    many: str = "examples",
+) -> str:
     """Returns the page as HTML; it needs no network, no script and no other file.
 
     Args:
@@ -26,6 +32,8 @@ def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str
         config: the run's configuration as nested mappings; `dataset`, `backbone` and `weights`, at any
             depth, appear in the first lines.
         title: heading of the page.
+        one: the word for an example.
+        many: the word for several.
     """
     held = summary.current(records)
     evaluated = summary.evaluations(records)
@@ -39,12 +47,14 @@ def render(records: Sequence[dict], config: Mapping[str, Any] | None, title: str
     data = summary.target_data(held, transfer["dataset"])
     rows = comparison_table(records)
     context = {
+        "one": one,
+        "many": many,
         "title": one_line(title, 120) or "Transfer report",
         "transfer": transfer,
         "date": one_line(records[-1].get("time", ""))[:10] if records else "",
         "split": summary.main_split(records),
         "rows": rows,
-        "card": assessment.scorecard(summary.latest(held, "assessment")),
+        "card": assessment.scorecard(summary.latest(held, "assessment"), one, many),
         "headline": sections.headline(model, evaluated, held),
         "comparison": sections.comparison(rows),
         "learning": sections.learning(held),

@@ -108,7 +108,7 @@ def _curve(epochs: Mapping[str, Sequence[Mapping]], quantity: str, best: Mapping
 
 
 def errors(evaluation: Mapping) -> dict | None:
-    """Returns the confusion matrix, the most frequent confusions, the classes and the worst pictures."""
+    """Returns the confusion matrix, the most frequent confusions, the classes and the worst examples."""
     metrics = evaluation.get("metrics", {})
     classes = metrics.get("per_class", [])
     if not classes or not metrics.get("confusion"):

@@ -225,7 +225,7 @@ class _Fit:
             "train_loss": float(np.mean(at.losses)),
             **{f"train_{name}": float(np.mean(values)) for name, values in at.measures.items()},
             "learning_rate": self._rate(result.steps - 1),
-            "images_per_second": (result.steps - begun) * self.streams.size / max(at.epoch_seconds, 1e-9),
+            "examples_per_second": (result.steps - begun) * self.streams.size / max(at.epoch_seconds, 1e-9),
             "seconds": at.epoch_seconds,
         }
         if score:

@@ -1,4 +1,4 @@
-"""Makes docs/reliability.md: kills runs, spreads them over replicas and processes, and tells what is promised.
+"""Writes docs/reliability.md: the promises, and measurements that kill runs and spread them over replicas and hosts.
 
 python -m benchmarks.reliability [--only=crash,distributed,rounding,faults]
 """
@@ -17,35 +17,34 @@ Written by `python -m benchmarks.reliability` from `docs/reliability.json`; not 
 
 | promise | test |
 |---|---|
-| **The same command goes on.** Killed at any instant, a run ends with the weights, records and predictions of the run that nobody disturbed, on CPUs to the bit. Training goes on from its last checkpoint (`--checkpoint_every=5m`, `500` steps, `off`), a feature pass from its last row, a head that is solved starts over from its features. | `tests/test_crash.py`, `tests/training/test_resume.py`; the table below |
-| **A checkpoint is whole or not there.** Written beside its place, synced, renamed; its manifest has the digest of its arrays. A damaged one is named and passed over for the one before: two are kept, and the best weights. Nothing is unpickled. | `tests/test_checkpoints.py` |
-| **A full disk costs nothing that was there.** The run ends with a line that says so; make room, and the same command goes on. | `tests/test_checkpoints.py`, `tests/test_faults.py` |
-| **One writer.** A second command on a run directory is refused and told by whom; the lock of a process that has died is taken over. | `tests/test_run_lock.py` |
+| **The same command resumes a run.** You may kill a run at any instant: resumed, it ends with the weights, records and predictions of a run that was never disturbed, on CPUs to the bit. Training resumes from its last checkpoint (`--checkpoint_every=5m`, `500` steps, `off`), a feature pass from its last row; a solved head is solved again from its features. | `tests/test_crash.py`, `tests/training/test_resume.py`; the table below |
+| **A checkpoint is complete or absent.** It is written beside its place, synced, renamed; its manifest has the digests of its files. A damaged checkpoint is reported, and the one before it is used: two are kept, and the best weights. Nothing is unpickled. | `tests/run/test_checkpoints.py` |
+| **A full disk destroys nothing.** The run ends with a line that says so; make room, and the same command resumes it. | `tests/run/test_checkpoints.py`, `tests/test_faults.py` |
+| **One process writes a run.** A second command on its directory is refused, and the message names the process that holds the lock. The lock ends with its process. | `tests/run/test_lock.py` |
 | **SIGTERM and SIGINT finish the step, or the validation, and save.** The process exits with 143 or 130; the same signal again leaves at once. | `tests/test_crash.py` |
-| **Other options do not slip in.** A phase that was interrupted goes on with its own options only; those that differ are listed. More `--epochs` and another `--patience` are taken; schedule and validation then follow the new length. | `tests/test_crash.py` |
-| **Numbers that go wrong stop the phase** with the step, the rate and the last good checkpoint; `--on_nan=rollback` goes back to it at half the rate, twice at most, and records it. | `tests/training/test_resume.py` |
-| **Bad input is told in a line, and costs nothing.** Files cut short, empty, mislabelled or of more than 100 million pixels; paths that leave the folder of their CSV; class and file names that are markup, escapes of a terminal or no UTF-8; damaged weights and SavedModels. | `tests/test_hostile.py`, `tests/data/`, `tests/models/test_weights.py` |
+| **Options do not change unnoticed.** An interrupted phase resumes with its own options only; the message lists those that differ. Only more `--epochs` and another `--patience` are accepted; schedule and validation then follow the new length. | `tests/test_crash.py` |
+| **Divergence stops the phase**, and the message has the step, the rate and the last good checkpoint. `--on_nan=rollback` returns to that checkpoint at half the rate, at most twice, and records it. | `tests/training/test_resume.py` |
+| **Bad input gives an error of one line, and destroys nothing.** Files that are cut short, empty, mislabelled or of more than 100 million pixels; paths that leave the folder of their CSV; class and file names that are markup, terminal escapes or not UTF-8; damaged weights and SavedModels. | `tests/test_hostile.py`, `tests/data/`, `tests/models/test_weights.py` |
 | **Replicas and hosts compute what one device does**, at the same global batch, up to the rounding of float32. | the table below, `tests/test_workers.py` |
-| **A worker that is lost ends the others** with a line and exit code 3, within `--worker_timeout`; all started again, the run goes on. | `tests/test_workers.py` |
+| **A lost worker ends the others** with a line and exit code 3, within `--worker_timeout`; start all of them again to resume the run. | `tests/test_workers.py` |
 
-Exit codes: 0 done, 1 an internal error, 2 bad input, 3 another worker lost, 130 SIGINT, 143 SIGTERM.
+Exit codes: 0 success, 1 internal error, 2 bad input, 3 another worker lost, 130 SIGINT, 143 SIGTERM.
 
 ## Not promised
 
-- To the bit on GPUs, whose sums have no fixed order; nor between machines, or versions of TensorFlow.
-- With `--on_nan=rollback`, after a rollback: what it goes back to depends on what was saved before, and so on the clock and on
-  interruptions.
-- `lr_find` that is interrupted begins anew.
-- That a TPU works: `--strategy=tpu` is there and untested.
-- Batch statistics that are trained with `--accumulate` are those of a part of the batch, not of all of it.
-- A file system that neither renames atomically nor keeps what was synced. On several hosts, one on which the others do not see
-  at once what one has written: mount NFS with `lookupcache=positive`.
-- What a power cut does to features under way (`*.partial` in the feature store): delete them after one.
+- Equality to the bit on GPUs, whose sums have no fixed order, between machines, or between versions of TensorFlow.
+- Equality to the bit after a rollback of `--on_nan=rollback`: its checkpoint depends on the clock and on interruptions.
+- Resuming `lr_find`: it begins again.
+- TPUs: `--strategy=tpu` is implemented and untested.
+- Batch statistics of the whole batch under `--accumulate`: they are of one part of it.
+- File systems that do not rename atomically or lose synced data; and for several hosts, file systems on which a host does not
+  see at once what another has written: mount NFS with `lookupcache=positive`.
+- Unfinished features (`*.partial` in the feature store) after a power cut: delete them.
 
 ## Several hosts
 
 Every worker runs the same command on the same version of the package. The run directory, the data and, where it is a
-file, `--weights` must be in a place that all of them see; the first worker alone writes and speaks.
+file, `--weights` must be in a place that all workers can read; only the first worker writes and prints.
 
 ```
 # by hand, on each host with its own index
@@ -92,7 +91,7 @@ spec:
 
 
 def render(records: Mapping) -> str:
-    """Returns the page; a measurement that has not been made is left out."""
+    """Returns the page, with the measurements that have been made."""
     return runner.page(_PROMISES, BENCHMARKS, records)
 
 

@@ -1,4 +1,4 @@
-"""Makes docs/serving.md: how an export is served, and the service under load and under hostile files.
+"""Writes docs/serving.md: how to serve an export, and measurements of the service under load and hostile files.
 
 python -m benchmarks.service [--only=parity,predicting,service_load,service_hostile] [--quick]
 """
@@ -15,8 +15,8 @@ _HEAD = """# Serving an export
 
 Written by `python -m benchmarks.service` from `docs/serving.json`; not edited by hand.
 
-`saved_model/` of a run directory is a folder of numbered versions with everything inside: raw pictures or picture files in,
-labels and calibrated probabilities out. Three ways to ask it.
+`saved_model/` of a run directory is a folder of numbered versions. An exported model is complete: it takes raw pictures or
+picture files and returns labels and calibrated probabilities. There are three ways to use it.
 
 | | for | needs |
 |---|---|---|
@@ -24,7 +24,7 @@ labels and calibrated probabilities out. Three ways to ask it.
 | `--phase=serve` | a team, a demonstration, a small product: one model, one process | `pip install -e '.[serve]'` |
 | `serving.Predictor`, `--phase=predict` | a program, a folder of files | this package, or TensorFlow alone |
 
-The first two answer the same requests, so that a client need not know which it asks.
+The first two answer the same requests, so that a client works with both.
 
 ## TensorFlow Serving
 
@@ -32,7 +32,7 @@ The first two answer the same requests, so that a client need not know which it 
 docker run --rm -p 8501:8501 -e MODEL_NAME=flowers -v "$PWD/runs/flowers/saved_model:/models/flowers" tensorflow/serving
 ```
 
-A second export takes the place of the first, under the same number: a server that looks for higher numbers is told of it by a copy,
+A second export replaces the first under the same number. A server that watches for higher numbers needs a copy under one,
 `cp -r runs/flowers/saved_model/1 /models/flowers/7`.
 
 ## The service
@@ -41,8 +41,8 @@ A second export takes the place of the first, under the same number: a server th
 python run.py --phase=serve --run_dir=runs/flowers          # or --saved_model=DIR
 ```
 
-It says where it is: `http://127.0.0.1:8501/`, the model's name (that of the run directory, `--model_name`), version and signatures.
-At `/` is a page: drop, choose or paste a picture, and see its label.
+It prints its address, `http://127.0.0.1:8501/`, the model's name (by default the name of the run directory; `--model_name`), its
+version and its signatures. At `/` it has a page: drop, choose or paste a picture, and see its label.
 
 ![The page of the service](service.png)
 
@@ -73,39 +73,45 @@ with urllib.request.urlopen("http://localhost:8501/v1/models/flowers:predict", b
 | `GET /healthz`, `/readyz` | 200; `/readyz` 503 while it stops |
 | `GET /metrics` | requests, histograms of latency and of sizes of batches, as Prometheus reads them |
 
-`"signature_name"` is `serving_default` (uint8 pictures `[H, W, 3]` or grey `[H, W, 1]`, those of one request of one size), `serve_bytes`
-(JPEG, PNG, GIF, BMP and WebP files in base64; rows are independent, `status` says `ok` or why a file has no answer, whose label is empty and
-whose numbers are 0) or `features` (the pooled embedding). What is no base64 is no file: the request is refused as a whole, as any malformed one. Any other SavedModel is served, too, by its own signatures.
+`"signature_name"` is one of:
 
-Requests that come while the model is busy are joined into its next call, up to `--max_batch` rows. SIGTERM and SIGINT close the
-port, answer what is under way and exit with 0; the same signal again leaves at once, with 143 or 130.
+- `serving_default`: uint8 pictures `[H, W, 3]` or grey `[H, W, 1]`, all pictures of a request of the same size;
+- `serve_bytes`: JPEG, PNG, GIF, BMP and WebP files in base64. Rows are independent: `status` is `ok`, or says why a file has no
+  answer; its label is then empty and its numbers are 0. A request with invalid base64 is refused as a whole, as any malformed
+  one;
+- `features`: the pooled embedding.
+
+Other SavedModels are served by their own signatures.
+
+Requests that arrive while the model is busy are joined into its next call, up to `--max_batch` rows. SIGTERM and SIGINT close the
+port, answer the open requests and exit with 0; the same signal again exits at once, with 143 or 130.
 
 ## Limits
 
 | what | limit | answer beyond it |
 |---|---|---|
 | address | 127.0.0.1; `--host=0.0.0.0` lets others in, **without authentication** | |
-| size of a request | `--max_request_mb`, 32; all under way together eight times that | 413 before it is read; 503 |
+| size of a request | `--max_request_mb`, 32; all open requests together eight times that | 413 before it is read; 503 |
 | rows of a request | 1024 | 400 |
-| rows that wait for the model | 4096 | 503 with `Retry-After` |
+| rows waiting for the model | 4096 | 503 with `Retry-After` |
 | requests a second of one address | `--rate_limit`, off | 429 with `Retry-After` |
-| time for a request | 30 s | 408 where its body has not come, else 504 |
+| time for a request | 30 s | 408 where its body has not arrived, else 504 |
 | pixels of a picture file | 100 million | its row has a `status` |
 | JSON that is malformed, ragged, nested too deeply, or has other types and values than the signature | | 400 and a line that says what was expected |
 
-Errors are `{"error": "..."}`, as of TensorFlow Serving; what cannot be read as HTTP gets a line of text. Two things differ from it, so that
-every answer to a request is JSON: a number that is not finite is
-`null`, and bytes that are no UTF-8 are escaped. `:classify` and `:regress` are answered with 400: the signatures are for `:predict`.
+Errors are `{"error": "..."}`, as in TensorFlow Serving; a request that is not HTTP gets a line of text. Two things differ from TensorFlow
+Serving, so that every answer is JSON: a number that is not finite is `null`, and bytes that are not UTF-8 are escaped. `:classify` and
+`:regress` are answered with 400: the signatures are for `:predict`.
 
 ## Not promised
 
-- That TensorFlow Serving itself was tried: requests and folders are kept to by its documentation, and tested by a client written for it.
-- Authentication, TLS, or fairness between clients that share an address: behind a proxy, all of them have the proxy's.
-- To be safe on the open internet: a connection that sends nothing is kept. Put a proxy in front.
-- Speed for pictures as lists of numbers: to read the JSON of 32 MB takes seconds, in a process of its own, one request at a time. Files in
-  base64 are a tenth as large and are read in no time.
-- That two answers for the same picture agree to the bit: a batch of another size rounds otherwise, by some 1e-7.
-- Quiet: the libraries that decode pictures write to standard error what they have against a bad one.
+- A test with TensorFlow Serving itself: requests and folders follow its documentation, and are tested by a client written for it.
+- Authentication, TLS, or fairness between clients that share an address; behind a proxy, all share the proxy's.
+- Safety on the open internet: a connection that sends nothing stays open. Put a proxy in front.
+- Speed for pictures as lists of numbers: parsing JSON of 32 MB takes seconds, in a process of its own, one request at a time. Files
+  in base64 are a tenth as large and are parsed at once.
+- Equality to the bit of two answers for the same picture: batches of another size round differently, by about 1e-7.
+- A quiet standard error: the libraries that decode pictures write their complaints about bad ones there.
 
 """  # noqa: E501
 

@@ -75,6 +75,13 @@ def test_contributing_says_where_phases_are_named():
     assert [pattern for pattern in told if not fnmatch.filter(named, pattern)] == []
 
 
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", *(f"docs/{name}.md" for name in (*PAGES, "metrics"))])
+def test_a_page_names_files_that_are_there(page):
+    text = (tools.ROOT / page).read_text()
+    files = set(re.findall(r"(?:tests|benchmarks|tf_transfer|flags|docs)/[\w/.]*\w\.(?:py|md|flags|png|json)", text))
+    assert sorted(f for f in files if not (tools.ROOT / f).exists()) == []
+
+
 def test_contributing_names_files_that_are_there():
     text = (tools.ROOT / "CONTRIBUTING.md").read_text()
     files = set(re.findall(r"`([\w/]+(?:\.py|\.md|/))`", text))

@@ -75,6 +75,16 @@ def test_contributing_says_where_phases_are_named():
     assert [pattern for pattern in told if not fnmatch.filter(named, pattern)] == []
 
 
+@pytest.mark.parametrize(("preset", "section"), [("cifar10_mobilenet", "cifar10"), ("own_folder", "flowers")])
+def test_a_preset_expects_what_was_measured(preset, section):
+    text = (tools.ROOT / f"flags/{preset}.flags").read_text()
+    expected = re.search(r"head (0\.\d\d), full (0\.\d\d)", text)
+    runs = json.loads((tools.ROOT / "docs/results.json").read_text())[section]["runs"]
+    for phase, figure in zip(("head", "full"), expected.groups(), strict=True):
+        measured = [run["models"][phase]["test"]["value"] for run in runs]
+        assert float(figure) == pytest.approx(sum(measured) / len(measured), abs=0.005)
+
+
 @pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", *(f"docs/{name}.md" for name in (*PAGES, "metrics"))])
 def test_a_page_names_files_that_are_there(page):
     text = (tools.ROOT / page).read_text()

@@ -11,6 +11,7 @@ from tf_transfer.console import Console, Nowhere
 from tf_transfer.modalities import base
 from tf_transfer.run.directory import RunDir
 from tf_transfer.session import datasets
+from tf_transfer.training.problem import CLASSIFICATION
 
 
 @pytest.fixture
@@ -36,7 +37,9 @@ def test_a_folder_is_listed_once_a_command_and_each_reading_tells_of_its_own_fil
     for split, name in (("train", "ant/0.png"), ("test", "bee/3.png")):
         (folder / split / Path(name)).write_bytes(b"damaged")
     chosen = config.from_values({"dataset": str(folder), "max_unreadable": 1})
-    found = datasets.DataSets(chosen, RunDir(tmp_path / "run"), Console(Nowhere()), 8, base.find("image"))
+    found = datasets.DataSets(
+        chosen, RunDir(tmp_path / "run"), Console(Nowhere()), 8, base.find("image"), CLASSIFICATION
+    )
     notes = found.training().facts["notes"]
     assert len(notes["unreadable"]) == 1 and notes["unreadable"][0].startswith("train/ant/0.png")
     # One may be unreadable of what is read at a time, as if the folder had been opened anew.

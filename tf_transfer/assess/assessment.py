@@ -22,6 +22,7 @@ from tf_transfer.evaluation import comparison, verdict
 from tf_transfer.machine import devices
 from tf_transfer.machine.strategy import several_hosts
 from tf_transfer.modalities import backbones
+from tf_transfer.phases.catalogue import FULL, HEAD, SCRATCH, SOURCE, TRAINED
 from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
 
@@ -77,9 +78,9 @@ def candidates(config: Config) -> list[str]:
 def _asked(session: Session) -> dict:
     """Returns all that decides the result of an assessment, the clock aside."""
     config = session.config.to_dict()
-    models = {p: (session.run.done(p) or {}).get("seconds") for p in ("source", "head", "full", "scratch")}
-    if session.config.model.weights != "source":
-        models["source"] = None
+    models = {p: (session.run.done(p) or {}).get("seconds") for p in TRAINED}
+    if session.config.model.weights != SOURCE:
+        models[SOURCE] = None
     asked = {"models": models, "seed": session.config.run.seed, "precision": session.precision}
     # As JSON gives them back.
     return json.loads(json.dumps(asked | {stage: config[stage] for stage in ("data", "model", "training", "assess")}))
@@ -162,7 +163,7 @@ def _blocks(found: study.Study, shifted: dict) -> dict:
     """Measures every block; returns them by name."""
     spend = found.clock.spend
     main = outcome.best(found)
-    kinds = [k for k in ("full", "head", "scratch") if Trial(k, found.top, found.seed) in found.ran]
+    kinds = [k for k in (FULL, HEAD, SCRATCH) if Trial(k, found.top, found.seed) in found.ran]
     kinds = [main, *(k for k in kinds if k != main)]
     blocks = {"outcome": spend("outcome", lambda: outcome.measure(found))}
     blocks["gain"] = spend("gain", lambda: outcome.gain(found))
@@ -176,14 +177,14 @@ def _blocks(found: study.Study, shifted: dict) -> dict:
 
 
 def _verdict(found: study.Study, blocks: dict) -> verdict.Verdict:
-    head, full = (found.correct(kind, found.top) for kind in ("head", "full"))
+    head, full = (found.correct(kind, found.top) for kind in (HEAD, FULL))
     if not _pretrained(found.session):
         return verdict.decide({}, pretrained=False)
     if head is None or full is None:
         return verdict.Verdict(
             verdict.UNDECIDED, "no network was fine-tuned in the time there was: raise --assess_budget"
         )
-    best, scratch = found.correct(outcome.best(found), found.top), found.correct("scratch", found.top)
+    best, scratch = found.correct(outcome.best(found), found.top), found.correct(SCRATCH, found.top)
     estimates = {
         "full - head": comparison.accuracy_difference(full, head),
         "best - blind": comparison.accuracy_difference(best, outcome.blind(found)),

@@ -9,6 +9,7 @@ from tf_transfer.data.splits import Split
 from tf_transfer.errors import one_line
 from tf_transfer.evaluation import distance, ranking
 from tf_transfer.machine.timing import timed
+from tf_transfer.phases.catalogue import SOURCE
 
 # Examples of each domain: the tests need a few hundred, and their cost grows with the square.
 _EXAMPLES = 500
@@ -31,13 +32,13 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
     rng = np.random.default_rng(study.seed)
     scorer = study.scorer()
     target = np.asarray(study.pools[None].train.inputs[: len(study.data.train)])
-    others = {"source": _source_features(study)} | {
+    others = {SOURCE: _source_features(study)} | {
         name: scorer.features(split, keep=True) for name, split in shifted.items()
     }
     sets = {name: x for name, x in others.items() if x is not None and len(x) >= _LEAST}
-    for name in set(others) - set(sets) - {"source"}:
+    for name in set(others) - set(sets) - {SOURCE}:
         study.clock.leave_out(f"distance to {one_line(name, 40)}", f"fewer than {_LEAST} {study.many}")
-    size = min([_EXAMPLES, len(target) // 2, *(len(x) // (2 if name == "source" else 1) for name, x in sets.items())])
+    size = min([_EXAMPLES, len(target) // 2, *(len(x) // (2 if name == SOURCE else 1) for name, x in sets.items())])
     if size < _LEAST:
         study.clock.leave_out("distances", f"fewer than {2 * _LEAST} {study.many} of the target or of the source")
         return {}
@@ -49,7 +50,7 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
     for name, features in sets.items():
         rows = rng.permutation(len(features))[:size]
         found[name] = _distances(here, features[rows], study.seed)
-        if name == "source":
+        if name == SOURCE:
             mean, most = distance.frechet_floor(features, size)
             found[name]["frechet_floor"] = {"value": mean, "largest": most}
     return {"n": size, "features": int(target.shape[1]), "distances": found}

@@ -14,6 +14,7 @@ from tf_transfer.data.splits import Split
 from tf_transfer.evaluation import comparison, ranking, right, similarity
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
+from tf_transfer.phases.catalogue import FULL, HEAD
 from tf_transfer.session.session import Session
 
 # Examples for the similarity of features, and examples of the source for what was forgotten.
@@ -28,7 +29,7 @@ _ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
 
 def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
     """Measures block G for the fully fine-tuned model of the first seed."""
-    full = study.ran.get(Trial("full", study.top, study.seed))
+    full = study.ran.get(Trial(FULL, study.top, study.seed))
     if full is None:
         study.clock.leave_out("drift and retention", "no network was fine-tuned")
         return {}
@@ -140,7 +141,7 @@ def _interpolation(study: Study, full, shifted: Mapping[str, Split]) -> dict | N
     """
     if not study.clock.affords("interpolation of head and whole network", _cost(study, shifted)):
         return None
-    scorer, head = study.scorer(), study.ran[Trial("head", study.top, study.seed)]
+    scorer, head = study.scorer(), study.ran[Trial(HEAD, study.top, study.seed)]
     ends = [[v.copy() for v in scorer.load(ran).state_values()] for ran in (head, full)]
     sets = {**study.measured, **shifted}
     rows = {name: [] for name in sets}

@@ -14,6 +14,7 @@ from tf_transfer.evaluation import comparison, ranking, transferability
 from tf_transfer.machine.timing import timed
 from tf_transfer.modalities.backbones import PUBLISHED
 from tf_transfer.models import weights
+from tf_transfer.phases.catalogue import FULL, HEAD
 
 # Examples that a forecast is computed on, and random halves of them for its interval.
 _EXAMPLES, _HALVES = 1000, 20
@@ -73,9 +74,9 @@ def _candidate(study: Study, spec: str | None, pool: Pool, rows: np.ndarray, kee
     forecasts |= _scored(study, spec, FORECASTS, features, labels, keep)
     return {
         "forecasts": forecasts,
-        "probe": _accuracy(study.correct("head", study.top, "validation", spec)),
+        "probe": _accuracy(study.correct(HEAD, study.top, "validation", spec)),
         "parameters": int(pool.classifier.backbone.count_params()),
-        "outcome": {kind: _accuracy(study.correct(kind, study.top, backbone=spec)) for kind in ("head", "full")},
+        "outcome": {kind: _accuracy(study.correct(kind, study.top, backbone=spec)) for kind in (HEAD, FULL)},
         "cost": _cost(study, spec),
     }
 
@@ -85,7 +86,7 @@ def _accuracy(correct: np.ndarray | None) -> dict | None:
 
 
 def _cost(study: Study, spec: str | None) -> dict:
-    ran = study.ran.get(Trial("full", study.top, study.seed, spec))
+    ran = study.ran.get(Trial(FULL, study.top, study.seed, spec))
     return ran.cost if ran else {}
 
 
@@ -169,7 +170,7 @@ def _agreement(study: Study, candidates: Mapping[str, dict]) -> dict:
     The interval of a tau covers the choice of the forecast's examples and of the measured ones.
     """
     found = {}
-    for outcome in ("full", "head"):
+    for outcome in (FULL, HEAD):
         if any(facts["outcome"][outcome] is None for facts in candidates.values()):
             continue
         reached = {c: facts["outcome"][outcome]["value"] for c, facts in candidates.items()}

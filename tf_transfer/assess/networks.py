@@ -16,6 +16,7 @@ from tf_transfer.machine.timing import timed
 from tf_transfer.models import weights
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
+from tf_transfer.phases.catalogue import FULL, HEAD
 from tf_transfer.session import head as heads
 from tf_transfer.session import train as training
 from tf_transfer.session.session import Session
@@ -91,7 +92,7 @@ def open_network(
     classifier = session.pretrained(len(class_names), None if loaded else "random")
     Predictor(classifier.features, session.strategy, 2)(some[:2])
     start = now() - begun
-    plan = session.plan("full", session.facts(*counts, class_names, classifier, loaded))
+    plan = session.plan(FULL, session.facts(*counts, class_names, classifier, loaded))
     seconds = pass_seconds(session, classifier, some[:_PASS_EXAMPLES], now)
     trained = trained_step_seconds(session, classifier, some[:step], plan, now)
     return Network(session, classifier, seconds, trained, start)
@@ -100,7 +101,7 @@ def open_network(
 def open_pool(network: Network, data: TrainingData) -> Pool:
     """Runs a candidate over the target once."""
     session, classifier = network.session, network.classifier
-    plan = network.heading.plan("head", network.heading.facts_of(data, classifier))
+    plan = network.heading.plan(HEAD, network.heading.facts_of(data, classifier))
     train, validation = heads.features(session, classifier, data, plan)
     digest = weights.digest(classifier.backbone) + data.train.fingerprint
     return Pool(session, classifier, network.seconds, network.step, network.start, train, validation, digest)
@@ -149,7 +150,7 @@ def trained_step_seconds(
     plan = dataclasses.replace(plan, method="supervised", batch_size=size, accumulate=1)
     kept, xla = classifier.state_values(), classifier.xla
     try:
-        ready = training.in_steps(session, "full", classifier, data, plan)
+        ready = training.in_steps(session, FULL, classifier, data, plan)
         return min(step_seconds(session, ready, plan, 2, now)) / size
     finally:
         classifier.xla = xla

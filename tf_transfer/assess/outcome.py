@@ -10,8 +10,9 @@ from tf_transfer.assess.study import Study
 from tf_transfer.evaluation import comparison, curve, metrics
 from tf_transfer.evaluation.statistics import bootstrap_interval
 from tf_transfer.machine.timing import timed
+from tf_transfer.phases.catalogue import FULL, HEAD, SCRATCH
 
-KINDS = ("head", *WHOLE)
+KINDS = (HEAD, *WHOLE)
 _METRICS = {"nll": metrics.nll, "macro_f1": metrics.macro_f1}
 # Timed calls of a latency, calls before them, and the fewest timed ones where no time is left.
 _CALLS, _WARM, _FEW_CALLS = 20, 3, 5
@@ -57,8 +58,8 @@ def measure(study: Study) -> dict:
 
 def _differences(study: Study) -> dict:
     """Gains in accuracy of full over the head and over scratch, over all seeds."""
-    full, found = study.correct("full", study.top), {}
-    for other in ("head", "scratch"):
+    full, found = study.correct(FULL, study.top), {}
+    for other in (HEAD, SCRATCH):
         if full is not None and (correct := study.correct(other, study.top)) is not None:
             found[f"full - {other}"] = comparison.accuracy_difference(full, correct)
     return found
@@ -81,27 +82,27 @@ def _per_class(correct: np.ndarray, labels: np.ndarray, classes: int) -> list[di
 
 def preferred(study: Study) -> str | None:
     """Returns `head` or `full`, whichever validates better on the most labels; None where one is missing."""
-    found = {kind: study.correct(kind, study.top, "validation") for kind in ("head", "full")}
+    found = {kind: study.correct(kind, study.top, "validation") for kind in (HEAD, FULL)}
     known = {kind: float(c.mean()) for kind, c in found.items() if c is not None}
     return max(known, key=known.get) if len(known) == 2 else None
 
 
 def best(study: Study) -> str:
     """Returns the kind that is assessed further: what validation prefers, else full where it was trained, else head."""
-    return preferred(study) or ("full" if study.correct("full", study.top) is not None else "head")
+    return preferred(study) or (FULL if study.correct(FULL, study.top) is not None else HEAD)
 
 
 def gain(study: Study) -> dict:
     """Measures block D: accuracy by labels, the gain of transfer, and the gain of more labels."""
-    kinds = ("head", "full", "scratch")
+    kinds = (HEAD, FULL, SCRATCH)
     x = [study.labels_per_class(p) for p in study.points]
     curves = {kind: [_accuracy(study, kind, study.split, p) for p in study.points] for kind in kinds}
     found = {"split": study.split, "labels": x, "curves": curves, "gain": [_gained(study, p) for p in study.points]}
     found["kind"], found["forecast"] = best(study), _law(study, x)
     reached = {kind: [(k, e) for k, e in zip(x, curves[kind], strict=True) if e] for kind in kinds}
     goals: dict[str, float] = {f"{goal:.0%}": goal for goal in _GOALS}
-    if curves["scratch"][-1]:
-        goals["what scratch reaches with all of these labels"] = curves["scratch"][-1]["value"]
+    if curves[SCRATCH][-1]:
+        goals["what scratch reaches with all of these labels"] = curves[SCRATCH][-1]["value"]
     found["needed"] = [
         {"goal": name, "accuracy": goal} | {kind: _needed(points, goal) for kind, points in reached.items()}
         for name, goal in goals.items()
@@ -117,7 +118,7 @@ def _law(study: Study, labels: Sequence[float]) -> dict | None:
     found = curve.label_budget([k for k, _, _ in there], [c for _, _, c in there], study.seed)
     if found:
         # A head on all labels is solved: its seed decides nothing.
-        drawn = [len(c) for k, p, c in there if k in found["fitted"] and not (kind == "head" and p is None)]
+        drawn = [len(c) for k, p, c in there if k in found["fitted"] and not (kind == HEAD and p is None)]
         found["seeds"] = min(drawn)
     return found
 
@@ -137,9 +138,9 @@ def _needed(points: Sequence[tuple[float, Mapping]], goal: float) -> dict:
 
 def _gained(study: Study, point: int | None) -> dict | None:
     """Gain in accuracy over scratch on a label budget, of the kind that validation prefers on the most labels."""
-    kind, scratch = best(study), study.correct("scratch", point)
+    kind, scratch = best(study), study.correct(SCRATCH, point)
     if (transferred := study.correct(kind, point)) is None:
-        kind, transferred = "head", study.correct("head", point)
+        kind, transferred = HEAD, study.correct(HEAD, point)
     if scratch is None or transferred is None:
         return None
     difference = comparison.accuracy_difference(transferred, scratch)

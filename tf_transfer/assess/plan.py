@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tf_transfer.phases.catalogue import FULL, SCRATCH
+
 # Labels a class at the points of the curve; its last point takes all labels.
 BUDGETS = (1, 5, 20, 100, 500)
 # Factors on the epochs, tried in this order before trainings are dropped.
@@ -17,7 +19,7 @@ _RESERVED, _EACH_NETWORK, _EACH_SET = 0.4, 25.0, 25.0
 # Seconds of a training: its network's start times the first factor, and its steps' seconds times the second.
 _STARTS, _BESIDE = 3.0, 1.15
 # Kinds that train the whole network: the answer, then its two controls.
-WHOLE = ("full", "scratch", "random head")
+WHOLE = (FULL, SCRATCH, "random head")
 
 
 @dataclass(frozen=True, order=True)
@@ -74,8 +76,8 @@ def wanted(points: Sequence[int | None], seed: int, backbones: Sequence[str]) ->
     then more seeds.
     """
     first = [Trial(kind, points[-1], seed) for kind in WHOLE]
-    curve = [Trial(kind, k, seed) for k in reversed(points[:-1]) for kind in ("full", "scratch")]
-    others = [Trial("full", points[-1], seed, backbone) for backbone in backbones]
+    curve = [Trial(kind, k, seed) for k in reversed(points[:-1]) for kind in (FULL, SCRATCH)]
+    others = [Trial(FULL, points[-1], seed, backbone) for backbone in backbones]
     more = [
         Trial(kind, k, seed + s)
         for s in range(1, _SEEDS)

@@ -10,6 +10,7 @@ from tf_transfer.assess.networks import Network, open_network
 from tf_transfer.assess.plan import Trial
 from tf_transfer.console import clock
 from tf_transfer.errors import one_line
+from tf_transfer.phases.catalogue import FULL
 from tf_transfer.session.session import Session
 
 # Random examples that a network is timed on, and in a step of its training.
@@ -44,7 +45,7 @@ def lines(session: Session, counts: Sequence[int], held: int, splits: Sequence[s
         network = networks[trial.backbone]
         own = max(1, int(size[trial.labels]))
         facts = network.session.facts(own, held, names, network.classifier, loaded=False)
-        epochs = network.session.plan("full", facts).epochs
+        epochs = network.session.plan(FULL, facts).epochs
         return plan.training_seconds(network.start, network.step, scale * epochs * size[trial.labels])
 
     seed = session.config.run.seed

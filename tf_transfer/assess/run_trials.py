@@ -8,6 +8,7 @@ from tf_transfer.assess import plan, shift, subsample
 from tf_transfer.assess.plan import Trial
 from tf_transfer.assess.study import Study
 from tf_transfer.assess.trials import TrialResult, Trials
+from tf_transfer.phases.catalogue import FULL, HEAD
 
 # Share of the budget that must be left after the first control, which may use time kept for what follows.
 _LAST = 0.1
@@ -23,7 +24,7 @@ def train(study: Study) -> None:
     """Runs the trials that the time allows; heads first, which take seconds."""
     trials = Trials(study.session, study.data, study.pools)
     others = [spec for spec in study.pools if spec is not None]
-    begun, first = study.clock.now(), Trial("head", study.top, study.seed)
+    begun, first = study.clock.now(), Trial(HEAD, study.top, study.seed)
     study.reserved = _reserved(study)
     study.clock.say("heads")
     _add(study, study.clock.spend("heads", lambda: trials.head(first)))
@@ -39,7 +40,7 @@ def train(study: Study) -> None:
 
 def _more_heads(study: Study, trials: Trials, others: Sequence[str], each: float) -> None:
     """Solves the other heads that the time allows, those of the first seed first."""
-    if (top := Trial("head", study.top, study.seed)) not in study.ran:
+    if (top := Trial(HEAD, study.top, study.seed)) not in study.ran:
         # The first head was solved on more labels than whole networks can be trained on in time.
         study.ran.clear()
         _add(study, trials.head(top))
@@ -61,9 +62,9 @@ def _more_heads(study: Study, trials: Trials, others: Sequence[str], each: float
 
 def _wanted_heads(study: Study, others: Sequence[str]) -> list[Trial]:
     few = [point for point in study.points if point is not None]
-    found = [Trial("head", point, study.seed) for point in study.points[:-1]]
-    found += [Trial("head", study.top, study.seed, spec) for spec in others]
-    return [*found, *(Trial("head", point, study.seed + s) for s in range(1, _HEAD_SEEDS) for point in few)]
+    found = [Trial(HEAD, point, study.seed) for point in study.points[:-1]]
+    found += [Trial(HEAD, study.top, study.seed, spec) for spec in others]
+    return [*found, *(Trial(HEAD, point, study.seed + s) for s in range(1, _HEAD_SEEDS) for point in few)]
 
 
 def _head_seconds(study: Study, trials: Trials, trial: Trial, each: float) -> float:
@@ -100,8 +101,8 @@ def _whole(study: Study, trials: Trials, chosen: Sequence[Trial]) -> None:
         if number and study.clock.left() - needed < least:
             study.clock.leave_out(str(trial), "trainings before took longer than expected")
             continue
-        head = Trial("head", trial.labels, trial.seed, trial.backbone)
-        if trial.kind == "full" and head not in study.ran:
+        head = Trial(HEAD, trial.labels, trial.seed, trial.backbone)
+        if trial.kind == FULL and head not in study.ran:
             _add(study, trials.head(head))
         study.clock.say(f"training {number + 1} of {len(chosen)}: {trial}")
         before = study.clock.left()

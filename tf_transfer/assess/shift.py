@@ -13,6 +13,7 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import comparison, right, shift
 from tf_transfer.machine.timing import timed
 from tf_transfer.modalities.base import Modality
+from tf_transfer.phases.catalogue import HEAD, SCRATCH, SOURCE
 from tf_transfer.registry import split_list
 from tf_transfer.session.session import Session
 
@@ -20,9 +21,9 @@ from tf_transfer.session.session import Session
 _MOST, _LEAST, _SHARE = 1000, 30, 0.5
 # Key of the logits on uncorrupted examples, and names with a meaning of their own on the page.
 CLEAN = "clean"
-_TAKEN = ("test", "validation", "source", "corrupted", "within the target")
+_TAKEN = ("test", "validation", SOURCE, "corrupted", "within the target")
 # Errors are told relative to the first of these kinds that was trained.
-_REFERENCES = ("scratch", "head")
+_REFERENCES = (SCRATCH, HEAD)
 
 
 def parse(text: str | None) -> dict[str, str]:

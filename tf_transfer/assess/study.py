@@ -19,6 +19,7 @@ from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import right
 from tf_transfer.modalities import backbones
+from tf_transfer.phases.catalogue import on_target
 from tf_transfer.session.session import Session
 
 # Candidates are left out until the time allows the features of this number of training examples.
@@ -131,7 +132,7 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
             f"--dataset={one_line(session.config.data.dataset)!r} has neither test nor validation {many} to measure "
             "on: give more labels, or a data set with a test split."
         )
-    for phase in ("head", "full", "scratch"):
+    for phase in on_target():
         if session.run.done(phase):
             session.check_classes(phase, data.class_names)
             session.check_unchanged(data, phase)

@@ -15,13 +15,14 @@ from tf_transfer.data import splits
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.features import extract
 from tf_transfer.machine.devices import PeakMemory
+from tf_transfer.phases.catalogue import FULL, HEAD, SCRATCH
 from tf_transfer.run.directory import RunDir
 from tf_transfer.session import head as heads
 from tf_transfer.session import train as fitting
 from tf_transfer.session.session import Session
 
 # The phase that trains each kind, and what its folder's name adds to the label budget and the seed.
-_PHASES = {"full": ("full", ""), "random head": ("full", "-random-head"), "scratch": ("scratch", "")}
+_PHASES = {FULL: (FULL, ""), "random head": (FULL, "-random-head"), SCRATCH: (SCRATCH, "")}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Trials:
     def _rows(self, labels: int, seed: int) -> splits.SplitPlan:
         """Splits a label budget, drawn from all training examples, into training and validation rows."""
         data, fraction = self.data, self.session.config.data.validation_fraction
-        return splits.plan_splits(data.train.labels, len(data.class_names), fraction, seed, labels)
+        return self.session.problem.split(data.train.labels, len(data.class_names), fraction, seed, labels)
 
     def size(self, trial: Trial) -> tuple[int, int]:
         """Number of examples that train, and that validate."""
@@ -92,7 +93,7 @@ class Trials:
 
         Where the run has a full phase, those that it had.
         """
-        done = self.session.run.done("full")
+        done = self.session.run.done(FULL)
         if (
             done
             and done.get("split_digest") == self.data.facts["split_digest"]
@@ -100,7 +101,7 @@ class Trials:
             and trial.backbone is None
         ):
             return done["plan"]["epochs"]
-        return self._plan(self.pools[trial.backbone].session, "full", trial).epochs
+        return self._plan(self.pools[trial.backbone].session, FULL, trial).epochs
 
     def _plan(self, session: Session, phase: str, trial: Trial) -> Training:
         """Resolves the options of a phase; it needs the numbers of examples alone."""
@@ -128,7 +129,7 @@ class Trials:
             train = pool.train.take(np.concatenate([rows.train + v * len(self.data.train) for v in range(views)]))
             validation = pool.train.take(rows.validation) if len(rows.validation) else None
             weights = self._class_weights(train.labels)
-        plan = self._plan(pool.heading, "head", trial)
+        plan = self._plan(pool.heading, HEAD, trial)
         with PeakMemory() as memory:
             scale = extract.Standardizer(train.inputs)
             best = heads.solve_on(train, validation, scale, weights, plan)
@@ -155,8 +156,8 @@ class Trials:
         session.run.sweep()
         if (done := session.run.done(phase)) is None:
             data = self.subset(trial)
-            classifier = session.pretrained(len(data.class_names), "random" if phase == "scratch" else None)
-            if trial.kind == "full":
+            classifier = session.pretrained(len(data.class_names), "random" if phase == SCRATCH else None)
+            if trial.kind == FULL:
                 classifier.head.set_weights(head.head)
             fitting.train(session, phase, classifier, data)
             done = session.run.done(phase)
@@ -165,7 +166,7 @@ class Trials:
     def _session(self, trial: Trial, scale: float) -> Session:
         """Returns a session on the trial's folder, whose name holds a digest of all that decides the training."""
         parent, epochs = self.pools[trial.backbone].session, max(self.epochs(trial) * scale, 1.0)
-        training = dataclasses.replace(parent.config.training, epochs={"full": epochs, "scratch": epochs})
+        training = dataclasses.replace(parent.config.training, epochs={FULL: epochs, SCRATCH: epochs})
         if trial.labels is not None:
             # Batches of a few labels may be too small to be accumulated in parts.
             training = dataclasses.replace(training, accumulate=1)

@@ -1,6 +1,6 @@
 """The training side of a data set: train and validation splits, class weights, and what is worth recording."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,16 +31,27 @@ class TrainingData:
 
 
 def plan_training(
-    source: splits.Source, validation_fraction: float, seed: int, per_class: int | None
+    source: splits.Source,
+    validation_fraction: float,
+    seed: int,
+    per_class: int | None,
+    split: Callable[..., splits.SplitPlan] = splits.plan_splits,
 ) -> splits.SplitPlan:
-    """Plans what trains and what validates, see `splits.plan_splits`.
+    """Plans what trains and what validates.
 
     A validation split that the data set brings is used, but not under a label budget: that counts every label
     that is looked at, so that validation is carved out of it.
+
+    Args:
+        source: the data set.
+        validation_fraction: see `splits.plan_splits`.
+        seed: the same.
+        per_class: the same.
+        split: the problem's way to split, which takes the arguments of `splits.plan_splits`.
     """
     own = "validation" in source.splits and per_class is None
     names = source.class_names
-    return splits.plan_splits(source.labels("train"), len(names), validation_fraction, seed, per_class, own, names)
+    return split(source.labels("train"), len(names), validation_fraction, seed, per_class, own, names)
 
 
 def load_training(

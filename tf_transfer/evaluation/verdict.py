@@ -6,6 +6,8 @@ The first rule that fires gives the advice. Rules compare intervals; where those
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tf_transfer.phases import catalogue
+
 # Smallest gain in accuracy worth its cost: below it the cheaper way is as good.
 MARGIN = 0.01
 # Smallest gain of twice the labels for "collect more labels".
@@ -82,7 +84,7 @@ def decide(
         return Verdict(LABELS, rule, {"twice the labels": doubling, "full - head": gain}, budget["halving"])
     if gain["high"] < MARGIN:
         return Verdict(HEAD, f"fine-tuning fully gains less than {MARGIN:.0%} over the head", {"full - head": gain})
-    if gain["low"] > 0 and preferred in ("full", None):
+    if gain["low"] > 0 and preferred in (catalogue.FULL, None):
         return Verdict(FULL, "fine-tuning fully is more accurate than the head alone", {"full - head": gain})
     if gain["low"] > 0:
         rule = "on the test examples fine-tuning fully is more accurate, but validation prefers the head"

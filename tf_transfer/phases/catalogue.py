@@ -11,6 +11,8 @@ RANDOM, PRETRAINED = "random", "pretrained"
 """What a phase begins from, beside other phases; `--weights=source` makes `pretrained` the run's source model."""
 SOURCE, TARGET = "source", "target"
 """The data that a phase reads: `--source_dataset` or `--dataset`."""
+HEAD, FULL, SCRATCH = "head", "full", "scratch"
+"""The phases of the two-phase story and its control, for what tells it: the assessment, its verdict, its page."""
 
 
 @dataclass(frozen=True)

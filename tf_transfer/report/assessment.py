@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from tf_transfer.phases.catalogue import SOURCE
 from tf_transfer.report.assessment_blocks import BLOCKS, TOLD
 from tf_transfer.report.assessment_parts import pretrained
 from tf_transfer.report.formats import DASH, count, decimals, p_value, percent, points, shares, signed
@@ -78,7 +79,7 @@ def _cards(record: Mapping, blocks: Mapping) -> list[dict]:
     law = (blocks["gain"] or {}).get("forecast")
     if law:
         cards.append(_card("Twice the labels, points", signed(law["doubling"]), "by the power law of the curve"))
-    apart = (blocks["distance"] or {}).get("distances", {}).get("source")
+    apart = (blocks["distance"] or {}).get("distances", {}).get(SOURCE)
     if apart:
         told = "proxy A-distance, 0 to 2"
         cards.append(_card("Distance to the source", decimals(apart["proxy_a_distance"], 2), told))

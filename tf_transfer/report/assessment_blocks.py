@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from tf_transfer.errors import one_line
+from tf_transfer.phases.catalogue import FULL, HEAD, SCRATCH
 from tf_transfer.report import assessment_plots as plots
 from tf_transfer.report.assessment_parts import block, pretrained, table
 from tf_transfer.report.assessment_robustness import drift, shift, trust
@@ -26,10 +27,10 @@ from tf_transfer.report.sections import figure
 
 TOLD = {
     "blind guess": "always the most frequent class",
-    "head": "a new head on the frozen backbone",
-    "full": "the head, then the whole network",
+    HEAD: "a new head on the frozen backbone",
+    FULL: "the head, then the whole network",
     "random head": "the whole network at once, under a random head",
-    "scratch": "the same network from random weights",
+    SCRATCH: "the same network from random weights",
 }
 _FORECASTS = {
     "knn": "kNN, leave one out",
@@ -161,10 +162,10 @@ def _forecast(record: Mapping, blocks: Mapping) -> dict:
     names = list(dict.fromkeys(n for c in candidates.values() for n in c["forecasts"]))
     rows = [
         (name, *(decimals(c["forecasts"].get(f)) for f in names), shares(c["probe"]), count(c["parameters"]),
-         shares(c["outcome"]["head"]), shares(c["outcome"]["full"]))
+         shares(c["outcome"][HEAD]), shares(c["outcome"][FULL]))
         for name, c in candidates.items()
     ]  # fmt: skip
-    header = ("", *(_FORECASTS[n] for n in names), "probe, validation", "parameters", "outcome: head", "full")
+    header = ("", *(_FORECASTS[n] for n in names), "probe, validation", "parameters", "outcome: head", FULL)
     tables = [table("Forecasts and outcomes", header, rows)]
     figures = []
     lead = f"Scores of {count(found['n'])} training {record['many']}, before any training; "

@@ -7,10 +7,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from tf_transfer.errors import one_line
+from tf_transfer.phases.catalogue import FULL, HEAD, SCRATCH
 from tf_transfer.report import figure as look
 
 # Kinds differ in their marks too, not only in colour.
-_KINDS = {"full": (look.BLUE, "o"), "head": (look.SKY, "s"), "scratch": (look.ORANGE, "^")}
+_KINDS = {FULL: (look.BLUE, "o"), HEAD: (look.SKY, "s"), SCRATCH: (look.ORANGE, "^")}
 _OTHERS = (
     (look.BLUE, "o"),
     (look.VERMILLION, "s"),

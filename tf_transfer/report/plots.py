@@ -8,6 +8,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tf_transfer.errors import one_line
 from tf_transfer.phases import catalogue
+from tf_transfer.phases.catalogue import FULL, HEAD, SCRATCH, SOURCE
 from tf_transfer.report.figure import (
     BLUE,
     DASHES,
@@ -31,7 +32,7 @@ from tf_transfer.report.figure import (
 from tf_transfer.report.formats import count, number, percent
 
 _MODEL_COLOURS = {
-    "source": GREY, "head": SKY, "full": BLUE, "scratch": ORANGE, "random head": PURPLE, "blind guess": GREY,
+    SOURCE: GREY, HEAD: SKY, FULL: BLUE, SCRATCH: ORANGE, "random head": PURPLE, "blind guess": GREY,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.modalities.base import Modality
 from tf_transfer.run.directory import RunDir
+from tf_transfer.training.problem import Problem
 
 
 @dataclass
@@ -24,6 +25,7 @@ class DataSets:
         console: prints notes.
         input_size: size to which examples are brought.
         modality: of the examples.
+        problem: says how labels are split.
     """
 
     config: Config
@@ -31,6 +33,7 @@ class DataSets:
     console: Console
     input_size: int
     modality: Modality
+    problem: Problem
     _opened: dict = field(default_factory=dict)
     _data: dict = field(default_factory=dict)
     _recorded: list = field(default_factory=list)
@@ -67,7 +70,8 @@ class DataSets:
         """
         data, source = self.config.data, self.open(dataset)
         per_class = data.examples_per_class if few_shot else None
-        return source, training_data.plan_training(source, data.validation_fraction, self.config.run.seed, per_class)
+        seed, split = self.config.run.seed, self.problem.split
+        return source, training_data.plan_training(source, data.validation_fraction, seed, per_class, split)
 
     def _load_training(self, dataset: str, few_shot: bool) -> TrainingData:
         source, plan = self.planned(dataset, few_shot)

@@ -88,7 +88,7 @@ class Session:
     @cached_property
     def datasets(self) -> DataSets:
         """The data sets of the command."""
-        return DataSets(self.config, self.run, self.console, self.input_size, self.modality)
+        return DataSets(self.config, self.run, self.console, self.input_size, self.modality, self.problem)
 
     @cached_property
     def restart_id(self) -> str | None:

@@ -1,1 +1,1 @@
-"""What leaves the package: the artefacts of a trained model, the gate that each must pass, and the model card."""
+"""Export of a trained model: the formats, and the gate that compares each artefact with what was measured."""

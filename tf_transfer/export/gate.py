@@ -1,4 +1,4 @@
-"""The gate: an artefact is run by itself, in a fresh process, and must say what was measured."""
+"""The gate: runs an artefact in a fresh process of its own, and compares its answers with what was measured."""
 
 import json
 import subprocess
@@ -15,47 +15,47 @@ from scipy.special import softmax
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.export import runners
 
-# Examples the artefact is given at a time, and those whose files it is given too.
+# Batch size of the examples, and number of examples that are also given as files.
 _BATCH, _FILES = 32, 8
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an artefact may be from what was measured.
+    """How far an artefact may differ from what was measured.
 
     Attributes:
-        probability: largest difference of one probability; None where the arithmetic allows no bound, as of int8.
-        agreement: least share of examples with the same class, ties aside.
+        probability: largest difference of a probability; None where the arithmetic allows no bound, such as int8.
+        agreement: least share of examples with the same class, not counting ties.
     """
 
     probability: float | None
     agreement: float = 1.0
 
 
-# By the arithmetic of the artefact; `other` where the one computes in float32 and the other in bfloat16,
-# which moved a probability of a MobileNet by 0.34, and the class of 3 % of the examples.
-# Another library's kernels, or normalisations that are not folded, sum in another order: MobileNets of which bfloat16,
-# whose numbers are 65,000 times as coarse, moves a probability by 0.34 differ by 1.1e-5. Weights rounded to float16,
-# 8,000 times as coarse as float32, move it by 0.031 there.
+# Tolerances by the arithmetic of the artefact, set by what MobileNets differed by:
+# - `kernels`: another library's kernels, or normalisations that are not folded, sum in another order: by 1.1e-5.
+# - `float16`: weights rounded to float16, 8,000 times as coarse as float32: by 0.031.
+# - `other`: float32 against bfloat16, which is 65,000 times as coarse: by 0.34, with another class for 3 % of the
+#   examples. No bound on a probability is useful then.
 TOLERANCE = {
     "float32": Tolerance(1e-5),
     "kernels": Tolerance(1e-4),
     "bfloat16": Tolerance(2e-2),
     "other": Tolerance(None, 0.9),
     "float16": Tolerance(0.1, 0.99),
-    # Its steps are some hundredths of what a layer gives: MobileNets named the same class on 92 to 96 % of real
-    # examples, and were right as often. Below this it is another model.
+    # A step of int8 is some hundredths of a layer's range: MobileNets named the same class on 92 to 96 % of real
+    # examples, with the same accuracy. Below this bound it is another model.
     "int8": Tolerance(None, 0.9),
 }
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What an artefact said in its own process.
+    """The answers of an artefact in its own process.
 
     Attributes:
         arrays: float32 `[N, C]` by the names of `runners.OUTPUTS`.
-        facts: `class_names`, and what was asked for beside: `bytes`, `latency`.
+        facts: `class_names`, and if asked for, `bytes` and `latency`.
     """
 
     arrays: dict[str, np.ndarray]
@@ -63,7 +63,7 @@ class Answers:
 
     @property
     def logits(self) -> np.ndarray:
-        """The logits, or logarithms of the probabilities."""
+        """The logits; where there are none, the logarithms of the probabilities."""
         if "logits" in self.arrays:
             return self.arrays["logits"]
         return np.log(np.maximum(self.arrays["probabilities"], np.finfo(np.float32).tiny))
@@ -76,27 +76,27 @@ def answers(
     sample: Callable[[np.ndarray], tuple[str, bytes]] | None = None,
     fit: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Answers:
-    """Runs an artefact over examples in a fresh process that has TensorFlow (or the artefact's own runtime) alone.
+    """Runs an artefact over examples in a fresh process that has only TensorFlow, or the artefact's own runtime.
 
     Args:
         artefact: see `runners.open_artefact`.
         examples: `[N, ...]`, numbers or strings.
         latency: sizes of a batch to time.
-        sample: an example to the ending and the content of a file of it, see `Modality.sample`: the artefact is also
-            given files, see `runners.by_bytes`.
-        fit: applied to every batch before, such as a resizing that the artefact does not do itself.
+        sample: given an example, returns the ending and the content of a file of it, see `Modality.sample`; the
+            artefact is then also given files, see `runners.by_bytes`.
+        fit: applied to every batch first, such as a resizing that the artefact does not do itself.
 
     Raises:
         UserError: it cannot be run.
     """
-    # Strings go as bytes of one length.
+    # Strings are sent as bytes of one length.
     examples = examples.astype(bytes) if examples.dtype == object else examples
     shape = fit(examples[:1]).shape[1:] if len(examples) else examples.shape[1:]
     options = {"shape": shape, "dtype": examples.dtype.str, "batch": _BATCH, "latency": list(latency)}
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile() as told:
         output = Path(scratch) / "answers.npz"
         options["files"] = _written(Path(scratch), sample, examples[:_FILES]) if sample else []
-        # -P: no folder of this package comes before the libraries.
+        # -P: the folder of the script, inside this package, must not come first on the path.
         command = [sys.executable, "-P", runners.__file__, str(artefact), str(output), json.dumps(options)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=told, stderr=told) as process:
             feeder = threading.Thread(target=_feed, args=(process.stdin, examples, fit))
@@ -104,11 +104,11 @@ def answers(
             try:
                 process.wait()
             except BaseException:
-                # A signal: whatever it is at, nobody waits for.
+                # On a signal, kill the process: its answers are not needed any more.
                 process.kill()
                 raise
             finally:
-                # Before its stream is closed under it.
+                # Join the thread before its stream is closed.
                 feeder.join()
         if process.returncode:
             told.seek(0)
@@ -143,7 +143,7 @@ def _feed(stream, examples: np.ndarray, fit: Callable) -> None:
         with stream:
             for start in range(0, len(examples), _BATCH):
                 stream.write(np.ascontiguousarray(fit(examples[start : start + _BATCH])).tobytes())
-    # The process has ended; its exit code says why.
+    # The process has ended; its exit code will say why.
     except BrokenPipeError:
         pass
 
@@ -157,20 +157,20 @@ def compare(
     end: str = "nothing was exported",
     many: str = "examples",
 ) -> dict:
-    """Holds what an artefact said against the recorded logits of the model that was measured.
+    """Compares the answers of an artefact with the recorded logits of the model that was measured.
 
     Args:
-        found: of `answers`.
-        logits: float32 `[N, C]` as recorded.
-        tolerance: what is allowed.
-        temperature: by which the artefact divides its logits.
-        what: named in messages.
-        end: of the messages, what follows from it.
+        found: result of `answers`.
+        logits: recorded float32 `[N, C]`.
+        tolerance: the allowed differences.
+        temperature: divisor of the logits in the artefact.
+        what: name of the artefact in messages.
+        end: end of the messages, the consequence.
         many: the word for the examples.
 
     Returns:
-        `n`, `max_probability_difference`, `argmax_agreement`, `differing` (examples whose class differs and is no
-        tie), `tolerance` and `least_agreement`.
+        `n`, `max_probability_difference`, `argmax_agreement`, `differing` (number of examples whose class differs, not
+        counting ties), `tolerance` and `least_agreement`.
 
     Raises:
         UserError: the artefact is not the model that was measured.
@@ -183,7 +183,7 @@ def compare(
         raise UserError(f"{what} answers {list(got.shape)}, expected {list(expected.shape)}; {end}.")
     difference = float(np.abs(expected - got).max())
     same = expected.argmax(1) == got.argmax(1)
-    # Where two classes are nearer to each other than the arithmetic is exact, either is right.
+    # Where two classes are closer than the precision of the arithmetic, either may be predicted: a tie.
     top = np.sort(expected, axis=1)[:, -2:]
     tie = top[:, -1] - top[:, 0] <= 2 * (tolerance.probability or 0)
     result = {

@@ -1,4 +1,4 @@
-"""A `.keras` file of Keras' own layers and operations: pictures of any size to logits, to be tuned further."""
+"""Writes a `.keras` file of Keras' own layers and operations, for further tuning: pictures of any size to logits."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from tf_transfer.machine.precision import precision_policy
 def write(trained: Trained, path: Path) -> None:
     """Writes the model: uint8 `[N, H, W, 3]` of any size to float32 logits `[N, C]`.
 
-    It loads by `keras.models.load_model` alone, in safe mode: no class of this package, no Lambda layer. The network is
-    one layer of it, the plain one of `keras.applications`, so that it can be frozen or taken out as a whole.
+    `keras.models.load_model` loads it in safe mode and without this package: it has no Lambda layer and no class of
+    the package. The network is one layer, the plain `keras.applications` model, so that it can be frozen or taken out.
     """
     build(trained).save(path)
 

@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite): `.tflite` files for phones and boards, with weights of 16 bits or all in 8-bit integers."""
+"""Writes LiteRT (TensorFlow Lite) files for phones and boards: float16 weights, or 8-bit integers throughout."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from tf_transfer.machine.quiet import quiet, without_warnings
 
 
 def write_float16(trained: Trained, path: Path) -> None:
-    """Writes a file that stores its weights in 16 bits and computes in float32, or where a device can in float16.
+    """Writes a file with float16 weights that computes in float32, or in float16 where the device can.
 
     Signature `serving_default`: `images` float32 `[N, S, S, 3]`, RGB in [0, 255], to `probabilities` float32 `[N, C]`.
     """
@@ -26,12 +26,12 @@ def write_float16(trained: Trained, path: Path) -> None:
 def write_int8(trained: Trained, path: Path) -> None:
     """Writes a file that computes in 8-bit integers throughout, its weights with a scale for each channel.
 
-    Post-training quantisation (Jacob et al. 2018, arXiv:1712.05877; Krishnamoorthi 2018, arXiv:1806.08342): the
-    ranges of the activations are those that examples of the training split show. By the same examples the head's bias
-    takes back what rounding moves a class by on the average (bias correction, Nagel et al. 2019, arXiv:1906.04721).
+    Post-training quantisation (Jacob et al. 2018, arXiv:1712.05877; Krishnamoorthi 2018, arXiv:1806.08342): training
+    examples set the ranges of the activations. On the same examples the head's bias is corrected by the mean error that
+    rounding causes for each class (bias correction, Nagel et al. 2019, arXiv:1906.04721).
 
-    Signature `serving_default`: `images` uint8 `[N, S, S, 3]`, the RGB pixels as they are, to `probabilities` float32
-    `[N, C]` in steps of 1/256.
+    Signature `serving_default`: `images` uint8 `[N, S, S, 3]`, raw RGB pixels, to `probabilities` float32 `[N, C]` in
+    steps of 1/256.
     """
     examples = _spanning(trained.examples())
     _quantise(trained, path, examples)
@@ -52,13 +52,13 @@ def _quantise(trained: Trained, path: Path, examples: np.ndarray, shift: np.ndar
 
 
 def _in_batches(model: Callable, examples: np.ndarray) -> np.ndarray:
-    """Returns probabilities `[N, C]`, none below the half of a step of the integers."""
+    """Returns probabilities `[N, C]`, at least half a step of the integers."""
     said = [np.asarray(model(examples[i : i + 32])["probabilities"]) for i in range(0, len(examples), 32)]
     return np.maximum(np.concatenate(said), 1 / 512)
 
 
 def _spanning(examples: np.ndarray) -> np.ndarray:
-    """Puts one black and one white pixel into the first one: the input's scale is then 1, whatever the others."""
+    """Sets one pixel of the first example to black and one to white, so that the scale of the input becomes 1."""
     examples = examples.copy()
     examples[0, 0, 0], examples[0, -1, -1] = 0, 255
     return examples
@@ -74,7 +74,7 @@ def _convert(converter: tf.lite.TFLiteConverter, path: Path) -> None:
     try:
         with quiet(), without_warnings("tensorflow"):
             content = converter.convert()
-    # Whatever an operation without a counterpart makes it raise.
+    # The converter raises various errors for an operation without a counterpart.
     except Exception as e:
         raise UserError(f"LiteRT cannot hold this network: {one_line(e, 300)}") from e
     path.write_bytes(content)

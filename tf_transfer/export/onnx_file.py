@@ -1,4 +1,4 @@
-"""ONNX: a file for ONNX Runtime and whatever else reads the format."""
+"""Writes ONNX files, for ONNX Runtime and other readers of the format."""
 
 import logging
 import warnings
@@ -9,14 +9,14 @@ import tensorflow as tf
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.export.trained import Trained, inference
 
-# Of the operators; ONNX Runtime reads it since 1.15, of 2023.
+# Version of the operators; ONNX Runtime reads it since 1.15, of 2023.
 OPSET = 18
 
 
 def write(trained: Trained, path: Path) -> None:
     """Writes a float32 ONNX file by tf2onnx.
 
-    `images` uint8 `[N, S, S, 3]`, the RGB pixels as they are, to `logits` and `probabilities` float32 `[N, C]`.
+    `images` uint8 `[N, S, S, 3]`, raw RGB pixels, to `logits` and `probabilities` float32 `[N, C]`.
 
     Raises:
         UserError: an operation of the network has no counterpart.
@@ -30,9 +30,9 @@ def write(trained: Trained, path: Path) -> None:
         try:
             model, _ = tf2onnx.convert.from_function(made.answer, made.answer.input_signature, opset=OPSET)
             _complement_by_erf(model.graph)
-            # An operation without a counterpart is left as it is, and refused only here.
+            # The converter leaves an operation without a counterpart in the graph; this check refuses it.
             onnx.checker.check_model(model)
-        # Whatever else it makes the converter raise.
+        # For others the converter raises various errors.
         except Exception as e:
             raise UserError(f"ONNX cannot hold this network: {one_line(e, 300)}") from e
     for value in (*model.graph.input, *model.graph.output):
@@ -41,7 +41,7 @@ def write(trained: Trained, path: Path) -> None:
 
 
 def _complement_by_erf(graph) -> None:
-    """Writes erfc(x), by which TensorFlow computes GELU and which ONNX does not have, as 1 - erf(x)."""
+    """Replaces erfc(x), which TensorFlow uses for GELU and ONNX lacks, by 1 - erf(x)."""
     from onnx import TensorProto, helper
 
     nodes = []

@@ -1,7 +1,7 @@
-"""Runs an exported artefact as whoever receives it would: by itself, and in a process of its own.
+"""Runs an exported artefact as its receiver would: alone, in a process of its own.
 
-A file of its own that imports nothing of this package, so that the gate can start it with neither the package nor (but
-for files of Keras' own) Keras; hence it loads SavedModels without `serving.saved_model`:
+This file imports nothing of this package: the gate starts it as a program in which neither the package nor (except for
+Keras' own files) Keras can be imported. Hence it loads SavedModels without `serving.saved_model`:
 
     python -P runners.py ARTEFACT OUTPUT.npz '{"shape": [32, 32, 3], "dtype": "uint8", "batch": 32}' <raw examples
 """
@@ -17,29 +17,29 @@ from typing import BinaryIO
 
 import numpy as np
 
-# By the name of the output, what kind of answer it is; the first that an artefact has.
+# Names of outputs, and what kind of answer each is; the first that an artefact has counts.
 OUTPUTS = ("logits", "probabilities", "features")
-# Timed calls for each size of a batch, after one that is not.
+# Timed calls for each batch size, after one that is not timed.
 _CALLS = 20
 
 
 class Runner:
-    """An artefact that answers examples.
+    """A loaded artefact.
 
     Attributes:
-        shape: of an example that it takes, None for a side of any length; None as a whole for any shape.
-        class_names: in the order of its answers; empty where it has none.
+        shape: of an example, with None for a side of any length; None for any shape.
+        class_names: in the order of the outputs; empty where it has none.
     """
 
     shape: tuple[int | None, ...] | None = None
     class_names: tuple[str, ...] = ()
 
     def outputs(self, examples: np.ndarray) -> dict[str, np.ndarray]:
-        """Maps examples `[N, ...]` to arrays by whatever names the artefact gives them."""
+        """Maps examples `[N, ...]` to arrays, by the artefact's own names."""
         raise TypeError(f"{type(self).__name__} answers nothing.")
 
     def __call__(self, examples: np.ndarray) -> dict[str, np.ndarray]:
-        """Maps examples `[N, ...]` to float32 `[N, C]` arrays by the names of `OUTPUTS`, one at least."""
+        """Maps examples `[N, ...]` to float32 `[N, C]` arrays, by names of `OUTPUTS`, at least one."""
         return named(self.outputs(examples))
 
 
@@ -74,7 +74,7 @@ class KerasFile(Runner):
     def __init__(self, path: Path):
         import keras
 
-        # Nothing that the file brings is run: safe mode refuses Lambda layers.
+        # Safe mode refuses files that would run code of their own, such as Lambda layers.
         self._model = keras.models.load_model(path, compile=False, safe_mode=True)
         self.shape = tuple(self._model.input_shape[1:])
         self.class_names = names_in(path.parent)
@@ -125,19 +125,19 @@ class LiteRt(Runner):
 
             Interpreter = tf.lite.Interpreter  # noqa: N806
         with warnings.catch_warnings():
-            # TensorFlow's says that it will go.
+            # TensorFlow's interpreter warns that it is deprecated.
             warnings.simplefilter("ignore")
             self._interpreter = Interpreter(str(path), num_threads=os.cpu_count())
         (self._input,), (self._output,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.shape = tuple(side if side > 0 else None for side in self._input["shape_signature"].tolist()[1:])
         self.class_names = names_in(path.parent)
-        # By the name in the signature: probabilities in integers do not quite add up to 1.
+        # Named by the signature: quantised probabilities do not add up to exactly 1, by which `named` would know them.
         signatures = list(self._interpreter.get_signature_list().values())
         self._name = signatures[0]["outputs"][0] if len(signatures) == 1 else "output"
         self._allocated: tuple[int, ...] = ()
 
     def outputs(self, examples: np.ndarray) -> dict[str, np.ndarray]:
-        """See `Runner`; integers that come in or out are scaled as the file says."""
+        """See `Runner`; scales integer inputs and outputs as the file says."""
         if examples.shape != self._allocated:
             self._allocated = examples.shape
             self._interpreter.resize_tensor_input(self._input["index"], examples.shape, strict=True)
@@ -180,12 +180,12 @@ class Onnx(Runner):
 
 
 RUNNERS: dict[str, type[Runner]] = {".keras": KerasFile, ".h5": WeightsFile, ".tflite": LiteRt, ".onnx": Onnx}
-# What runs by Keras.
+# Artefacts that need Keras.
 _OF_KERAS = (".keras", ".h5")
 
 
 def open_artefact(path: Path) -> Runner:
-    """Opens an artefact by its ending; a folder is a SavedModel."""
+    """Opens an artefact by the ending of its name; a folder is a SavedModel."""
     return RUNNERS.get(path.suffix, SavedModel)(path)
 
 
@@ -197,7 +197,7 @@ def names_in(folder: Path) -> tuple[str, ...]:
 
 
 def named(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the outputs of `OUTPUTS`, or where there are none the only `[N, C]` one, under what its values look like.
+    """Returns the outputs named in `OUTPUTS`; without any, the only `[N, C]` output, named by its values.
 
     Raises:
         ValueError: there is no such output, or there are several.
@@ -209,21 +209,21 @@ def named(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if len(flat) != 1:
         raise ValueError(f"expected one output [N, C], got {', '.join(sorted(outputs)) or 'none'}")
     (values,) = flat.values()
-    # In steps of 1/256, each may be half a step off.
+    # In steps of 1/256, each probability may be off by half a step.
     off = max(1e-3, values.shape[1] / 512)
     sums_to_one = (values >= 0).all() and (values <= 1).all() and np.allclose(values.sum(1), 1, rtol=0, atol=off)
     return {"probabilities" if sums_to_one else "logits": values}
 
 
 def frames(stream: BinaryIO, shape: Sequence[int], dtype: str, batch: int) -> Iterator[np.ndarray]:
-    """Yields batches from the raw bytes of examples until they end."""
+    """Yields batches from the raw bytes of examples, to the end of the stream."""
     one = int(np.prod(shape)) * np.dtype(dtype).itemsize
     while content := stream.read(batch * one):
         yield np.frombuffer(content, dtype).reshape(-1, *shape)
 
 
 def latency(run: Callable, examples: np.ndarray, batches: Sequence[int]) -> dict[str, dict[str, float]]:
-    """Times batches of each size, of examples that come again and again: the median, and the 10 and 90 % quantiles."""
+    """Times batches of each size, made of repeated examples: median, and 10 and 90 % quantiles."""
     found = {}
     for batch in batches:
         given = np.resize(examples, (batch, *examples.shape[1:]))
@@ -240,7 +240,7 @@ def latency(run: Callable, examples: np.ndarray, batches: Sequence[int]) -> dict
 
 
 def by_bytes(runner: SavedModel, examples: np.ndarray, files: Sequence[bytes]) -> dict[str, float | bool]:
-    """Gives `serve_bytes` the files of some examples with a junk one in their midst; compares with the examples."""
+    """Gives `serve_bytes` files of some examples and a bad file between them; compares with the examples."""
     import tensorflow as tf
 
     middle = len(files) // 2
@@ -256,7 +256,7 @@ def by_bytes(runner: SavedModel, examples: np.ndarray, files: Sequence[bytes]) -
 
 
 def main(artefact: str, output: str, options: str) -> None:
-    """Answers what comes on standard input and writes the answers, and what was measured, to a `.npz` file."""
+    """Answers the examples on standard input; writes answers and measurements to a `.npz` file."""
     asked = json.loads(options)
     runner = open_artefact(Path(artefact))
     batches, first = [], None
@@ -269,13 +269,13 @@ def main(artefact: str, output: str, options: str) -> None:
         facts["bytes"] = by_bytes(runner, first[: len(files)], files)
     if asked.get("latency") and first is not None:
         facts["latency"] = latency(runner, first, asked["latency"])
-    # What the values look like is asked of all of them.
+    # Outputs are named by the values of all batches together.
     arrays = named({name: np.concatenate([b[name] for b in batches]) for name in batches[0]}) if batches else {}
     np.savez(output, facts=json.dumps(facts), **arrays)
 
 
 class _Hidden:
-    """Finds no module of the packages that the artefact has to do without."""
+    """Import hook that hides packages which the artefact must not need."""
 
     def __init__(self, finder, hidden: Sequence[str]):
         self._finder, self._hidden = finder, hidden
@@ -291,6 +291,6 @@ if __name__ == "__main__":
     sys.meta_path[:] = [_Hidden(finder, ("tf_transfer", *keras_too)) for finder in sys.meta_path]
     try:
         main(*sys.argv[1:])
-    # Whatever a library raises on a damaged or foreign artefact, the gate tells it in a line.
+    # Libraries raise any error on a damaged or foreign artefact; the gate reports it in a line.
     except Exception as e:
         sys.exit(f"{type(e).__name__}: {e}")

@@ -1,4 +1,4 @@
-"""SavedModel with everything inside: raw examples or file bytes in, class names and probabilities out."""
+"""Writes a complete SavedModel: raw examples or file bytes in, class names and probabilities out."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ SIGNATURES = (EXAMPLES, FILES, FEATURES)
 
 
 class _Served(tf.Module):
-    """The signatures; holds variables, constants and assets only, so that it loads without Keras."""
+    """The exported object: signatures, variables, constants and assets only, so that it loads without Keras."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class _Served(tf.Module):
         self.temperature = tf.constant(temperature, tf.float32)
         name, spec = modality.signature()
         given = tf.TensorSpec(spec.shape, spec.dtype, name)
-        # Traced once, for all signatures: the network is most of the file, and of the time to write and to load it.
+        # Traced once for all signatures: the network is most of the file, and of the time to write and load it.
         stored = tf.function(modality.accept, [given], autograph=False).get_concrete_function().structured_outputs
         network = tf.function(classifier.features, [tf.TensorSpec(stored.shape, stored.dtype)], autograph=False)
         self.network = network
@@ -55,12 +55,12 @@ class _Served(tf.Module):
             self._serve_files(modality, classifier.size, logits)
 
     def _serve_files(self, modality: Modality, size: int, logits: Callable) -> None:
-        """Adds what answers files, and decodes one."""
-        # What the network sees of a file, whatever the file's own size.
+        """Adds `serve_bytes`, which answers files, and `decode`, which decodes one."""
+        # Brings files of any size to the size of the network.
         form = Stored(modality.random(1, size).shape[1:], native=False, dtype=modality.dtype)
 
         def serve_bytes(contents):
-            """Answers files; where one is bad, its row is empty and its status says why."""
+            """Answers files; the row of a bad file is empty, and its status says why."""
             examples, status = modality.decode_rows(contents, size)
             answer = self._answer(logits(examples))
             empty = {name: tf.zeros_like(value) for name, value in answer.items()} | {"label": tf.fill([1], "")}
@@ -77,7 +77,7 @@ class _Served(tf.Module):
         self.decode = tf.function(decode, [tf.TensorSpec((), tf.string, "content")], autograph=False)
 
     def _answer(self, logits):
-        """Returns the outputs that both ways in share."""
+        """Returns the outputs that `serving_default` and `serve_bytes` share."""
         best = tf.argmax(logits, axis=1)
         probabilities = tf.nn.softmax(logits / self.temperature)
         return {
@@ -102,19 +102,19 @@ def write(
     Signatures, for N examples and C classes:
         serving_default: the input that the modality's `signature` names; for pictures `images` uint8 `[N, H, W, 3]`, or
             grey `[N, H, W, 1]`, any size.
-        serve_bytes: `contents` string `[N]`, files; not there where the modality has none. Rows are independent:
+        serve_bytes: `contents` string `[N]`, files; absent where the modality has no files. Rows are independent:
             `status` string `[N]` is `ok`, or says why the file has no answer; its label is then empty, and its numbers
             are 0.
         features: the input of `serving_default`; `features` float32 `[N, D]`, the pooled embedding.
     The first two return `label` string `[N]`, `probability` float32 `[N]`, `probabilities` and `logits` float32
     `[N, C]`, and `class_names` string `[N, C]`, in the order of the probabilities, which are
     softmax(logits / temperature).
-    Beside the signatures, the loaded object has `decode`: one file, a scalar string, to what the network sees of it,
-    for pictures uint8 `[S, S, 3]`; it fails where the file is bad.
+    The loaded object also has `decode`, which maps one file, a scalar string, to a stored example at the size of the
+    network, for pictures uint8 `[S, S, 3]`; it fails for a bad file.
 
     Args:
-        classifier: what is written.
-        modality: what its examples are.
+        classifier: the model to write.
+        modality: of its examples.
         class_names: in the order of its logits.
         folder: a new folder.
         temperature: see `evaluation.temperature`; 1 leaves the probabilities as they are.
@@ -124,7 +124,7 @@ def write(
         The names of the signatures.
     """
     contents = {"class_names.txt": escaped(class_names)} | dict(assets or {})
-    # A server need not have XLA, and would compile anew for every size of a batch.
+    # Without XLA, which a server may lack, and which would compile for every batch size.
     xla, classifier.xla = classifier.xla, False
     try:
         with folding.constant(classifier.folds) as folded, tempfile.TemporaryDirectory() as scratch:
@@ -143,24 +143,24 @@ def write(
 
 
 def escaped(class_names: Sequence[str]) -> bytes:
-    """Returns the class names one a line, in ASCII: whatever is in them, a line stays one."""
+    """Returns the class names in ASCII, one a line; line breaks and other characters in names are escaped."""
     return "".join(f"{name.encode('unicode_escape').decode('ascii')}\n" for name in class_names).encode()
 
 
 def _variables(classifier: Classifier, folded: list[tf.Variable]) -> list[tf.Variable]:
-    """Returns what the network computes with, without what is folded away."""
+    """Returns the variables that the folded network reads."""
     replaced = {id(v) for fold in classifier.folds for v in fold.replaced}
     state = [v.value for v in [*classifier.backbone.weights, *classifier.head.weights]]
     return [v for v in state if id(v) not in replaced] + folded
 
 
 def _without_none(function: Callable, examples):
-    """Applies a function of examples; the kernels of some networks fail on an empty batch, which gets one to drop."""
+    """Applies a function to examples; adds one to an empty batch, and drops it, as some kernels fail on none."""
     sides = tf.shape(examples)
     one = tf.zeros(tf.concat([[tf.cast(sides[0] == 0, tf.int32)], sides[1:]], 0), examples.dtype)
     return function(tf.concat([examples, one], 0))[: sides[0]]
 
 
 def _beside(good, value):
-    """Shapes bool `[N]` to go with a value of any rank."""
+    """Reshapes bool `[N]` to broadcast against a value of any rank."""
     return tf.reshape(good, tf.concat([tf.shape(good), tf.ones(len(value.shape) - 1, tf.int32)], 0))

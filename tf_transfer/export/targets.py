@@ -1,4 +1,4 @@
-"""What a trained model can be exported to beside the SavedModel, by the names of `--export_targets`."""
+"""The registry of export formats beside the SavedModel, by the names of `--export_targets`."""
 
 import functools
 import importlib.util
@@ -16,23 +16,23 @@ from tf_transfer.modalities.base import Modality
 from tf_transfer.models import weights
 from tf_transfer.registry import Registry, split_list
 
-# Examples whose features, and those of another size whose logits, are compared.
+# Number of examples whose features are compared, and of examples of another size whose logits are compared.
 _FEATURES, _OTHER_SIZE = 256, 16
 _BATCH = 32
 
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of artefact.
+    """An export format.
 
     Attributes:
-        write: a trained model to the file, or to that and others in its folder.
+        write: given a trained model and a path, writes the file, and others beside it if needed.
         file: name of the file, which `runners.open_artefact` opens.
-        arithmetic: what it computes in, of `gate.TOLERANCE`.
+        arithmetic: of its computation, a key of `gate.TOLERANCE`.
         takes: its input, in words, for the model card.
         gives: its output, in words.
-        any_size: it resizes examples itself.
-        packages: that it needs beside those that are always there.
+        any_size: whether it resizes examples itself.
+        packages: packages that it needs beyond the required ones.
     """
 
     write: Callable[[Trained, Path], None]
@@ -96,21 +96,21 @@ def parse(text: str | None, modality: Modality) -> list[str]:
 def check(
     name: str, trained: Trained, folder: Path, examples: np.ndarray, logits: np.ndarray, latency: Sequence[int] = ()
 ) -> tuple[gate.Answers, dict]:
-    """Runs an artefact in a process of its own and holds it to the model that it was made of.
+    """Runs an artefact in a process of its own and compares it with the model from which it was made.
 
     Args:
         name: of the target.
-        trained: what it was made of.
-        folder: where it is.
-        examples: stored ones, `[N, ...]`.
+        trained: the model.
+        folder: of the artefact.
+        examples: stored examples `[N, ...]`.
         logits: float32 `[N, C]`, of the model in float32.
-        latency: sizes of a batch to time.
+        latency: batch sizes to time.
 
     Returns:
-        What it said, and the figures.
+        Its answers, and the figures of the comparison.
 
     Raises:
-        UserError: it is not that model, or cannot be run.
+        UserError: the artefact differs from the model, or cannot be run.
     """
     target, end = TARGET.factory(name), "it is not kept"
     size, many = trained.classifier.size, trained.modality.many
@@ -136,5 +136,5 @@ def check(
 
 
 def in_batches(function: Callable, examples: np.ndarray) -> np.ndarray:
-    """Applies a function of examples to many of them."""
+    """Applies a function to many examples, batch by batch."""
     return np.concatenate([function(examples[start : start + _BATCH]) for start in range(0, len(examples), _BATCH)])

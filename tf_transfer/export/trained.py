@@ -1,4 +1,4 @@
-"""What every other artefact is made of: the trained classifier in float32, and what belongs to it."""
+"""The input of every export format: the trained classifier in float32, with its facts."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +16,15 @@ from tf_transfer.models.classifier import Classifier
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model as a target of the export meets it.
+    """A trained model, ready to export.
 
     Attributes:
         classifier: computes in float32, on one device.
         backbone: the spec of its network.
-        folder: of the phase, with the two files of weights.
+        folder: of the phase, with its two weights files.
         class_names: in the order of the logits.
         temperature: probabilities are softmax(logits / temperature).
-        examples: gives some of the stored examples that it was trained on, at its input size.
+        examples: returns some of its stored training examples, at its input size.
     """
 
     classifier: Classifier
@@ -36,7 +36,7 @@ class Trained:
 
     @property
     def modality(self) -> base.Modality:
-        """What its examples are."""
+        """The modality of its examples."""
         return base.find(self.backbone.modality)
 
     def plain(self):
@@ -56,7 +56,7 @@ def load(
     examples: Callable[[], np.ndarray],
     dropout: float = 0.0,
 ) -> Trained:
-    """Builds what a phase left, outside of any strategy: variables of several devices cannot be exported.
+    """Builds the model of a phase outside of any strategy: variables of several devices cannot be exported.
 
     Args:
         backbone: the spec.
@@ -76,7 +76,7 @@ def load(
 
 
 class Inference(tf.Module):
-    """A classifier without the resizing, its normalisations folded and its weights worked out.
+    """A classifier without resizing, with normalisations folded into constant weights.
 
     Attributes:
         answer: maps `[N, S, S, 3]` of the signature's type, values in [0, 255], to a dict of float32 `[N, C]`.
@@ -85,11 +85,11 @@ class Inference(tf.Module):
     def __init__(self, trained: Trained, dtype: tf.DType, logits: bool, shift: np.ndarray | float):
         super().__init__()
         classifier = trained.classifier
-        # As arrays they are constants of the graph; tensors from outside it would be further inputs.
+        # Arrays become constants of the graph; tensors from outside would become further inputs.
         kernel, bias = classifier.head.get_weights()
 
         def answer(images):
-            """Answers examples of the network's own size."""
+            """Answers examples of the network's input size."""
             for fold in classifier.folds:
                 fold.active = True
             inputs = classifier.inputs.fitting(tf.cast(images, tf.float32))
@@ -97,7 +97,7 @@ class Inference(tf.Module):
             if logits:
                 said = tf.matmul(features, kernel) + bias
                 return {"logits": said, "probabilities": tf.nn.softmax(said / trained.temperature)}
-            # The temperature is in the weights: no rounding of integers comes between it and the probabilities.
+            # The temperature is part of the weights, so that integers are not rounded between logits and probabilities.
             warm, offset = kernel / np.float32(trained.temperature), bias / np.float32(trained.temperature)
             return {"probabilities": tf.nn.softmax(tf.matmul(features, warm) + (offset + np.float32(shift)))}
 
@@ -112,13 +112,13 @@ class Inference(tf.Module):
 def inference(
     trained: Trained, dtype: tf.DType, logits: bool = False, shift: np.ndarray | float = 0.0
 ) -> Iterator[Inference]:
-    """Gives the classifier as other runtimes take it: convolutions stay convolutions, and nothing is worked out twice.
+    """Yields the classifier for other runtimes: convolutions stay convolutions, and folded weights are constants.
 
     Args:
         trained: the model.
         dtype: of the examples.
-        logits: answer them beside the probabilities.
-        shift: float32 `[C]`, added to the logarithms of the probabilities alone, before they are normalised.
+        logits: whether it also answers logits.
+        shift: float32 `[C]`, added to the logits before the softmax, but not to the answered logits.
     """
     with folding.constant(trained.classifier.folds) as folded, folding.convolving():
         made = Inference(trained, dtype, logits, shift)

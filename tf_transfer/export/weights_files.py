@@ -1,4 +1,4 @@
-"""The weights alone: files that load into the plain network of `keras.applications`."""
+"""Writes the weights alone, in files that load into the plain network of `keras.applications`."""
 
 import json
 import shutil
@@ -8,15 +8,15 @@ from tf_transfer.export.trained import Trained
 from tf_transfer.modalities import backbones
 from tf_transfer.models import weights
 
-# How to build what the files load into, see `runners.WeightsFile`.
+# File that says how to build the network, see `runners.WeightsFile`.
 NETWORK = "network.json"
 
 
 def write(trained: Trained, path: Path) -> None:
-    """Writes `backbone.weights.h5`, `head.weights.h5` and what they load into, `network.json`.
+    """Writes `backbone.weights.h5`, `head.weights.h5`, and `network.json`, which says what they load into.
 
-    The last holds `constructor` and `arguments`, of `keras.applications` (for a network from elsewhere its layers,
-    `network`), the mode of its preprocessing, and the number of classes.
+    `network.json` has `constructor` and `arguments` of `keras.applications` (for other networks `network`, their
+    layers), the mode of the preprocessing, and the number of classes.
     """
     for name in (weights.BACKBONE_FILE, weights.HEAD_FILE):
         shutil.copyfile(trained.folder / name, path.with_name(name))

@@ -1,4 +1,4 @@
-"""Data sets that fit in memory, given by their arrays."""
+"""Data sets in memory, given by their arrays."""
 
 import numpy as np
 
@@ -18,14 +18,14 @@ class ArraySource:
         test_fraction: float,
         modality: Examples,
     ):
-        """Carves the test split.
+        """Makes a data set of arrays, with a stratified test split.
 
         Args:
-            name: what the examples' names start with.
+            name: prefix of the examples' names.
             inputs: stored examples `[N, ...]`, such as uint8 `[N, H, W, 3]`.
             labels: int `[N]`.
             class_names: the classes, in label order.
-            test_fraction: share of every class that tests.
+            test_fraction: share of every class in the test split.
             modality: of the examples.
         """
         train, test = carve_test(labels, len(class_names), test_fraction)

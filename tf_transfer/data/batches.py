@@ -1,4 +1,4 @@
-"""Training batches of one split as a pure function of (seed, stream, step), evaluation batches in order."""
+"""Batches of one split: for training a pure function of (seed, stream, step), for evaluation in order."""
 
 import zlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import numpy as np
 from tf_transfer.data.disk_arrays import release
 from tf_transfer.data.splits import Split
 
-# Uniform numbers an example gets in each epoch and view; `augment` says which operation reads which.
+# Uniform numbers for each example, epoch and view; `augment` says which operation reads which columns.
 DRAWS = 8
 
 
@@ -18,19 +18,19 @@ DRAWS = 8
 class Batches:
     """The endless sequence of training batches over one split.
 
-    Epoch e visits every example once, in a permutation drawn from (seed, stream, e); the permutations are
-    laid end to end and cut into batches, so every batch is full, none is dropped, and batch `step`
-    is known without having drawn the ones before it. Everything random about an example (its
-    augmentation, its mixing partner) is a function of (seed, stream, epoch, example).
+    Epoch e visits every example once, in a permutation drawn from (seed, stream, e). The permutations follow each
+    other and are cut into batches: every batch is full, no example is dropped, and batch `step` can be computed
+    without the batches before it. Everything random about an example (its augmentation, its mixing partner) is a
+    function of (seed, stream, epoch, example).
 
     Attributes:
-        split: what to draw from; its labels may be None.
+        split: the examples; its labels may be None.
         size: examples a batch over all replicas.
         seed: non-negative.
         example_weights: float32 `[N]`, the factor on each example's loss; None: 1 each.
         mix_alpha: alpha of the Beta(alpha, alpha) law of mixup and cutmix; 0 for no mixing.
-        views: how often each example is augmented, each time by numbers of its own.
-        stream: name of the stream; streams of other names draw other numbers. The first one has none.
+        views: number of augmented views of each example, each with random numbers of its own.
+        stream: name of the stream, from which its random numbers depend; "" for the first stream of a training.
     """
 
     split: Split
@@ -46,17 +46,17 @@ class Batches:
         object.__setattr__(self, "_epoch", lru_cache(maxsize=3)(self._draw_epoch))
 
     def steps(self, epochs: float) -> int:
-        """Returns the number of batches in so many epochs, at least 1."""
+        """Returns the number of batches in this many epochs, at least 1."""
         return max(1, round(epochs * len(self.split) / self.size))
 
     def batch(self, step: int, share: slice = slice(None)) -> dict[str, np.ndarray]:
-        """Returns batch number `step`, counted from 0, or the rows of it that `share` names.
+        """Returns batch number `step`, counted from 0, or its rows `share`.
 
         Returns:
             `inputs` (as in the split), `label` int32 `[B]` where the split has labels, `weight` float32 `[B]`,
-            `uniform` float32 `[B, DRAWS]` in [0, 1), `row` int32 `[B]`, the place in the batch; with several views
-            `uniform_views` float32 `[B, views, DRAWS]`, of which `uniform` is the first; and when mixing, `inputs2`,
-            `label2` and `mix` float32 `[B]`.
+            `uniform` float32 `[B, DRAWS]` in [0, 1), `row` int32 `[B]`, the place in the global batch; with several
+            views `uniform_views` float32 `[B, views, DRAWS]`, whose first view is `uniform`; and when mixing,
+            `inputs2`, `label2` and `mix` float32 `[B]`.
         """
         row = np.arange(self.size, dtype=np.int32)[share]
         epochs, place = np.divmod(step * self.size + row.astype(np.int64), len(self.split))
@@ -98,9 +98,9 @@ class Batches:
 
 
 def in_order(inputs: np.ndarray, size: int, first: int = 0) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields batches of one static shape, from row `first` on, and how many of each are real.
+    """Yields batches of one static shape, from row `first` on, with the number of real rows in each.
 
-    The last is padded by repetition.
+    The last batch is padded by repeating rows.
     """
     for start in range(first, len(inputs), size):
         chunk = np.asarray(inputs[start : start + size])

@@ -1,4 +1,4 @@
-"""A CSV manifest of files: `path,label` and perhaps `split`."""
+"""A data set listed in a CSV file: columns `path`, `label` and optionally `split`."""
 
 import csv
 import os
@@ -35,7 +35,7 @@ def open_csv(
     if not os.path.isdir(folder):
         raise UserError(f"{what}: root={one_line(root)} is not a folder.")
     try:
-        # Undecodable bytes of a path survive as surrogates and reach the file system as they were.
+        # Undecodable bytes of a path become surrogates, and so reach the file system unchanged.
         with open(manifest, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             rows = list(_rows(csv.reader(file), folder, what))
     except OSError as e:

@@ -19,7 +19,7 @@ def measure_files(paths: Sequence[str], modality: Examples) -> tuple[np.ndarray,
         int64 `[N, R]` sides, 0 where unreadable; and the reason for each unreadable one, by its row.
     """
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore")  # Of large files and odd metadata.
+        warnings.simplefilter("ignore")  # Pillow warns about large files and odd metadata.
         answers = list(pool.map(modality.measure, paths))
     reasons = {i: answer for i, answer in enumerate(answers) if isinstance(answer, str)}
     unknown = (0,) * max((len(answer) for answer in answers if not isinstance(answer, str)), default=1)
@@ -32,8 +32,8 @@ def decode_files(paths: Sequence[str], form: Stored, modality: Examples) -> tupl
 
     Args:
         paths: the files.
-        form: in which examples are kept; where it is native, one of another shape is taken as unreadable.
-        modality: decodes, and brings to the form.
+        form: stored form of the examples; where it is native, an example of another shape counts as unreadable.
+        modality: decodes examples and brings them to the form.
 
     Returns:
         `[N, *form.shape]`, and bool `[N]`, False where a file could not be decoded; its row is undefined.
@@ -46,7 +46,7 @@ def decode_files(paths: Sequence[str], form: Stored, modality: Examples) -> tupl
     inputs = temporary((len(paths), *form.shape), form.dtype)
     good = np.zeros(len(paths), bool)
     files = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths]).enumerate()
-    # Through tf.data this is 5 to 10 times as fast as eager calls; a file that fails is missing from the answers.
+    # tf.data is 5 to 10 times as fast as eager calls. A file that fails is missing from its results.
     decoded = files.map(read, tf.data.AUTOTUNE).ignore_errors().batch(batch_size(form)).prefetch(2)
     for rows, batch in decoded.as_numpy_iterator():
         inputs[rows], good[rows] = batch, True
@@ -55,7 +55,7 @@ def decode_files(paths: Sequence[str], form: Stored, modality: Examples) -> tupl
 
 
 def batch_size(form: Stored) -> int:
-    """Returns how many examples of this form make some 16 MB, at most 1,024."""
+    """Returns the number of examples of this form in about 16 MB, at most 1,024."""
     return min(1024, max(1, (16 << 20) // (math.prod(form.shape) * np.dtype(form.dtype).itemsize)))
 
 

@@ -1,4 +1,4 @@
-"""Arrays that may be larger than memory: in a temporary file above a limit, and let go of as they are read."""
+"""Arrays that may exceed memory: above a limit they live in a temporary file, and pages are released after reading."""
 
 import math
 import mmap
@@ -17,7 +17,7 @@ def temporary(shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
     """Returns an uninitialised array, in a temporary file where it is larger than `MEMORY_LIMIT`.
 
     Raises:
-        UserError: the temporary folder has not enough free space.
+        UserError: the temporary folder has too little free space.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size <= MEMORY_LIMIT:
@@ -29,15 +29,15 @@ def temporary(shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
             f"{shape[0]} examples of {'x'.join(map(str, shape[1:]))} need {size / 1e9:.1f} GB in {one_line(folder)}, "
             f"which has {free / 1e9:.1f} GB free: set TMPDIR to a larger disk, or use smaller or fewer examples."
         )
-    with tempfile.TemporaryFile() as file:  # The mapping outlives the descriptor, and the file has no name to clean up.
+    with tempfile.TemporaryFile() as file:  # The memory map outlives it; the file has no name to clean up.
         return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def release(array: np.ndarray) -> None:
-    """Tells the system that the pages of a memory-mapped array are not needed now; other arrays are left alone.
+    """Tells the system that the pages of a memory-mapped array are not needed now; does nothing for other arrays.
 
-    Pages that were touched count as this process's memory until something else needs it: a pass over a large array
-    would look like a leak, and be one where a limit is set. What was written stays in the file.
+    Touched pages count as memory of this process until the system needs it: without this, a pass over a large array
+    looks like a leak, and exceeds a memory limit. Written values stay in the file.
     """
     while array is not None:
         if isinstance(array, np.memmap) and isinstance(array._mmap, mmap.mmap):

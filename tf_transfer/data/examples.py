@@ -1,4 +1,4 @@
-"""What a source of data asks of the modality of its examples: how files are measured, decoded and stored."""
+"""The part of a modality that data sources use: how files are measured, decoded and stored."""
 
 from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -11,7 +11,7 @@ class Stored(NamedTuple):
 
     Attributes:
         shape: of one example.
-        native: the examples have this shape already; otherwise they are brought to it.
+        native: whether the examples have this shape already; otherwise they are brought to it.
         dtype: type of the numbers.
     """
 

@@ -1,4 +1,4 @@
-"""A data set whose examples are files: what folders and manifests share."""
+"""A data set whose examples are files, the common part of folders and CSV files."""
 
 import copy
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Row:
 
     Attributes:
         split: one of `train`, `validation`, `test`, or "" where the data set has no splits.
-        label: name of its class, as its owner spells it.
-        path: where the file is.
-        name: how reports call it.
+        label: name of its class, as given.
+        path: of the file.
+        name: name of the example in reports.
     """
 
     split: str
@@ -31,8 +31,8 @@ class Row:
 class FileSource:
     """A data set whose examples are files; see `splits.Source`.
 
-    Class names are those of the training rows, in Unicode order. Where the rows name no splits, or
-    `train` only, a test split is carved; where they name `train` and `validation` only, the latter
+    The training rows give the class names, in Unicode order. Where the rows name no splits, or only
+    `train`, a test split is taken from them; where they name only `train` and `validation`, validation
     is the test split.
     """
 
@@ -48,9 +48,9 @@ class FileSource:
         """Sorts the rows into splits; reads no file.
 
         Args:
-            what: how errors call the data set.
+            what: name of the data set in errors.
             rows: every example, in any order.
-            test_fraction: share of every class that a carved test split takes.
+            test_fraction: share of every class in a test split that is taken from the training rows.
             max_unreadable: how many files may be skipped, over all splits.
             notes: facts to report; `unreadable` is added when files are skipped.
             modality: of the files.

@@ -13,8 +13,8 @@ from tf_transfer.errors import UserError, one_line
 def open_folder(path: str, test_fraction: float = 0.2, *, modality: Examples, max_unreadable: int = 0) -> FileSource:
     """Opens `path/<class>/*.jpg`, or `path/train/<class>/*.jpg` with `validation` and `test` beside `train`.
 
-    Files may stand deeper inside their class folder. Files with another extension and hidden
-    ones are ignored, and counted in the notes. `val` and `valid` are taken for `validation`.
+    Files may be deeper inside their class folder. Files with another extension and hidden
+    ones are ignored, and counted in the notes. `val` and `valid` mean `validation`.
 
     Args:
         path: the folder.
@@ -67,11 +67,11 @@ def _list_examples(root: str, what: str, notes: dict[str, list[str]], modality: 
 
 
 def _split_folders(root: str, what: str, modality: Examples) -> dict[str, str]:
-    """Returns the folders to look for classes in, with their splits; {"": ""} where there are no splits."""
+    """Returns the folders of the splits, with the split of each; {"": ""} where there are no splits."""
     folders, _ = _entries(root)
     splits = {name: SPLIT_NAMES[name] for name in folders if name in SPLIT_NAMES}
     below, loose = _entries(os.path.join(root, "train")) if "train" in splits else ([], [])
-    # `train` can be the name of a class too: then files stand right inside it.
+    # `train` can be the name of a class too: then it holds files directly.
     if below and not any(is_example(name, modality.endings) for name in loose):
         if len(set(splits.values())) < len(splits):
             raise UserError(f"{what}: {', '.join(sorted(splits))} name a split twice; keep one folder a split.")

@@ -1,4 +1,4 @@
-"""Opens a data set by its spec: the registry of sources, and what a bare path or name means."""
+"""Opens a data set by its spec: the registry of data sources, and the meaning of a bare path or name."""
 
 import inspect
 import os
@@ -11,7 +11,7 @@ from tf_transfer.data.tfds_source import open_tfds
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.registry import Registry, Spec, parse_spec
 
-# The modules above import TensorFlow inside their functions: names and errors come at once.
+# The modules above import TensorFlow inside their functions, so that wrong names are refused at once.
 SOURCES = Registry("data set")
 SOURCES.register("folder")(open_folder)
 SOURCES.register("csv")(open_csv)
@@ -24,17 +24,17 @@ def open_source(spec: str, modality: Examples, data_dir: str | None = None, max_
     Args:
         spec: `name(key=value, ...)` or `name` of a registered source; a folder; a path that ends in
             `.csv`; or a TFDS name such as `cifar10` or `imagenet_resized/32x32`.
-        modality: what the network takes; files are read as such.
+        modality: of the network; files are read by it.
         data_dir: where TFDS keeps its data sets.
         max_unreadable: how many files may be skipped because they cannot be decoded.
 
     Raises:
-        UserError: there is no such data set, it holds something else than the network takes, or it cannot be used.
+        UserError: there is no such data set, it is of another modality than the network, or it cannot be used.
     """
     parsed = _meaning(spec.strip())
     offered = {"data_dir": data_dir, "max_unreadable": max_unreadable, "known": tuple(SOURCES.names())}
     offered["modality"] = modality
-    # A factory asks for what it needs by the names of its parameters; the spec goes first.
+    # A factory gets the values for which it has parameters of that name; arguments of the spec win.
     takes = inspect.signature(SOURCES.factory(parsed.name)).parameters
     more = {name: value for name, value in offered.items() if name in takes and name not in parsed.kwargs}
     source = SOURCES.create(parsed, **more)

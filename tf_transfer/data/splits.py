@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the package, and how it is cut into train, validation and test."""
+"""The contract of a data set, and how it is divided into train, validation and test."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tf_transfer.errors import UserError, one_line
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 TEST_SEED = 0x7E57
-# Inputs that are read at a time to work out their digests.
+# Inputs that are read at a time to compute their digests.
 _DIGEST_BYTES = 16 << 20
 
 
@@ -23,7 +23,7 @@ class Split:
 
     Attributes:
         inputs: stored examples `[N, ...]`, such as uint8 `[N, H, W, 3]`, or float32 `[N, D]` features.
-        labels: int32 `[N]`, indices into the class names; None where nobody may read them.
+        labels: int32 `[N]`, indices into the class names; None where training must not read them.
         names: one printable name an example (a path, or `cifar10/train#12`).
     """
 
@@ -62,7 +62,7 @@ class Source(Protocol):
         class_names: the classes, in label order.
         splits: names of the splits it has, out of `train`, `validation`, `test`; `train` always.
         notes: facts worth reporting, such as unreadable files that were skipped (filled by `load`).
-        modality: name of what its examples are, such as `image`.
+        modality: name of the modality of its examples, such as `image`.
     """
 
     modality: str
@@ -71,17 +71,17 @@ class Source(Protocol):
     notes: dict[str, list[str]]
 
     def again(self) -> "Source":
-        """Returns the data set as it was opened: the same splits, no notes of what was read, nothing in memory."""
+        """Returns the data set as newly opened: the same splits, no notes about reading, no examples in memory."""
 
     def labels(self, split: str) -> np.ndarray:
-        """Returns the int32 `[N]` labels of a split without decoding its examples where that can be."""
+        """Returns the int32 `[N]` labels of a split, if possible without decoding its examples."""
 
     def load(self, split: str, indices: np.ndarray | None = None, size: int | None = None) -> Split:
         """Decodes a split, or the examples of it at `indices`.
 
-        They are brought to one stored form, see `examples.Examples`: those that share one size no larger than `size`
-        keep it; others are resized by the same operation as in the model's own preprocessing, so that what is stored
-        here and a raw example given to the model agree.
+        Examples are brought to one stored form, see `examples.Examples`: examples of one common size up to `size` keep
+        it; others are resized by the operation of the model's preprocessing, so that the model computes the same from
+        a stored example and from a raw one.
         """
 
 
@@ -92,7 +92,7 @@ class SplitPlan:
     Attributes:
         train: indices into the source's `train` split, ascending.
         validation: the same, or None when the source brings a validation split of its own.
-        facts: what to record: sizes, seed, digest of the indices.
+        facts: for the record: sizes, seed, digest of the indices.
     """
 
     train: np.ndarray
@@ -109,7 +109,7 @@ def plan_splits(
     own_validation: bool = False,
     class_names: Sequence[str] = (),
 ) -> SplitPlan:
-    """Carves a stratified, seeded validation split from the training labels.
+    """Takes a stratified, seeded validation split from the training labels.
 
     Args:
         labels: int `[N]` labels of the source's `train` split.
@@ -118,7 +118,7 @@ def plan_splits(
             examples gives at least one and keeps at least one.
         seed: the choice is a pure function of (labels, fraction, seed, per_class).
         per_class: few-shot budget: this many labelled examples a class, validation included.
-        own_validation: the source has a validation split; nothing is carved.
+        own_validation: the source has a validation split, so none is taken.
         class_names: of the classes, for messages.
 
     Raises:
@@ -145,13 +145,13 @@ def plan_splits(
 
 
 def carve_test(labels: np.ndarray, num_classes: int, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Sets a stratified test split aside where a data set brings none.
+    """Takes a stratified test split where a data set brings none.
 
     The choice is a pure function of (labels, fraction), so that every run tests on the same examples,
     whatever its seed.
 
     Returns:
-        The rows that stay for training and those of the test split, both ascending.
+        The rows for training and the rows of the test split, both ascending.
 
     Raises:
         UserError: the fraction is not in (0, 0.9], or fewer than two classes are present.
@@ -163,7 +163,7 @@ def carve_test(labels: np.ndarray, num_classes: int, fraction: float) -> tuple[n
 
 
 def carved_note(test: int, total: int) -> str:
-    """Returns what to report about a test split that `carve_test` made."""
+    """Returns the note about a test split that `carve_test` made."""
     return f"There is no test split: {test} of {total} examples, the same share of every class, were set aside as one."
 
 
@@ -181,14 +181,14 @@ def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray
 
 
 def find_duplicates(parts: dict[str, Split], seen: dict[bytes, tuple[str, str]] | None = None) -> list[str]:
-    """Finds equal examples that stand in two different splits.
+    """Finds equal examples in two different splits.
 
     Args:
         parts: splits by name.
         seen: digest to (split, name) of examples already known; the new ones are added to it.
 
     Returns:
-        One `first = second` a duplicate, each a printable `split: name`.
+        One text `first = second` for each duplicate, both printable as `split: name`.
     """
     seen = {} if seen is None else seen
     pairs = []

@@ -1,4 +1,4 @@
-"""The streams of a training: every step sees a batch of each, and each replica its share of every batch."""
+"""The streams of a training: a step gets a batch of each stream, and a replica its share of every batch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from tf_transfer.data.splits import Split
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """One source of examples of every step.
+    """One stream: a split, and how a step draws from it.
 
     Attributes:
-        split: what to draw from; its labels may be None, so that nobody can read what is not there.
-        size: examples a batch over all replicas.
-        views: how often each example is augmented.
+        split: the examples; its labels may be None, so that a method cannot read them.
+        size: examples in a global batch, over all replicas.
+        views: number of augmented views of each example.
         weights: float32 `[N]`, the factor on each example's loss; None: 1 each.
         mix_alpha: see `Batches`.
     """
@@ -56,11 +56,11 @@ class Streams:
         return self.sizes[self.first]
 
     def steps(self, epochs: float) -> int:
-        """Returns the number of steps in so many epochs of the first stream, at least 1."""
+        """Returns the number of steps in this many epochs of the first stream, at least 1."""
         return self.batches[self.first].steps(epochs)
 
     def batch(self, step: int, replica: int = 0, replicas: int = 1) -> dict[str, dict[str, np.ndarray]]:
-        """Returns what a replica sees at a step, by stream; see `Batches.batch`."""
+        """Returns the share of a replica at a step, by stream; see `Batches.batch`."""
         found = {}
         for name, batches in self.batches.items():
             share = batches.size // replicas
@@ -68,13 +68,13 @@ class Streams:
         return found
 
     def dataset(self, start: int, stop: int, replicas: Sequence[int] = (0,), of: int = 1) -> tf.data.Dataset:
-        """Returns steps `start` to `stop - 1` as a tf.data pipeline, made ahead of their use.
+        """Returns steps `start` to `stop - 1` as a tf.data pipeline with prefetching.
 
         Args:
             start: the first step.
             stop: the step after the last.
-            replicas: whose shares of each batch to give, one after the other.
-            of: how many replicas share a batch.
+            replicas: the replicas whose shares of each batch are given, one after the other.
+            of: number of replicas that share a batch.
         """
         first = self.batch(start, replicas[0], of)
         keys = [(name, key) for name, values in first.items() for key in values]
@@ -106,6 +106,6 @@ class Streams:
             first = context.input_pipeline_id * here
             return self.dataset(start, stop, range(first, first + here), total)
 
-        # Sharded by TensorFlow, every worker would draw its own stream and keep a part of it, and streams of several
-        # sizes could not be cut.
+        # Not sharded by TensorFlow: every worker would then draw whole batches and drop most of them, and streams of
+        # several sizes could not be divided.
         return iter(strategy.distribute_datasets_from_function(of_worker))

@@ -1,4 +1,4 @@
-"""Where a prepared TFDS data set is, and how it gets there: the disk is asked first, then the network."""
+"""Finds the folder of a prepared TFDS data set: on the disk first, then by downloading it."""
 
 import difflib
 import os
@@ -21,13 +21,13 @@ from tf_transfer.machine.quiet import without_warnings
 _NAME = re.compile(r"(?P<base>[a-z]\w*)(/(?P<config>\w[\w.=+-]*))?(:(?P<version>\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _TFDS_HOST = "https://storage.googleapis.com/"
-"""TFDS keeps many prepared data sets there and tries it before the original site."""
+"""Host of many prepared data sets, which TFDS tries before the original site."""
 _NO_SERVER = (407, 502, 503, 504)
-"""HTTP answers that come from a proxy and say that it could not reach anyone."""
+"""HTTP codes by which a proxy says that it could not reach the host."""
 
 
 def quiet() -> AbstractContextManager:
-    """Inside, TFDS does not warn of its own deprecated calls."""
+    """Inside, TFDS prints no warnings about its own deprecated calls."""
     return without_warnings("absl")
 
 
@@ -46,12 +46,12 @@ def import_tfds() -> ModuleType:
 
 
 def prepared_directory(name: str, data_dir: str | None, known: Iterable[str] = ()) -> str:
-    """Returns the directory of a prepared data set; prepares it if need be and possible.
+    """Returns the directory of a prepared data set; prepares it where needed and possible.
 
     Args:
         name: a TFDS name, `cifar10`, `imagenet_resized/32x32` or `mnist:3.0.1`.
         data_dir: where TFDS keeps its data sets; None is `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
-        known: names to offer beside those of TFDS where `name` is unknown.
+        known: further names to list where `name` is unknown.
 
     Raises:
         UserError: unknown name; not prepared, and the network does not answer; or preparing failed.
@@ -62,7 +62,7 @@ def prepared_directory(name: str, data_dir: str | None, known: Iterable[str] = (
     if parts and (directory := _look(data_dir, **parts.groupdict())):
         return directory
     tfds = import_tfds()
-    # The community's list is fetched from the network, which may take minutes to fail.
+    # Without the community's list, whose download may take minutes to fail.
     builders = tfds.list_builders(with_community_datasets=False)
     if not parts or parts["base"] not in builders:
         raise _unknown(str(name), builders, known)
@@ -81,7 +81,7 @@ def prepared_directory(name: str, data_dir: str | None, known: Iterable[str] = (
 
 
 def _look(data_dir: str, base: str, config: str | None, version: str | None) -> str | None:
-    """Returns the directory of the asked or the newest version, None if there is none."""
+    """Returns the directory of the given or the newest version, or None."""
     place = os.path.join(data_dir, base, config or "")
     try:
         versions = [v for v in os.listdir(place) if _VERSION.fullmatch(v) and version in (None, v)]
@@ -107,8 +107,7 @@ def _recipe(name: str, data_dir: str) -> str:
 def network_answers(urls: list[str], seconds: float = 4.0) -> bool:
     """Returns whether one of the URLs' hosts answers over HTTPS, through the proxies of the environment.
 
-    Each is asked by a daemon thread, since neither a name look-up nor a TLS handshake heeds a
-    time limit reliably.
+    A daemon thread asks each host, since a name look-up or a TLS handshake may ignore the time limit.
     """
     answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
     hosts = {urlsplit(url).netloc for url in urls}
@@ -138,7 +137,7 @@ def _download(tfds: ModuleType, name: str, data_dir: str) -> str:
     try:
         builder: Any = tfds.builder(name, data_dir=data_dir)
         builder.download_and_prepare()
-    except Exception as e:  # Every data set brings code of its own, which may raise anything.
+    except Exception as e:  # The code of a data set may raise anything.
         raise UserError(
             f"The data set {name!r} could not be prepared in {one_line(data_dir)}: {one_line(e) or type(e).__name__}. "
             f"Try: {_recipe(name, data_dir)}"

@@ -1,4 +1,4 @@
-"""A prepared TFDS data set as a source: one pass over its records for the labels, one for the examples."""
+"""Reads a prepared TFDS data set: one pass over its records for the labels, one for the examples."""
 
 import copy
 import io
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _READ = 512
-"""Records that are read and parsed at a time."""
+"""Number of records that are read and parsed at a time."""
 
 
 def open_tfds(
@@ -43,16 +43,16 @@ def open_tfds(
         image: the older name of `example`.
         modality: of the examples.
         data_dir: where TFDS keeps its data sets; None is `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
-        known: names to offer beside those of TFDS where `name` is unknown.
+        known: further names to list where `name` is unknown.
 
     Raises:
-        UserError: it cannot be found or prepared, or is no data set of labelled examples of the modality.
+        UserError: it cannot be found or prepared, or has no labelled examples of the modality.
     """
     directory = prepared_directory(name, data_dir, known)
     try:
         with quiet():
             builder = import_tfds().builder_from_directory(directory)
-    except Exception as e:  # A damaged description fails in TFDS, protobuf or json, each with its own errors.
+    except Exception as e:  # On a damaged description TFDS, protobuf and json raise various errors.
         raise UserError(f"The data set in {one_line(directory)} is damaged, prepare it again: {one_line(e)}") from e
     return TfdsSource(builder, str(name), label, example or image, test_fraction, modality)
 
@@ -61,8 +61,8 @@ class TfdsSource:
     """A data set that TFDS prepared; see `splits.Source`.
 
     A split without labels (all -1) counts as absent. Without a test split the validation split
-    serves as one; without either, one is carved. The whole of a split that fits in memory is kept
-    once it was read, so that training and validation parts cost one pass.
+    serves as one; without either, one is taken from `train`. A whole split that fits in memory is
+    kept once read, so that its training and validation parts cost one pass.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class TfdsSource:
         self.splits = tuple(self._parts)
 
     def again(self) -> "TfdsSource":
-        """Returns the data set as it was opened; labels that were read are kept, decoded examples are not."""
+        """Returns the data set as newly opened; keeps labels that were read, drops decoded examples."""
         fresh = copy.copy(self)
         fresh._whole = {}
         return fresh
 
     def _find_splits(self, test_fraction: float) -> dict[str, tuple[str, np.ndarray]]:
-        """Returns for each split which one of TFDS it comes from, and which examples of it."""
+        """Returns, for each split, the TFDS split it comes from and the examples of that split."""
         sizes = {name: info.num_examples for name, info in self._builder.info.splits.items()}
         usable = [s for s in ("train", "validation", "test") if sizes.get(s) and self._is_labelled(s)]
         found = {s: np.arange(sizes[s]) for s in usable}
@@ -140,7 +140,7 @@ class TfdsSource:
         return Split(self._examples(origin, rows, size), self._read_labels(origin)[rows], names)
 
     def _is_labelled(self, origin: str) -> bool:
-        """Looks at the first examples: some test splits are published without labels, as -1."""
+        """Says whether a split has labels, by its first examples: some test splits are published with labels -1."""
         return bool((next(self._iterate(origin, self._records(origin, self._label)), np.zeros(0)) >= 0).all())
 
     def _read_labels(self, origin: str) -> np.ndarray:
@@ -167,7 +167,7 @@ class TfdsSource:
         return whole if np.array_equal(rows, np.arange(total)) else whole[rows]
 
     def _sides(self, origin: str) -> np.ndarray:
-        """Returns the sides that occur, `[K, R]`; at most two rows where they differ."""
+        """Returns sides of the examples, `[K, R]`: one row where all are equal, else two that differ."""
         declared = self._builder.info.features[self._example].shape[:2]
         if None not in declared:
             return np.array([declared])
@@ -185,7 +185,7 @@ class TfdsSource:
         return self._known_sides[origin]
 
     def _decode(self, origin: str, rows: np.ndarray, form: Stored) -> np.ndarray:
-        """Decodes the examples at ascending `rows` into one array, through a few batches at a time."""
+        """Decodes the examples at ascending `rows` into one array, a few batches at a time."""
         import tensorflow as tf
 
         def decode(content: tf.Tensor) -> tf.Tensor:
@@ -205,10 +205,10 @@ class TfdsSource:
         return inputs
 
     def _records(self, origin: str, feature: str) -> "tf.data.Dataset":
-        """Returns batches of one feature, in the order of the files; examples are bytes still.
+        """Returns batches of one feature, in the order of the files; examples are still encoded.
 
-        TFDS's own reader takes the records one by one, which costs 20 times as much and as long as
-        decoding small ones.
+        TFDS's own reader reads record by record, which takes 20 times as long, as long as decoding small
+        examples.
         """
         import tensorflow as tf
 
@@ -235,7 +235,7 @@ class TfdsSource:
 
 
 def _feature(name: str, features: Any, kind: type, argument: str, asked: str | None, supervised: tuple) -> str:
-    """Returns the feature of this kind: the one asked for, the only one, or that of the supervised pair."""
+    """Returns the feature of this kind: the given one, the only one, or the supervised pair's."""
     fitting = [key for key, feature in features.items() if type(feature) is kind]
     chosen = [key for key in fitting if key == asked] if asked else fitting
     if len(chosen) > 1:

@@ -1,4 +1,4 @@
-"""The training side of a data set: train and validation splits, class weights, and what is worth recording."""
+"""Train and validation splits of a data set, with class weights and facts for the record."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from tf_transfer.errors import one_line
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a phase trains and validates on.
+    """The data on which a phase trains and validates.
 
     Attributes:
-        train, validation: splits; validation is None where the budget leaves nothing to hold out.
+        train, validation: splits; validation is None where the label budget is too small for one.
         class_names: the classes.
         class_weights: float32 `[C]`.
-        facts: for the record: data set, sizes, the digest of the split, and `notes`, texts by kind.
-        digests: `{digest of an example: (split, name)}`, to find it again in the test split.
+        facts: for the record: data set, sizes, digest of the split, and `notes`, texts by kind.
+        digests: `{digest of an example: (split, name)}`, to find duplicates in the test split.
     """
 
     train: splits.Split
@@ -37,10 +37,10 @@ def plan_training(
     per_class: int | None,
     split: Callable[..., splits.SplitPlan] = splits.plan_splits,
 ) -> splits.SplitPlan:
-    """Plans what trains and what validates.
+    """Plans which examples train and which validate.
 
-    A validation split that the data set brings is used, but not under a label budget: that counts every label
-    that is looked at, so that validation is carved out of it.
+    A validation split that the data set brings is used, except under a label budget: the budget counts every label
+    that training uses, so validation is taken out of it.
 
     Args:
         source: the data set.
@@ -62,7 +62,7 @@ def load_training(
     Args:
         source: the data set.
         name: as the user wrote it.
-        plan: of `plan_training`.
+        plan: result of `plan_training`.
         class_weights: `none` or `balanced`, see `splits.class_weights`.
         size: input size of the network.
     """
@@ -86,12 +86,12 @@ def load_training(
 
 
 def load_sample(source: splits.Source, plan: splits.SplitPlan, count: int, size: int) -> tuple[str, splits.Split]:
-    """Decodes `count` of the validation examples, or of the training examples where none validate, evenly spaced.
+    """Decodes `count` validation examples, or training examples where there are none, evenly spaced.
 
-    The first ones of a folder would all be of one class.
+    Evenly spaced, as the first examples of a folder are all of one class.
 
     Returns:
-        `validation` or `train`, what they are used for, and the examples.
+        `validation` or `train`, the use of the examples, and the examples.
     """
     split, rows = validating(source, plan)
     use, split, rows = ("validation", split, rows) if len(rows) else ("train", "train", plan.train)
@@ -100,7 +100,7 @@ def load_sample(source: splits.Source, plan: splits.SplitPlan, count: int, size:
 
 
 def validating(source: splits.Source, plan: splits.SplitPlan) -> tuple[str, np.ndarray]:
-    """Returns which split of the source validates, and which examples of it."""
+    """Returns the split of the source that validates, and the indices of its validation examples."""
     if plan.validation is None:
         return "validation", np.arange(len(source.labels("validation")))
     return "train", plan.validation

@@ -3,7 +3,7 @@
 from tf_transfer import serving
 with serving.Predictor("runs/flowers/saved_model/1", top=3) as predictor:
     predictor.predict(["rose.jpg", array, content])   # [Prediction(file="rose.jpg", label="rose", ...), ...]
-    for prediction in predictor.stream(paths):        # however many: decoded ahead, memory bounded
+    for prediction in predictor.stream(paths):        # any number of files, decoded ahead, in bounded memory
         ...
 """
 

@@ -1,4 +1,4 @@
-"""Examples as people have them, arrays, files, bytes, to what an exported model takes."""
+"""Turns examples given as arrays, files or bytes into the input of an exported model."""
 
 import os
 import stat
@@ -11,16 +11,16 @@ from tf_transfer.serving import pictures
 from tf_transfer.serving.signatures import Tensor
 
 MAX_BYTES = 1 << 30
-"""A larger file is not read: 100 million pixels of 16 bits and four channels, uncompressed, are smaller."""
+"""Larger files are not read; 100 million uncompressed pixels of 16 bits and four channels are smaller."""
 
 OK, DAMAGED = "ok", "damaged, or cut short"
-"""The status of a file that has been decoded, and that of one that cannot be and whose model says nothing better."""
+"""Status of a decoded file, and of a file that cannot be decoded where the model gives no reason."""
 
 _BYTES = (bytes, bytearray, memoryview)
 
 
 class InputError(Exception):
-    """Why one example has no answer, in a few words."""
+    """The reason, in a few words, why one example has no answer."""
 
 
 def rows(inputs: object, tensor: Tensor) -> Iterable:
@@ -31,7 +31,7 @@ def rows(inputs: object, tensor: Tensor) -> Iterable:
         tensor: the input of the model.
 
     Raises:
-        UserError: it is nothing of the kind.
+        UserError: the argument is none of these.
     """
     if isinstance(inputs, (str, os.PathLike, *_BYTES)) or pictures.is_pillow(inputs):
         return [inputs]
@@ -59,7 +59,7 @@ def _is_stack(array: np.ndarray, tensor: Tensor) -> bool:
 
 
 def to_content(item: object) -> bytes | None:
-    """Reads the bytes of a file, given as a path or as bytes; None where the example is no file.
+    """Returns the bytes of a file, given as a path or as bytes; None for an example that is not a file.
 
     Raises:
         InputError: it cannot be read.
@@ -70,7 +70,7 @@ def to_content(item: object) -> bytes | None:
         return None
     try:
         state = os.stat(item)
-        # To open a pipe would wait for whoever writes to it.
+        # Opening a pipe would wait for its writer.
         if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
             raise InputError("not a regular file")
         if state.st_size > MAX_BYTES:
@@ -82,7 +82,7 @@ def to_content(item: object) -> bytes | None:
 
 
 def to_array(item: object, tensor: Tensor) -> np.ndarray:
-    """Makes one example of an array, or of what can be made one, such as a Pillow image.
+    """Makes an example of an array, or of an object that converts to one, such as a Pillow image.
 
     Args:
         item: the example, without the side of the rows.
@@ -97,7 +97,7 @@ def to_array(item: object, tensor: Tensor) -> np.ndarray:
     try:
         array = np.asarray(pictures.in_colours(item) if of_pictures and pictures.is_pillow(item) else item)
     except (OSError, ValueError, SyntaxError) as e:
-        # A Pillow image reads its file only now.
+        # A Pillow image reads its file here.
         raise InputError(one_line(e)) from e
     found = pictures.one(array) if of_pictures else _one(array, tensor)
     if found is None:
@@ -113,7 +113,7 @@ def _one(array: np.ndarray, tensor: Tensor) -> np.ndarray | None:
 
 
 def _castable(array: np.ndarray, tensor: Tensor) -> bool:
-    """Floats of another precision are taken; whole numbers only where none can be lost."""
+    """Says whether an array may be cast: floats of any precision, integers only without loss."""
     return np.can_cast(array.dtype, tensor.dtype, "same_kind" if array.dtype.kind == tensor.kind == "f" else "safe")
 
 
@@ -124,6 +124,6 @@ def _shape(sides: tuple[int | None, ...] | None) -> str:
 
 
 def _is_array(item: object) -> bool:
-    # Asked of the type: a Pillow image would read its file to answer.
+    # Ask the type, not the object: a Pillow image would read its file.
     held = getattr(item, "__dict__", ())
     return any(hasattr(type(item), name) or name in held for name in ("__array__", "__array_interface__"))

@@ -1,4 +1,4 @@
-"""An exported model: batches of examples to answers, each example by itself where one is bad."""
+"""An exported model: answers batches of examples; where one example is bad, answers each alone."""
 
 import collections
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ class Model:
         path: the numbered folder.
         class_names: in the order of the outputs.
         card: the model card; empty where the export wrote none.
-        tensor: what `serving_default` takes.
-        decodes: whether files are decoded apart from the network; see `SavedModel`.
+        tensor: input of `serving_default`.
+        decodes: whether files are decoded separately from the network; see `SavedModel`.
 
     Raises:
         UserError: nothing of the kind is there.
@@ -38,13 +38,13 @@ class Model:
         self.decodes = saved.decodes
         self._check(path)
         (self.tensor,) = saved.signatures[EXAMPLES].inputs
-        # The first call compiles, and tells the names also where they are no asset yet.
+        # The first call compiles; it also gives the class names of old exports, which have no asset with them.
         names = saved.call(EXAMPLES, {self.tensor.name: saved.blank()}, ["class_names"])["class_names"][0]
         self.class_names = tuple(name.decode() for name in names)
 
     def _check(self, path: str | Path) -> None:
         found = self._saved.signatures
-        # Of a modality whose examples come as no files the card says so.
+        # The card says whether the modality has files.
         wanted = [EXAMPLES] if self.card.get("modality", {}).get("endings") == [] else [EXAMPLES, FILES]
         missing = [f"it has no signature {name}" for name in wanted if name not in found]
         if not missing and (len(found[EXAMPLES].inputs) != 1 or "class_names" not in found[EXAMPLES].outputs):
@@ -55,7 +55,7 @@ class Model:
             )
 
     def decode(self, contents: Sequence[bytes]) -> list[np.ndarray | InputError]:
-        """Decodes files, each to what the network sees of it or to why it has no answer."""
+        """Decodes files, each to a stored example at the size of the network, or to the reason why it has no answer."""
         return self._saved.decode_all(contents)
 
     def predict(self, examples: Sequence) -> list[Answer | InputError]:
@@ -68,13 +68,13 @@ class Model:
         return self._by_kind(examples, EXAMPLES, ("logits", "probabilities"))
 
     def features(self, examples: Sequence) -> list[np.ndarray]:
-        """Answers a batch with embeddings `[D]`, NaN for what `predict` would pass on."""
+        """Answers a batch with embeddings `[D]`; NaN for an `InputError`."""
         width = self.features_width()
         answers = self._by_kind(examples, FEATURES, ("features",))
         return [np.full(width, np.nan, np.float32) if isinstance(a, InputError) else a[0] for a in answers]
 
     def features_width(self) -> int:
-        """D of the embeddings.
+        """Width D of the embeddings.
 
         Raises:
             UserError: the model has none.
@@ -84,7 +84,7 @@ class Model:
         return self._saved.output_shape(FEATURES, "features")[1]
 
     def _by_kind(self, examples: Sequence, signature: str, outputs: Sequence[str]) -> list[Answer | InputError]:
-        """Calls a signature once for each shape of examples in a batch."""
+        """Calls a signature once for each shape that occurs in a batch."""
         found, places = list(examples), collections.defaultdict(list)
         for at, example in enumerate(examples):
             if not isinstance(example, InputError):
@@ -100,7 +100,7 @@ class Model:
     def _answers(
         self, signature: str, tensor: Tensor, examples: list, outputs: Sequence[str]
     ) -> list[Answer | InputError]:
-        """Calls a signature; where one example fails the whole batch, each is asked for alone."""
+        """Calls a signature; where one example makes the whole batch fail, calls it for each example alone."""
         batch = np.array(examples, object) if tensor.kind == "S" else np.stack(examples)
         try:
             answer = self._saved.call(signature, {tensor.name: batch}, outputs)

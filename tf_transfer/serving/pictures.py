@@ -1,6 +1,6 @@
-"""Arrays of pictures, grey ones and Pillow images: what the signature of a model of pictures leaves open.
+"""Pictures given as arrays, in grey, or as Pillow images, to the input of a model of pictures.
 
-Beside the loader and not in `modalities.image`: an exported model is predicted with TensorFlow alone.
+It is here and not in `modalities.image` because prediction with an exported model needs TensorFlow alone.
 """
 
 import numpy as np
@@ -12,17 +12,17 @@ STACKS = "[N, H, W, 3] or [N, H, W, 1]"
 
 
 def takes(tensor: Tensor) -> bool:
-    """Whether an input takes pictures: uint8 `[N, H, W, C]`."""
+    """Says whether an input takes pictures: uint8 `[N, H, W, C]`."""
     return tensor.dtype == np.uint8 and tensor.shape is not None and len(tensor.shape) == 4
 
 
 def is_stack(array: np.ndarray) -> bool:
-    """Whether an array is several pictures of one size, none of them empty."""
+    """Says whether an array is a stack of pictures of one size, none of them empty."""
     return array.ndim == 4 and array.dtype == np.uint8 and array.shape[-1] in (1, 3) and all(array.shape[1:])
 
 
 def one(array: np.ndarray) -> np.ndarray | None:
-    """Makes a uint8 `[H, W, 3]` of a picture in colours or in grey; None of anything else."""
+    """Returns a colour or grey picture as uint8 `[H, W, 3]`; None for anything else."""
     array = array[..., None] if array.ndim == 2 else array
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] not in (1, 3) or not array.size:
         return None
@@ -30,14 +30,14 @@ def one(array: np.ndarray) -> np.ndarray | None:
 
 
 def is_pillow(item: object) -> bool:
-    """Whether an object is a Pillow image."""
+    """Says whether an object is a Pillow image."""
     return hasattr(item, "convert")
 
 
 def in_colours(image):
-    """Makes colours of a Pillow image's palette, transparency or ink, as is done with a file of it, but of a GIF.
+    """Converts a Pillow image with palette, transparency or CMYK to RGB, as its file would be decoded.
 
-    Transparent pixels of that kind of file become black when it is decoded as a file.
+    Only GIF differs: transparent pixels of a GIF file become black.
     """
     mode = getattr(image, "mode", "RGB")
     # Modes I and F have more than 8 bits.

@@ -1,4 +1,4 @@
-"""The predictor: an exported SavedModel, and threads that read and decode ahead of it."""
+"""The predictor: runs an exported SavedModel, while threads read and decode the next examples."""
 
 import collections
 import concurrent.futures
@@ -14,21 +14,21 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.serving.inputs import InputError, rows, to_array, to_content
 from tf_transfer.serving.model import Answer, Model
 
-# Batches that are prepared while one is answered, and the parts in which threads take a batch.
+# Number of batches prepared ahead, and number of parts into which threads divide a batch.
 _AHEAD, _PARTS = 2, 4
 _THREADS = "tf_transfer-decode"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One example's answer.
+    """The answer for one example.
 
     Attributes:
-        file: the path that was given; empty where the example was no file.
+        file: the given path; empty where the example was not a file.
         label: the class name, empty where the example could not be read.
         probability: of that class, in [0, 1].
         probabilities: by class name: of every class in the model's order, or of the `top` likeliest, likeliest first.
-        error: why there is no answer, else empty.
+        error: the reason why there is no answer; else empty.
     """
 
     file: str
@@ -39,13 +39,14 @@ class Prediction:
 
 
 class Predictor:
-    """A loaded SavedModel; any number of threads may call it. Closed, or at the end of a `with`, its own threads end.
+    """A loaded SavedModel; any number of threads may call it. `close`, or the end of a `with`, ends its own threads.
 
-    Each of those, four at most, may hold one example that is being decoded: of a picture of 100 million pixels, 1.5 GB.
+    It has at most four threads of its own. Each may hold one example while decoding it: 1.5 GB for a picture of 100
+    million pixels.
 
     Args:
         path: the numbered folder, the one above it, or the run directory.
-        batch_size: examples that the network is given at a time.
+        batch_size: examples in one call of the network.
         top: how many classes a prediction names; None for all.
 
     Attributes:
@@ -68,16 +69,16 @@ class Predictor:
         self._closed = False
 
     def predict(self, inputs: object) -> list[Prediction]:
-        """Predicts examples, whatever they come as; a bad one gets an `error`, and the others are answered.
+        """Predicts examples of any kind; a bad one gets an `error`, and the others are answered.
 
         Args:
-            inputs: one example, or an iterable that mixes them in kind and size: arrays as `serving_default` takes
-                them, without the side of the rows, what can be made one (tensors), the bytes of a file, or its path; or
-                one array of several. Of pictures: uint8 `[H, W, 3]`, `[H, W, 1]` or `[H, W]`, Pillow images, or stacks
-                `[N, H, W, 3]` or `[N, H, W, 1]`.
+            inputs: one example, an iterable of examples of any kinds and sizes, or one array of several examples. An
+                example is an array as `serving_default` takes it, without the row dimension; an object that converts to
+                one (tensors); the bytes of a file; or its path. Pictures: uint8 `[H, W, 3]`, `[H, W, 1]` or `[H, W]`,
+                Pillow images, or stacks `[N, H, W, 3]` or `[N, H, W, 1]`.
 
         Returns:
-            One prediction an example, in order.
+            One prediction for each example, in order.
 
         Raises:
             UserError: the whole argument is of another kind, or the predictor is closed.
@@ -85,7 +86,7 @@ class Predictor:
         return list(self.stream(inputs))
 
     def stream(self, inputs: Iterable) -> Iterator[Prediction]:
-        """As `predict`, for however many: while a batch is answered, the next two are read and decoded, and no more.
+        """As `predict`, for any number of examples: while a batch is answered, the next two are read and decoded.
 
         Returns:
             An iterator of one prediction an example, in order.
@@ -102,7 +103,7 @@ class Predictor:
     def predict_files(
         self, files: Iterable[str | Path], progress: Callable[[int, int, str], None] | None = None
     ) -> Iterator[Prediction]:
-        """As `stream`, of files; `progress` is told (done, all, "") after each."""
+        """As `stream`, for files; calls `progress` with (done, all, "") after each file."""
         files = [str(f) for f in files]
         for done, prediction in enumerate(self.stream(files), 1):
             if progress:
@@ -115,7 +116,7 @@ class Predictor:
         The row of an example that cannot be read is NaN.
 
         Raises:
-            UserError: as `predict`; or the model was exported before there were features.
+            UserError: as `predict`; or the model is of an old version without features.
         """
         self._check_open()
         found = [np.zeros((0, self._model.features_width()), np.float32)]
@@ -124,7 +125,7 @@ class Predictor:
         return np.concatenate(found)
 
     def close(self) -> None:
-        """Ends the threads; whoever calls after it, or is still waiting, gets a UserError."""
+        """Ends the threads; calls that wait or come later get a UserError."""
         self._closed = True
         self._threads.shutdown(cancel_futures=True)
 
@@ -139,7 +140,7 @@ class Predictor:
             raise UserError("This Predictor is closed; make another.")
 
     def _batches(self, inputs: Iterable) -> Iterator[list[tuple[str, object]]]:
-        """Yields the (file, example) of each batch, as `Model.predict` takes it, while later ones are prepared."""
+        """Yields the (file, example) pairs of each batch, for `Model.predict`, while later batches are prepared."""
         inputs, ahead = iter(inputs), collections.deque()
         ended = False
         while True:
@@ -159,7 +160,7 @@ class Predictor:
                 self._threads.submit(self._prepare, batch[start : start + size]) for start in range(0, len(batch), size)
             ]
         except RuntimeError:
-            # Of threads that have been ended meanwhile.
+            # The threads have been ended meanwhile.
             self._check_open()
             raise
 
@@ -196,7 +197,7 @@ class Predictor:
         if self.top is None:
             named = dict(zip(self.class_names, values, strict=True))
         else:
-            # Probabilities may be equal where logits are not; of equal logits the first class is named, as argmax does.
+            # By logits, as probabilities may be equal where logits are not. Of equal logits the first wins, as in argmax.
             order = np.argsort(-logits, kind="stable")[: self.top].tolist()
             named = {self.class_names[i]: values[i] for i in order}
         return Prediction(file, self.class_names[best], values[best], named)

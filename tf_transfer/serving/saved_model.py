@@ -1,7 +1,7 @@
-"""The loader of SavedModels: the signatures of one, called on NumPy arrays. Needs TensorFlow alone.
+"""The loader of SavedModels: calls their signatures on NumPy arrays. Needs TensorFlow alone.
 
-The gate alone loads by itself, in `export.runners`: it runs where this package is hidden, as whoever receives the
-artefact would.
+Only the gate has a loader of its own, in `export.runners`: it runs where this package is hidden, like the receiver of
+an artefact.
 """
 
 import json
@@ -24,10 +24,10 @@ class SavedModel:
         path: the numbered folder.
 
     Attributes:
-        path: the same.
+        path: the numbered folder.
         signatures: by name.
-        decodes: whether `decode` followed by `serving_default` answers a file; not so of exports of older versions and
-            of models from elsewhere.
+        decodes: whether `decode` followed by `serving_default` answers a file, as `serve_bytes` does; False for exports
+            of older versions and for other models.
 
     Raises:
         UserError: it cannot be loaded.
@@ -38,18 +38,18 @@ class SavedModel:
 
         self.path, self._tf = path, tf
         try:
-            # Whoever calls a signature has to keep what it belongs to.
+            # Keep the loaded object: a signature works only as long as it exists.
             self._loaded = tf.saved_model.load(str(path))
             self._calls = dict(self._loaded.signatures)
-        except Exception as e:  # On damaged files, TensorFlow's loader raises nearly anything.
+        except Exception as e:  # On damaged files, TensorFlow's loader raises various errors.
             raise UserError(f"--saved_model={one_line(path)!r} cannot be loaded: {one_line(e)}") from e
         self.signatures = {name: self._signature(name, call) for name, call in self._calls.items()}
         self.decodes = self._has_decode()
         if self.decodes:
             self._decode = one = self._loaded.decode.concrete_functions[0]
 
-            # Called row by row, a third of the time would go into the calls. One row at a time all the same: a thread
-            # is to hold one large example, not several.
+            # One call for all files, as calls for each would take a third of the time. Inside, one file at a time, so
+            # that a thread holds one large example and not several.
             def decode_all(contents):
                 return tf.map_fn(one, contents, fn_output_signature=one.structured_outputs, parallel_iterations=1)
 
@@ -64,12 +64,12 @@ class SavedModel:
         Args:
             name: of the signature.
             inputs: by the names of its inputs.
-            outputs: names of what is wanted; None for all, sorted.
+            outputs: names of the outputs to return; None for all, sorted.
 
         Raises:
-            InputError: what it says against its inputs.
+            InputError: the model refuses the inputs; the message is its own.
         """
-        # Anything else that TensorFlow says is no fault of the inputs.
+        # Other errors of TensorFlow are not the fault of the inputs.
         errors = self._tf.errors
         faults = errors.InvalidArgumentError, errors.FailedPreconditionError, errors.OutOfRangeError
         given = {t.name: self._tensor(inputs[t.name], t) for t in self.signatures[name].inputs}
@@ -77,17 +77,17 @@ class SavedModel:
             found = self._calls[name](**given)
             return {k: np.asarray(found[k].numpy()) for k in outputs or sorted(found)}
         except faults as e:
-            # Before and after stand the node and the stack, which tell a user nothing.
+            # Cut off the node before and the stack after the message.
             raise InputError(one_line(e.message.partition("\n\t [[")[0].strip().split("\n")[-1])) from e
-        # TensorFlow quotes bytes of the inputs in some messages, which then fail to decode.
+        # Some messages quote bytes of the inputs, and then cannot be decoded.
         except UnicodeDecodeError as e:
             raise InputError("the inputs are not what the model takes") from e
 
     def decode(self, content: bytes) -> np.ndarray:
-        """Decodes one file to what the network sees of it.
+        """Decodes one file to a stored example at the size of the network.
 
         Raises:
-            InputError: it cannot be decoded, and why.
+            InputError: the file cannot be decoded; the message says why.
         """
         try:
             return self._decode(self._tf.constant(content)).numpy()
@@ -95,14 +95,14 @@ class SavedModel:
             raise InputError(reason(e)) from e
 
     def decode_all(self, contents: Sequence[bytes]) -> list[np.ndarray | InputError]:
-        """Decodes files, each to what the network sees of it or to why it has no answer."""
+        """Decodes files, each to a stored example at the size of the network, or to the reason why it has no answer."""
         try:
             return list(self._decode_all(self._tf.constant(contents, self._tf.string)).numpy())
         except (self._tf.errors.OpError, UnicodeDecodeError):
             return [self._decoded(content) for content in contents]
 
     def blank(self) -> np.ndarray:
-        """One row that `serving_default` takes: of the size of decoded files where those are decoded."""
+        """A blank row for `serving_default`; where files are decoded, of the size of decoded files."""
         (tensor,) = self.signatures[EXAMPLES].inputs
         decoded = self._decode.structured_outputs.shape if self.decodes else self._tf.TensorShape(None)
         if tensor.kind == "S" or not decoded.is_fully_defined():
@@ -120,7 +120,7 @@ class SavedModel:
             return e
 
     def _has_decode(self) -> bool:
-        """Whether `decode` is there, and then `serving_default` does what `serve_bytes` does."""
+        """Says whether `decode` exists and, with `serving_default`, answers as `serve_bytes` does."""
         functions = getattr(getattr(self._loaded, "decode", None), "concrete_functions", ())
         if len(functions) != 1 or not {EXAMPLES, FILES} <= set(self.signatures):
             return False
@@ -142,7 +142,7 @@ class SavedModel:
     def _signature(self, name: str, call) -> Signature:
         inputs = tuple(self._described(n, spec) for n, spec in sorted(call.structured_input_signature[1].items()))
         outputs = [self._described(n, spec) for n, spec in sorted(call.structured_outputs.items())]
-        # Where a side is fixed, or the model says nothing of it, rows may not be what is counted by it.
+        # A first side that is fixed or unknown may not count rows.
         batched = bool(inputs) and all(t.batched for t in (*inputs, *outputs))
         return Signature(name, inputs, tuple(t.name for t in outputs), batched)
 
@@ -153,25 +153,25 @@ class SavedModel:
 
 
 def reason(error: Exception) -> str:
-    """Why a file was refused: in the model's own words, where it has any.
+    """Returns why a file was refused, in the model's own words where it has some.
 
-    Any other failure of TensorFlow names the operation, which tells a user nothing.
+    Other failures of TensorFlow only name an operation, which does not help a user.
     """
     told = re.search(r"assertion failed: \[([^\]\n]+)\]", getattr(error, "message", ""))
     return told[1] if told else DAMAGED
 
 
 def locate(path: str | Path) -> Path:
-    """Finds the SavedModel that a path means: the folder itself, or that in a folder of versions or a run directory.
+    """Finds the SavedModel of a path: the folder itself, or one in a folder of versions or a run directory.
 
-    Of several versions the highest, as TensorFlow Serving takes it.
+    Of several versions it takes the highest, like TensorFlow Serving.
 
     Raises:
         UserError: there is none.
     """
     path = Path(os.path.expanduser(path))
     for place in (path, path / "saved_model"):
-        # Asked by `os.path`, which has no objection to a name that is none.
+        # `os.path`, which accepts names that no file can have.
         if os.path.isfile(place / "saved_model.pb"):
             return place
         if os.path.isdir(place):

@@ -1,4 +1,4 @@
-"""What a signature of a SavedModel takes and gives, without TensorFlow."""
+"""Inputs and outputs of the signatures of a SavedModel. Needs no TensorFlow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ class Tensor:
 
     @property
     def batched(self) -> bool:
-        """Whether the first side is that of the rows, of which there may be any number."""
+        """Whether the first dimension counts rows and may be of any length."""
         return bool(self.shape) and self.shape[0] is None
 
     def fits(self, shape: Sequence[int]) -> bool:
-        """Whether an array of a shape can be given to it."""
+        """Says whether it takes an array of this shape."""
         if self.shape is None:
             return True
         return len(shape) == len(self.shape) and all(b in (None, a) for a, b in zip(shape, self.shape, strict=True))
 
     def blank(self) -> np.ndarray:
-        """A small array that it takes: one row, and 3 for each further open side, which may be that of channels."""
+        """Returns a small array that it takes: one row, and 3 for every other open dimension, which may be channels."""
         first, *others = self.shape or (None,)
         shape = [first or 1, *(side or 3 for side in others)]
         return np.full(shape, b"", object) if self.kind == "S" else np.zeros(shape, self.dtype)
@@ -49,8 +49,8 @@ class Signature:
 
     Attributes:
         name: as clients call it.
-        inputs: what it takes.
-        outputs: the names of what it returns.
+        inputs: its inputs.
+        outputs: names of its outputs.
         batched: whether rows of several requests may be joined in one call.
     """
 

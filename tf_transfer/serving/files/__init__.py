@@ -1,4 +1,4 @@
-"""The predict phase: files in, labels out, with an exported model alone."""
+"""The predict phase: labels files with an exported model; needs TensorFlow alone."""
 
 from tf_transfer.serving.files.answer import Asked, predict
 

@@ -1,4 +1,4 @@
-"""Predicts files in batches, keeps each batch at once, and writes the output when all are answered."""
+"""Predicts files in batches, keeps the answers of each batch, and writes the output when all files are answered."""
 
 import collections
 import contextlib
@@ -21,19 +21,19 @@ from tf_transfer.serving.files.finding import Arrivals, find_files, passed_over,
 from tf_transfer.serving.files.journal import Journal
 from tf_transfer.serving.files.summary import Summary
 
-# Seconds between two looks into a folder that is being filled.
+# Seconds between two listings of a watched folder.
 PAUSE = 1.0
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What to predict.
+    """The request of a predict command.
 
     Attributes:
         inputs: files, a folder, a glob, a .csv list, see `finding.find_files`; with `watch`, a folder.
         output: a .csv, .jsonl or .parquet file to write.
         top: how many classes to name; None for the first, and in .jsonl for all.
-        watch: go on with what comes into the folder, until nothing has for so many seconds; None: with what is there.
+        watch: also predict files that arrive or change, until none has for this many seconds; None: do not wait.
         restart: drop the answers of a command that did not finish.
     """
 
@@ -47,10 +47,10 @@ class Asked:
     def parse(
         cls, inputs: str | None, output: str, top: str | None, watch: str | None, restart: bool = False
     ) -> "Asked":
-        """Makes it of the flags.
+        """Parses the flags.
 
         Raises:
-            UserError: a value is none.
+            UserError: a value is not valid.
         """
         if not inputs:
             raise UserError("--phase=predict: say which files with --inputs=FILE, FOLDER, GLOB or LIST.csv.")
@@ -76,7 +76,7 @@ def _same(output: Path, text: str) -> bool:
 
 
 def _seconds(watch: str | None) -> float | None:
-    # A flag without a value is `true`, and with a `no` before it `false`.
+    # The parser gives `true` for `--watch` without a value, and `false` for `--nowatch`.
     known = {None: None, "false": None, "true": math.inf}
     if watch in known:
         return known[watch]
@@ -90,21 +90,21 @@ def _seconds(watch: str | None) -> float | None:
 
 
 def predict(saved_model: str, asked: Asked, console: Console) -> int:
-    """Predicts files with an exported model, tells of the first and of the bad ones, and writes all.
+    """Predicts files with an exported model, prints the first answers and the bad files, and writes the output.
 
-    Killed at any instant, it goes on at the same call, and asks again for files that have changed meanwhile. The
-    output takes its place when it is complete; where a folder is watched, again and again with what has come.
+    After a kill, the same call resumes, and predicts files again that have changed meanwhile. The output is written
+    when it is complete; for a watched folder, repeatedly.
 
     Args:
         saved_model: see `serving.load`.
         asked: what to predict.
-        console: where to speak.
+        console: prints progress and a summary.
 
     Returns:
-        How many files could not be read.
+        The number of files that could not be read.
 
     Raises:
-        UserError: no model, no files, or an output that cannot be written.
+        UserError: there is no model, there are no files, or the output cannot be written.
     """
     words = of_card(card_of(locate(saved_model)))
     files = find_files(asked.inputs, words) if asked.watch is None else []
@@ -133,7 +133,7 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
             else:
                 ended = _watch(asked, words, predictor, journal, console, save)
             summary = save()
-            # What a signal ended is gone on with from there.
+            # After a signal, the same command resumes here.
             journal.close(finished=ended)
     summary.tell(asked.output, console)
     if not ended:
@@ -142,7 +142,7 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
 
 
 def _work(asked: Asked, top: int | None, predictor: Predictor) -> dict:
-    """Returns what determines the answers; relative paths begin at the working folder."""
+    """Returns what determines the answers; makes relative paths absolute."""
     content = [predictor.path / "saved_model.pb", *sorted(predictor.path.glob("variables/*"))]
     model = [atomic.digest(file)[:32] for file in content]
     return {"--saved_model": model, "--inputs": asked.inputs, "--top": top, "working folder": os.getcwd()}
@@ -155,7 +155,7 @@ def _tell_start(asked: Asked, journal: Journal, count: int, console: Console) ->
 
 
 def _unanswered(files: list[str], journal: Journal, many: str, console: Console) -> list[str]:
-    """Lists the files that the journal has no answer of; drops the answers of what has changed or gone since."""
+    """Lists the files without an answer in the journal; drops answers of files that have changed or are gone."""
     wanted, stale = collections.Counter(files), set()
     for place, (file, then) in enumerate(journal.states()):
         if wanted[file] > 0 and state(file) == then:
@@ -174,7 +174,7 @@ def _unanswered(files: list[str], journal: Journal, many: str, console: Console)
 
 
 def _all(files: list[str], predictor: Predictor, journal: Journal, console: Console) -> None:
-    """Answers files under a progress bar."""
+    """Answers files, with a progress bar."""
     show, total = console.bar("predict"), journal.count + len(files)
     if files:
         show(journal.count, total)
@@ -188,7 +188,7 @@ def _answered(files: list[str], predictor: Predictor, journal: Journal) -> Itera
 
     def noted() -> Iterator[str]:
         for file in files:
-            # Before it is read: what is written into it from then on is another example.
+            # Taken before the file is read: if it changes from here on, it is another example.
             states.append(state(file))
             yield file
 
@@ -201,7 +201,7 @@ def _answered(files: list[str], predictor: Predictor, journal: Journal) -> Itera
 def _watch(
     asked: Asked, words: Words, predictor: Predictor, journal: Journal, console: Console, save: Callable
 ) -> bool:
-    """Answers what comes into a folder, and what changes in it; returns whether the limit ended it, no signal."""
+    """Answers files that arrive or change in a folder; returns whether the time limit, and not a signal, ended it."""
     arrivals = Arrivals(asked.inputs, words, dict(journal.states()))
     until = "" if math.isinf(asked.watch) else f", until nothing has come for {asked.watch:g} s"
     console.line(
@@ -229,7 +229,7 @@ def _watch(
 
 
 def _saved(journal: Journal, save: Callable) -> float:
-    """Writes what is answered so far; returns when it may be again, for a tenth of the time may go into it."""
+    """Writes the answers so far; returns the earliest time of the next write, so that writing takes a tenth of it."""
     begun = time.monotonic()
     journal.keep_last()
     save()
@@ -238,9 +238,9 @@ def _saved(journal: Journal, save: Callable) -> float:
 
 
 def _write(output: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Writes a file that takes the place of `output` at the end.
+    """Writes a file that replaces `output` at the end.
 
-    Always under the same name: what a kill leaves of it the next command writes over.
+    Its temporary name is always the same, so that the next command overwrites what a kill left.
     """
     new = output.with_name(f".{output.name}.new")
     try:
@@ -249,7 +249,7 @@ def _write(output: Path, write: Callable[[BinaryIO], None]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(new, output)
-        # Before the journal, which has the same answers, is taken away.
+        # The output must be on the disk before the journal, which has the same answers, is removed.
         atomic.sync_entries(output.parent)
     except OSError as e:
         raise UserError(f"--predictions={one_line(output)!r} cannot be written: {e.strerror or one_line(e)}.") from e

@@ -1,4 +1,4 @@
-"""Which files `--inputs` means, and which have newly come into a folder."""
+"""Finds the files of `--inputs`, and files that arrive in a watched folder."""
 
 import csv
 import glob
@@ -14,13 +14,13 @@ _COLUMNS = ("path", "file")
 
 
 def find_files(text: str, words: Words) -> list[str]:
-    """Lists the files that a file, a folder (searched whole), a glob or a .csv list means.
+    """Lists the files of a file name, a folder (with its sub-folders), a glob or a .csv list.
 
-    Those of a list come in its order, others sorted. Several are separated by commas, as long as the whole text
-    is not the name of something itself.
+    Files of a list keep its order, others are sorted. Commas separate several of these, unless the whole text is
+    the name of a file or folder.
 
     Args:
-        text: of `--inputs`.
+        text: value of `--inputs`.
         words: of the model; its endings say which files of a folder and of a glob count.
 
     Raises:
@@ -58,7 +58,7 @@ def _in_folder(folder: str, endings: tuple[str, ...]) -> Iterator[str]:
 
 
 def _listed(path: Path) -> list[str]:
-    """Reads a list: the column `path` or `file` of a table, or one path a line; relative ones begin at its folder."""
+    """Reads a list: the column `path` or `file` of a table, or one path a line, relative to the list's folder."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             delimiter = _delimiter(stream.readline())
@@ -85,13 +85,13 @@ def _listed(path: Path) -> list[str]:
 
 
 def _delimiter(head: str) -> str:
-    """Returns what separates columns: a comma, or where a header has none a semicolon or a tabulator."""
+    """Returns the delimiter of columns: a comma, or in a header without commas a semicolon or a tab."""
     others = (d for d in ";\t" if d in head and {cell.strip(' "\n\r').lower() for cell in head.split(d)} & {*_COLUMNS})
     return "," if "," in head else next(others, ",")
 
 
 def passed_over(text: str, words: Words) -> int:
-    """Counts the files of a folder that have none of the endings; 0 of anything else."""
+    """Returns the number of files in a folder with other endings; 0 if `text` is not a folder."""
     folder = os.path.expanduser(text)
     if not os.path.isdir(folder):
         return 0
@@ -99,12 +99,12 @@ def passed_over(text: str, words: Words) -> int:
 
 
 class Arrivals:
-    """The files that come into a folder, when they have stopped changing; one that changes later comes again.
+    """The files that arrive in a folder, once they have stopped changing; a file that changes later arrives again.
 
     Args:
-        folder: searched whole.
+        folder: searched with its sub-folders.
         words: of the model; its endings say which files count.
-        known: files that are not to be told as long as they are in that state, see `state`.
+        known: files that are not reported as long as they have this state, see `state`.
 
     Raises:
         UserError: there is no such folder.
@@ -118,7 +118,7 @@ class Arrivals:
         self._waiting: dict[str, tuple[int, int]] = {}
 
     def look(self) -> list[str]:
-        """Returns the files, sorted, that are as they were at the last look, and were not told in this state."""
+        """Returns the files, sorted, that are unchanged since the last call and were not returned in this state."""
         states = {file: state(file) for file in _in_folder(self._folder, self._endings)}
         fresh = {file: now for file, now in states.items() if now and self._known.get(file) != now}
         settled = {file: now for file, now in fresh.items() if self._waiting.get(file) == now}
@@ -128,17 +128,17 @@ class Arrivals:
 
     @property
     def waiting(self) -> bool:
-        """Whether some files are still being written, or have been seen once only."""
+        """Says whether some files are still changing, or were seen only once."""
         return bool(self._waiting)
 
     @property
     def told(self) -> int:
-        """Files that have been told, or were known."""
+        """Number of files that were returned or known."""
         return len(self._known)
 
 
 def state(file: str) -> tuple[int, int] | None:
-    """Returns the bytes of a file and when it was last changed, in nanoseconds; None where it cannot be told."""
+    """Returns the size of a file in bytes and the time of its last change in nanoseconds; None without access."""
     try:
         found = os.stat(file)
     except (OSError, ValueError):

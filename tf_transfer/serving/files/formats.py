@@ -1,4 +1,4 @@
-"""The formats that predictions are written in, by the ending of the file; each as a stream, however many there are."""
+"""The output formats of predictions, by the ending of the file; each is written as a stream, of any length."""
 
 import csv
 import importlib.util
@@ -12,12 +12,12 @@ from typing import BinaryIO
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.serving import Prediction
 
-# Rows of a group of a Parquet file, which is held in memory.
+# Rows in a group of a Parquet file; a group is held in memory.
 _GROUP = 10_000
 
 
 def columns(top: int | None) -> list[str]:
-    """Returns the columns of a table: of the answer, or of the `top` likeliest."""
+    """Returns the columns of a table: for the answer, or for the `top` likeliest classes."""
     if top is None:
         return ["file", "label", "probability", "error"]
     named = [f"{name}_{k}" for k in range(1, top + 1) for name in ("label", "probability")]
@@ -25,7 +25,7 @@ def columns(top: int | None) -> list[str]:
 
 
 def _values(p: Prediction, top: int | None) -> list:
-    """Returns the row of a table; what has no answer has no probability, rather than one of 0."""
+    """Returns the row of a prediction; without an answer, the probability is empty and not 0."""
     if top is None:
         return [p.file, p.label, None if p.error else p.probability, p.error]
     likeliest = list(p.probabilities.items()) or [("", None)] * top
@@ -74,20 +74,20 @@ def _groups(values: Iterable, size: int) -> Iterator[list]:
 
 
 def _plain(value):
-    """Makes UTF-8 of a file name that is none, as the other formats do."""
+    """Escapes a file name that is not UTF-8, as the other formats do."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 FORMATS = {".csv": write_csv, ".jsonl": write_jsonl, ".parquet": write_parquet}
-# How each begins.
+# First bytes of a file of each format.
 STARTS = {".csv": b"file,", ".jsonl": b'{"file": ', ".parquet": b"PAR1"}
 
 
 def check(path: Path) -> None:
-    """Looks whether predictions can be written to a file.
+    """Refuses a file to which predictions cannot be written.
 
     Raises:
-        UserError: its ending names no format, its format lacks a package, or it is there and holds something else.
+        UserError: its ending is not a format, a package is missing, or it exists and holds something else.
     """
     kind = path.suffix.lower()
     if kind not in FORMATS:

@@ -1,8 +1,7 @@
-"""Answers as they come, in a file beside the output that outlives a kill.
+"""The journal: keeps answers in a file beside the output, so that a kill loses at most one batch.
 
-The first line says what they are answers of; each further one is a batch, a JSON list. A batch is there whole or not at
-all, so that the one that was under way is asked for again as it was: the numbers of a row can depend, in their last
-bit, on how many are asked together.
+The first line describes the work; each further line is the JSON list of a batch. A batch is complete or absent, and an
+interrupted batch is predicted again as a whole: the last bit of a row can depend on the other rows of its batch.
 """
 
 import contextlib
@@ -16,24 +15,24 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.run import lock
 from tf_transfer.serving import Prediction
 
-# Seconds between two waits for the disk.
+# Seconds between two syncs to the disk.
 _SYNC = 5.0
-# Options by the names that they had when a journal was written.
+# Older names of options, in journals of older versions.
 _RENAMED = {"--images": "--inputs"}
 
 
 class Journal:
-    """The answers so far. Opened, it holds what an earlier command left of the same work, or nothing.
+    """The answers so far; at the start, the answers that an earlier command left for the same work.
 
     Args:
-        output: the file that the answers are for; `.NAME.part` stands beside it.
-        work: what determines the answers, of JSON values.
-        full: keep the probabilities of a prediction, not only its answer.
-        many: the word for what is answered.
-        restart: drop whatever an earlier command left.
+        output: the output file; the journal is `.NAME.part` beside it.
+        work: everything that determines the answers, as JSON values.
+        full: keep all probabilities of a prediction, not only its answer.
+        many: the word for the examples.
+        restart: drop the answers of an earlier command.
 
     Raises:
-        UserError: it cannot be written, another process is writing it, or it holds answers of other work.
+        UserError: it cannot be written, another process writes it, or it has answers of other work.
     """
 
     def __init__(self, output: Path, work: Mapping, full: bool, many: str, restart: bool = False):
@@ -55,11 +54,11 @@ class Journal:
 
     @property
     def count(self) -> int:
-        """Answers in it, without those that were dropped."""
+        """Number of answers, without dropped ones."""
         return self._all - len(self._dropped)
 
     def append(self, batch: Sequence[Prediction], states: Sequence[tuple[int, int] | None]) -> None:
-        """Adds the answers of one batch; waits for the disk every few seconds.
+        """Adds the answers of one batch; syncs to the disk every few seconds.
 
         Args:
             batch: the answers.
@@ -82,11 +81,11 @@ class Journal:
             yield name, tuple(state) if state else None
 
     def drop(self, places: Collection[int]) -> None:
-        """Passes over these answers alone, by their places among `states`, as long as this journal is open."""
+        """Ignores these answers, by their index in `states`, as long as this journal is open."""
         self._dropped = frozenset(places)
 
     def keep_last(self) -> None:
-        """Drops all answers of each file but the last: what those before it are of is no longer there."""
+        """Keeps only the last answer of each file: earlier ones are of contents that no longer exist."""
         last, stale = {}, set()
         for place, (file, _) in enumerate(self.states()):
             if file in last:
@@ -95,7 +94,7 @@ class Journal:
         self.drop(stale)
 
     def __iter__(self) -> Iterator[Prediction]:
-        """Yields all answers that were not dropped, from the disk; what an interrupted `append` has left is none."""
+        """Yields all answers that were not dropped, from the disk, without the rest of an interrupted `append`."""
         for place, (*row, _) in enumerate(self._rows()):
             if place not in self._dropped:
                 yield Prediction(*row)
@@ -109,7 +108,7 @@ class Journal:
                 yield from json.loads(line)
 
     def close(self, finished: bool = False) -> None:
-        """Lets go of the file; takes it away where its answers are in the output."""
+        """Closes the file; removes it where its answers are in the output."""
         if self._file < 0:
             return
         if finished:
@@ -125,7 +124,7 @@ class Journal:
         self.close()
 
     def _kept(self, work: Mapping) -> int:
-        """Returns how many bytes of the file are whole batches of the same work, and counts their answers."""
+        """Returns the number of bytes with complete batches of the same work, and counts their answers."""
         with self._path.open("rb") as stream:
             head = _parsed(stream.readline())
             if not isinstance(head, dict) or not isinstance(head.get("work"), dict):
@@ -154,7 +153,7 @@ class Journal:
         written = 0
         while written < len(content):
             written += os.write(self._file, content[written:])
-        # Last: an answer counts when it stands there whole.
+        # Counted only now: the next write overwrites a batch that was not written as a whole.
         self._size += written
 
     def _opened(self) -> int:
@@ -178,7 +177,7 @@ class Journal:
 
 
 def _parsed(line: bytes):
-    """Returns the value of a whole line; None of one that was cut."""
+    """Returns the value of a complete line; None for a line that was cut off."""
     if not line.endswith(b"\n"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What is said of predictions when they are written: how many there are, the first, and the bad ones."""
+"""The summary of predictions on the terminal: their number, the first ones, and the bad files."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ _SHOWN = 20
 
 
 class Summary:
-    """Counts predictions as they pass, and keeps the first, and the first bad ones."""
+    """Counts predictions while they are written; keeps the first, and the first bad ones."""
 
     def __init__(self):
         self.good = self.bad = 0
@@ -19,7 +19,7 @@ class Summary:
         self._first_bad: list[Prediction] = []
 
     def of(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Yields what passes."""
+        """Yields the predictions, and counts them."""
         for p in predictions:
             self.bad += bool(p.error)
             self.good += not p.error
@@ -29,7 +29,7 @@ class Summary:
             yield p
 
     def tell(self, output: Path, console: Console) -> None:
-        """Prints the first answers, the first bad files, and how many there are."""
+        """Prints the first answers, the first bad files, and the numbers of both."""
         for p in self._first:
             console.line(f"{one_line(p.file, 100)}  {one_line(p.label, 60)}  {p.probability:.4f}")
         if self.good > _SHOWN:

@@ -1,3 +1,3 @@
-"""What an example is: a folder a modality, each registered when this package is imported."""
+"""The modalities: one folder for each kind of example; importing this package registers them."""
 
 from tf_transfer.modalities import image  # noqa: F401

@@ -1,8 +1,7 @@
-"""A parsed `--augment` of any modality: random operations on the device, vectorised over the batch, without state.
+"""A parsed `--augment` of any modality: random operations on the device, vectorised over the batch, stateless.
 
-Every operation is a function of the examples and of the uniform numbers that came with each of them
-(`batches.DRAWS` of them), so that augmentation depends on (seed, epoch, example) and on nothing else:
-not on the replica, nor on how often a run was interrupted.
+Every operation is a function of the examples and of the `batches.DRAWS` uniform numbers of each example, so that
+augmentation depends on (seed, epoch, example) alone: not on the replica, and not on interruptions of the run.
 """
 
 from collections.abc import Callable
@@ -19,10 +18,10 @@ class Augmentation:
     """A parsed `--augment`.
 
     Attributes:
-        operations: applied in order to stored examples `[B, ...]`; one that has an attribute `mirror`, a function of
-            the examples alone, shows them in a second fixed form.
+        operations: applied in order to stored examples `[B, ...]`. An operation may have an attribute `mirror`, a
+            function of the examples alone, which gives a second fixed view.
         mixer: mixes each example with another, or None.
-        mix_alpha: of the mixing law, 0 without a mixer.
+        mix_alpha: alpha of the Beta law of mixing; 0 without a mixer.
         specs: the text of each operation.
     """
 
@@ -49,23 +48,23 @@ class Augmentation:
         return inputs, share[:, None] * targets + (1.0 - share[:, None]) * others_targets
 
     def view(self, inputs: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-        """Augments examples `[B, ...]` by their numbers `[B, DRAWS]`; nothing is mixed."""
+        """Augments examples `[B, ...]` by their numbers `[B, DRAWS]`, without mixing."""
         for operation in self.operations:
             inputs = operation(inputs, uniform)
         return inputs
 
     @property
     def mirror(self) -> Callable | None:
-        """The second fixed form of stored examples `[B, ...]`; None where no operation mirrors."""
+        """Function that gives the second fixed view of stored examples; None where no operation mirrors."""
         return next((operation.mirror for operation in self.operations if hasattr(operation, "mirror")), None)
 
     @property
     def text(self) -> str:
-        """As `--augment` without what mixes."""
+        """The operations as text for `--augment`, without the mixer."""
         return ",".join(self.specs) or "none"
 
     def shown(self, views: int) -> str:
-        """Returns what `views` fixed views show of it, as `--augment`: mirrors first, then all that does not mix."""
+        """Returns the part of `--augment` that `views` fixed views show: mirrors first, then all but the mixer."""
         if views > 1 + (self.mirror is not None):
             return self.text
         mirrors = [s for s, operation in zip(self.specs, self.operations, strict=True) if hasattr(operation, "mirror")]

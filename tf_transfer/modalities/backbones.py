@@ -1,6 +1,6 @@
-"""The registry of networks: one spec line each, known by name without importing Keras.
+"""The registry of networks: one line each; their names are known without importing Keras.
 
-Another package adds its own at import, and is imported by `--import=its_module`:
+Another package registers its own when `--import=its_module` imports it:
 
     from tf_transfer.modalities.backbones import Backbone, register
     register("my_network", Backbone("my_module:MyNetwork", "tf", 224, 1_234_567, imagenet=False))
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backbone:
-    """What has to be known of a network before it is built.
+    """The facts of a network that are needed before it is built.
 
     Attributes:
         constructor: function of `keras.applications`, or `module:function`.
@@ -34,11 +34,11 @@ class Backbone:
         parameters: of the network without its top, at the default arguments.
         smallest: smallest input size it takes.
         imagenet: whether weights of `--weights=imagenet` are published.
-        bn: BatchNorm policy of the full phase by default, `train` or `frozen`; `train` where nobody has measured
-            otherwise (`python -m benchmarks.results --only=bn_policy`).
-        depthwise: it spends its time in depthwise convolutions, which gain little or nothing by bfloat16 on a CPU
-            without AMX (`python -m benchmarks.precision`).
-        modality: name of what its inputs are, see `base.MODALITIES`.
+        bn: default BatchNorm policy of the full phase, `train` or `frozen`; `train` unless measurements say otherwise
+            (`python -m benchmarks.results --only=bn_policy`).
+        depthwise: whether most of its time is in depthwise convolutions, for which bfloat16 is little or no faster on
+            a CPU without AMX (`python -m benchmarks.precision`).
+        modality: name of the modality of its inputs, see `base.MODALITIES`.
         arguments: constructor arguments that the spec set, such as `alpha`.
     """
 
@@ -70,7 +70,7 @@ PUBLISHED = "imagenet"
 
 
 def register(name: str, backbone: Backbone) -> None:
-    """Adds a network under a name that no other has.
+    """Registers a network under a new name.
 
     Raises:
         ValueError: the name is taken.
@@ -94,7 +94,7 @@ def import_modules(names: str | None) -> None:
         try:
             with quiet():
                 importlib.import_module(name)
-        # A module of somebody else fails with whatever it likes.
+        # A foreign module may raise any error.
         except Exception as e:
             raise UserError(
                 f"--import={one_line(name)}: the module cannot be imported ({type(e).__name__}: {one_line(e)}); "
@@ -103,10 +103,10 @@ def import_modules(names: str | None) -> None:
 
 
 def find_backbone(spec: str) -> Backbone:
-    """Returns the backbone a spec names: `resnet50`, `mobilenet(alpha=0.25)`.
+    """Returns the backbone that a spec names: `resnet50`, `mobilenet(alpha=0.25)`.
 
     Raises:
-        UserError: unknown name, with the known ones, the nearest first; positional arguments.
+        UserError: the name is unknown (the message lists the known ones), or the spec has positional arguments.
     """
     parsed = parse_spec(spec)
     if parsed.name not in BACKBONES:
@@ -147,7 +147,7 @@ def build(backbone: Backbone, size: int, weights: str | None = None) -> "keras.M
     """
     check_size(backbone, size)
     modality = base.find(backbone.modality)
-    # Unknown arguments are told before the network is built.
+    # Unknown arguments are refused before the network is built.
     constructor_arguments(backbone)
     try:
         return modality.build(backbone, size, weights)

@@ -34,22 +34,22 @@ def find(name: str) -> "Modality":
 
 
 class Modality(ABC):
-    """What an example is. Methods import TensorFlow inside: names and errors come at once.
+    """What an example is. Methods import TensorFlow inside, so that wrong names are refused at once.
 
     Attributes:
         name: `image`; recorded in the model card.
         one, many: the words for an example and for several in every message and page: "picture", "pictures".
-        unit: in which an input size is told: "px".
-        largest: input size above which nothing is built.
-        endings: of the files that hold an example, in lower case, with the dot.
+        unit: of input sizes in messages: "px".
+        largest: largest input size that is accepted.
+        endings: of files that hold an example, in lower case, with the dot.
         dtype: of stored examples.
         tfds_feature: class of `tensorflow_datasets.features` that holds an example; None where TFDS has none.
-        corruptions: names that `corrupt` knows; () where the assessment leaves robustness out.
+        corruptions: names for `corrupt`; () where the assessment leaves corruptions out.
         severities: of each corruption, ascending.
         reserved: arguments of a network's constructor that `build` sets, and a spec may not.
         targets: names of `--export_targets` that hold its networks, beside the SavedModel.
         raw: the numbers of a stored example, in words.
-        limits: sentences of the model card on what it was not made for.
+        limits: sentences for the limits of the model card.
     """
 
     name: str
@@ -67,15 +67,15 @@ class Modality(ABC):
     raw: str = "numbers as they are stored"
     limits: tuple[str, ...] = ()
 
-    # 1. Files, and what is stored of them.
+    # 1. Files, and the stored form of examples.
 
     @abstractmethod
     def measure(self, file: str | BinaryIO) -> tuple[int, ...] | str:
-        """Returns the sides of the example in a file, read from its start, or why it cannot be read."""
+        """Returns the dimensions of the example in a file, from its header, or the reason why it cannot be read."""
 
     @abstractmethod
     def stored(self, sides: np.ndarray, size: int | None) -> Stored:
-        """Decides the form in which examples of these int `[N, R]` sides are kept for an input size.
+        """Chooses the stored form of examples with these int `[N, R]` dimensions, for an input size.
 
         Raises:
             UserError: the sides differ and `size` is None.
@@ -83,7 +83,7 @@ class Modality(ABC):
 
     @abstractmethod
     def decode(self, content: "tf.Tensor") -> "tf.Tensor":
-        """Decodes one file, a scalar string; the same in tf.data, eagerly, and inside the SavedModel.
+        """Decodes one file, a scalar string, alike in tf.data, eagerly, and inside the SavedModel.
 
         Raises:
             tf.errors.InvalidArgumentError: the file is damaged, or holds no example.
@@ -91,20 +91,19 @@ class Modality(ABC):
 
     @abstractmethod
     def fit(self, example: "tf.Tensor", form: Stored) -> "tf.Tensor":
-        """Brings a decoded example to its stored form, in the way in which the model brings it to its input."""
+        """Brings a decoded example to its stored form, by the same operation as the model's preprocessing."""
 
     @abstractmethod
     def decode_rows(self, contents: "tf.Tensor", size: int) -> tuple["tf.Tensor", "tf.Tensor"]:
-        """Decodes files, string `[N]`, inside a SavedModel; a bad one harms no other.
+        """Decodes files, string `[N]`, inside a SavedModel; a bad file does not affect the others.
 
         Returns:
-            Stored examples at the input size, `[N, ...]`, zero where a file is bad; and string `[N]`, `ok` or what is
-            wrong.
+            Stored examples at the input size, `[N, ...]`, zero for a bad file; and string `[N]`, `ok` or the reason.
         """
 
     @abstractmethod
     def resized(self, inputs: np.ndarray, size: int) -> np.ndarray:
-        """Brings stored examples `[N, ...]` of another size to this one, in the stored type."""
+        """Resizes stored examples `[N, ...]` to `size`, in the stored type."""
 
     # 2. The network.
 
@@ -113,10 +112,10 @@ class Modality(ABC):
         """Builds the headless network of a `backbones.Backbone`: preprocessed inputs to `[B, D]` features."""
 
     def published(self, backbone: Any, spec: str, size: int) -> "keras.Model":
-        """Builds a network with its published weights; called only where its spec says that there are some.
+        """Builds a network with its published weights; called only where `Backbone.imagenet` says that they exist.
 
         Raises:
-            UserError: they are neither here nor can be downloaded.
+            UserError: they are not on this machine and cannot be downloaded.
         """
         raise NotImplementedError(f"The modality {self.name} does not say where published weights are.")
 
@@ -126,7 +125,7 @@ class Modality(ABC):
 
     @abstractmethod
     def inputs(self, size: int, mode: str) -> Callable[["tf.Tensor"], Any]:
-        """Returns the preprocessing inside the model: stored examples of any size to what the network takes.
+        """Returns the preprocessing inside the model, from stored examples of any size to inputs of the network.
 
         Args:
             size: input size of the network.
@@ -135,10 +134,10 @@ class Modality(ABC):
 
     @abstractmethod
     def signature(self) -> tuple[str, "tf.TensorSpec"]:
-        """Returns the name and the specification of the input of `serving_default`, with the rows first."""
+        """Returns name and specification of the input of `serving_default`; the first dimension counts rows."""
 
     def accept(self, inputs: "tf.Tensor") -> "tf.Tensor":
-        """Brings what `signature` takes to stored examples `[N, ...]` of any size, inside the SavedModel."""
+        """Converts inputs of `signature` to stored examples `[N, ...]` of any size, inside the SavedModel."""
         return inputs
 
     # 3. Training.
@@ -148,48 +147,48 @@ class Modality(ABC):
         """Parses `--augment` to an `augmentation.Augmentation`."""
 
     def default_augmentation(self, class_names: Sequence[str], gentle: bool) -> str:
-        """Returns what `--augment` is where nobody says.
+        """Returns the default of `--augment`.
 
         Args:
             class_names: of the data set.
-            gentle: for a head on few fixed views, which shows no random variation.
+            gentle: for a head on few fixed views, without random variation.
         """
         return "none"
 
     @abstractmethod
     def effort(self, size: int) -> float:
-        """Returns the relative work on an example: up to 1, large batches fit; see `rows_at_once`."""
+        """Returns the relative work for an example; up to 1, large batches are used, see `rows_at_once`."""
 
     # 4. Assessment.
 
     @abstractmethod
     def random(self, n: int, size: int) -> np.ndarray:
-        """Returns `n` stored examples of random content, the same in every call, to time a network on."""
+        """Returns `n` random stored examples, the same in every call, to time a network."""
 
     def corrupt(self, inputs: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
-        """Returns stored examples corrupted, row i in the same way whatever follows it."""
+        """Corrupts stored examples; row i does not depend on the rows after it."""
         raise ValueError(f"{self.name} has no corruption {name!r}.")
 
     def corruptible(self, inputs: np.ndarray, size: int) -> np.ndarray:
-        """Returns stored examples in a form that `corrupt` takes, such as enlarged to `size` where they are small."""
+        """Prepares stored examples for `corrupt`, such as by enlarging small ones to `size`."""
         return inputs
 
-    # 5. What is shown and told.
+    # 5. Previews and words.
 
     @abstractmethod
     def show(self, example: np.ndarray) -> dict[str, str]:
-        """Returns what a record keeps of a stored example to show it: {"png": base64} or {"text": ...}."""
+        """Returns a preview of a stored example for records: {"png": base64} or {"text": ...}."""
 
     @abstractmethod
     def sample(self, example: np.ndarray) -> tuple[str, bytes]:
-        """Returns the ending and the content of a file that `decode` reads back to a stored example."""
+        """Returns ending and content of a file that `decode` reads back to this stored example."""
 
     def told(self, size: int) -> str:
         """Returns an input size in words: "96 px"."""
         return f"{size} {self.unit}"
 
     def card(self) -> dict[str, Any]:
-        """Returns what the model card tells: name, words, endings, and the input of `serving_default`."""
+        """Returns the entry of the model card: name, words, endings, and the input of `serving_default`."""
         name, spec = self.signature()
         shape = [None if side is None else int(side) for side in spec.shape]
         told = {"name": name, "dtype": spec.dtype.name, "shape": shape}
@@ -197,8 +196,8 @@ class Modality(ABC):
 
 
 def rows_at_once(effort: float, light: int, heavy: int) -> int:
-    """Returns how many examples are worked on at once, by `Modality.effort`: `light` up to 1, `heavy` above.
+    """Returns a batch size by `Modality.effort`: `light` for an effort up to 1, `heavy` above.
 
-    The one place where the size of an input decides the size of a batch.
+    The only place where the size of an input decides the size of a batch.
     """
     return light if effort <= 1 else heavy

@@ -1,4 +1,4 @@
-"""The words of an exported model for its examples, by its model card."""
+"""The words for the examples of an exported model, from its model card."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from tf_transfer.modalities import base
 
 BEFORE = "image"
-"""The modality of exports whose card names none: there was no other."""
+"""Modality of older exports, whose card names none."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """What messages and pages say.
+    """Words for messages and pages.
 
     Attributes:
         one, many: the words for an example and for several.

@@ -197,7 +197,7 @@ class Predictor:
         if self.top is None:
             named = dict(zip(self.class_names, values, strict=True))
         else:
-            # By logits, as probabilities may be equal where logits are not. Of equal logits the first wins, as in argmax.
+            # By logits, as probabilities may tie where logits do not. Of equal logits the first wins, as by argmax.
             order = np.argsort(-logits, kind="stable")[: self.top].tolist()
             named = {self.class_names[i]: values[i] for i in order}
         return Prediction(file, self.class_names[best], values[best], named)

@@ -1,4 +1,4 @@
-"""Pictures: the modality, its networks and the data sets of pictures that the package brings."""
+"""Pictures: registers the modality, its networks, and the data sets of pictures in the package."""
 
 from tf_transfer.data.sources import SOURCES
 from tf_transfer.modalities import backbones, base

@@ -102,7 +102,7 @@ def cutmix(alpha: float = 1.0):
         shape = tf.shape(images)
         rows, columns = span(shape[1], uniform[:, 5], half), span(shape[2], uniform[:, 6], half)
         inside = tf.cast(rows[:, :, None] & columns[:, None, :], tf.float32)
-        # The rectangle is cut at the border: the label follows the area that is really there.
+        # The border cuts the rectangle: the label follows the area that remains.
         share = 1.0 - tf.reduce_mean(inside, (1, 2))
         return images * (1.0 - inside[..., None]) + others * inside[..., None], share
 

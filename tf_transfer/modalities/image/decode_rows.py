@@ -1,4 +1,4 @@
-"""Picture files decoded row by row inside a SavedModel: a bad one gets a status, the others their pixels."""
+"""Decodes picture files row by row inside a SavedModel: a bad file gets a status, the others their pixels."""
 
 import tensorflow as tf
 
@@ -11,23 +11,23 @@ _PARALLEL = 4
 
 
 def decode(contents: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes files and resizes them as training did; one that cannot be decoded harms no other.
+    """Decodes files and resizes them as training did; a bad file does not affect the others.
 
-    An operation that fails ends the whole call, save inside a tf.data pipeline that passes over errors. To start one
-    takes some milliseconds, the more the larger the function inside: there is one for each kind of file that came.
+    A failing operation ends the whole call, except inside a tf.data pipeline that ignores errors. Starting a pipeline
+    takes some milliseconds, more for a larger function: so there is one for each kind of file that occurs.
 
     Args:
         contents: string `[N]`.
         size: side of the result in pixels.
 
     Returns:
-        uint8 `[N, size, size, 3]`, black where a file is bad, and the status, string `[N]`: `ok`, or why it is not.
+        uint8 `[N, size, size, 3]`, black for a bad file, and the status, string `[N]`: `ok`, or the reason.
     """
     head = pixels.start(contents)
     images = tf.zeros((tf.size(contents), size, size, 3), tf.uint8)
     status = tf.fill([tf.size(contents)], NO_PICTURE)
     for form in pixels.FORMATS:
-        # The first that matches, as in `pixels.decode`: the bytes of one may stand in the comment of another.
+        # The first format that matches, as in `pixels.decode`: marks of one format may occur in a comment of another.
         rows = tf.where(form.matches(head) & (status == NO_PICTURE))
         images, status = tf.cond(
             tf.size(rows) > 0,
@@ -48,7 +48,7 @@ def _decode(form: pixels.Format, contents, rows, size: int, images, status):
     status = _set(status, rows, DAMAGED)
     status = _set(status, good, OK)
     images = tf.tensor_scatter_nd_update(images, good, decoded)
-    # Why the others failed is asked only where some did.
+    # Only if some failed, find out why.
     bad = tf.boolean_mask(rows, tf.gather_nd(status, rows) != OK)
     return images, tf.cond(tf.size(bad) > 0, lambda: _explain(form, contents, bad, status), lambda: status)
 
@@ -61,9 +61,9 @@ def _explain(form: pixels.Format, contents, rows, status):
 
 
 def _answers(function, contents, rows, empty):
-    """Maps (row, file) to tensors, in parallel; returns them stacked, without those that failed."""
+    """Maps (row, file) to tensors, in parallel; returns the successful ones, stacked."""
     options = tf.data.Options()
-    # Both look at a pipeline that is gone in a moment, and take longer than it.
+    # Autotuning and optimising a pipeline this short would take longer than running it.
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
     files = tf.data.Dataset.from_tensor_slices((rows, tf.gather_nd(contents, rows)))

@@ -1,4 +1,4 @@
-"""Handwritten digits: the data set of pictures that scikit-learn brings."""
+"""Handwritten digits, the data set that comes with scikit-learn."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Reads the headers of picture files, which tell the size without decoding anything."""
+"""Reads the size of a picture from the header of its file, without decoding it."""
 
 from typing import BinaryIO
 
@@ -10,7 +10,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 
 def header(file: str | BinaryIO) -> tuple[int, int] | str:
-    """Returns a picture's (height, width), or why it cannot be read."""
+    """Returns a picture's (height, width), or the reason why it cannot be read."""
     try:
         with Image.open(file, formats=FORMATS) as image:
             width, height = image.size
@@ -20,6 +20,6 @@ def header(file: str | BinaryIO) -> tuple[int, int] | str:
         return NO_PICTURE
     except OSError as e:
         return e.strerror or "cannot be read"
-    except Exception:  # On damaged bytes, Pillow's parsers raise nearly anything.
+    except Exception:  # On damaged bytes, Pillow's parsers raise various errors.
         return "damaged header"
     return (height, width) if width * height <= MAX_PIXELS else TOO_LARGE

@@ -15,7 +15,7 @@ def published(backbone: backbones.Backbone, spec: str, size: int):
     """Builds a network with its ImageNet weights, see `modalities.base.Modality.published`."""
     try:
         with _socket_timeout(8.0), warnings.catch_warnings():
-            # MobileNets have files for some sizes only; that another size starts from the 224 one is as meant.
+            # MobileNets have files for some sizes only; for others Keras loads the 224 px file and warns.
             warnings.filterwarnings("ignore", message=".*Weights for input shape")
             return _as_from_a_file(backbone, size, backbones.build(backbone, size, "imagenet"))
     # Keras raises a bare Exception when a download fails.
@@ -31,11 +31,11 @@ def published(backbone: backbones.Backbone, spec: str, size: int):
 
 
 def _as_from_a_file(backbone: backbones.Backbone, size: int, model):
-    """Returns the network as it is when its weights come from a file.
+    """Returns the network with the same layers as when its weights come from a file.
 
-    Keras gives EfficientNet B0 to B7 one more layer for `imagenet` alone, a division of the normalised
-    pixels by the root of the deviation. Rebuilt from what a phase left, the network would lack it: the
-    division goes into the variance of the Normalization, which files do keep.
+    For `imagenet` alone, Keras gives EfficientNet B0 to B7 one more layer: it divides the normalised pixels by
+    the root of the deviation. A network that is rebuilt from the weights file of a phase lacks this layer. So the
+    division is moved into the variance of the Normalization layer, which files keep.
     """
     if not backbone.constructor.startswith("EfficientNetB"):
         return model
@@ -55,7 +55,7 @@ def _as_from_a_file(backbone: backbones.Backbone, size: int, model):
 def published_head(backbone: backbones.Backbone, features: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Returns the ImageNet classifier on top of a network, as kernel `[features, 1000]` and bias `[1000]`.
 
-    None where it is neither here nor to be downloaded, or reads something else than the pooled features.
+    None where it is not on this machine and cannot be downloaded, or does not take the pooled features.
 
     Args:
         backbone: the parsed spec.
@@ -77,7 +77,7 @@ def published_head(backbone: backbones.Backbone, features: int) -> tuple[np.ndar
 
 @contextmanager
 def _socket_timeout(seconds: float):
-    """A network that drops packets must fail in seconds; urllib by itself waits for minutes."""
+    """Inside, sockets time out: on a network that drops packets, urllib by itself waits for minutes."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

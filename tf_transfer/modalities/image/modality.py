@@ -11,7 +11,7 @@ from tf_transfer.errors import UserError
 from tf_transfer.modalities import backbones, base
 
 LARGEST_LIGHT = 112
-"""Side in pixels up to which a batch of 128 pictures is worked on at once."""
+"""Largest side in pixels for which large batches are used, see `effort`."""
 
 
 class Images(base.Modality):
@@ -36,7 +36,7 @@ class Images(base.Modality):
         return header(file)
 
     def stored(self, sides: np.ndarray, size: int | None) -> Stored:
-        """Keeps pictures that share one size no larger than `size`; others become squares of that side."""
+        """Keeps pictures of one common size up to `size`; others become squares of that side."""
         low, high = sides.min(axis=0), sides.max(axis=0)
         height, width = (int(side) for side in low)
         if (low == high).all() and (size is None or max(height, width) <= size):
@@ -53,7 +53,7 @@ class Images(base.Modality):
         return pixels.decode(content)
 
     def fit(self, example, form: Stored):
-        """Resizes a decoded picture to its stored form, unless all have it."""
+        """Resizes a decoded picture to its stored form, unless all pictures have it."""
         import tensorflow as tf
 
         from tf_transfer.modalities.image import preprocessing
@@ -126,14 +126,14 @@ class Images(base.Modality):
         return augment.parse(text)
 
     def default_augmentation(self, class_names: Sequence[str], gentle: bool) -> str:
-        """Mirrors and shifts; single characters (digits, letters) change their meaning in a mirror."""
+        """Chooses flip and crop; no flip where the classes are single characters, which a mirror changes."""
         mirrors = not all(len(name) == 1 for name in class_names)
         if gentle:
             return "flip" if mirrors else "none"
         return "flip,crop(0.125)" if mirrors else "crop(0.0625)"
 
     def effort(self, size: int) -> float:
-        """Returns the number of pixels over those of a side of 112."""
+        """Returns the number of pixels divided by 112 squared."""
         return (size / LARGEST_LIGHT) ** 2
 
     def random(self, n: int, size: int) -> np.ndarray:
@@ -154,7 +154,7 @@ class Images(base.Modality):
         return corrupt(inputs, name, severity, seed)
 
     def corruptible(self, inputs: np.ndarray, size: int) -> np.ndarray:
-        """Returns pictures as the network sees them where they are too small to be corrupted."""
+        """Resizes pictures that are too small to be corrupted to the size of the network."""
         from tf_transfer.modalities.image.corruptions import SMALLEST
 
         return inputs if min(inputs.shape[1:3]) >= SMALLEST else self.resized(inputs, max(size, SMALLEST))

@@ -1,4 +1,4 @@
-"""The networks for pictures: those of `keras.applications`, and a small one of the package."""
+"""The networks for pictures: all of `keras.applications`, and a small one of the package."""
 
 from tf_transfer.modalities.backbones import Backbone
 

@@ -12,8 +12,8 @@ def decode(content: tf.Tensor) -> tf.Tensor:
     """Decodes one JPEG, PNG, GIF (first frame), BMP or WebP file to RGB.
 
     Grey is repeated to three channels, palettes are looked up, CMYK is converted, 16 bits are cut to
-    8, and transparent pixels of a PNG or WebP are laid on white, as a viewer shows them (those of a GIF
-    become black). An orientation in the EXIF data is not applied. Works eagerly and inside a graph.
+    8, and transparent pixels of a PNG or WebP are laid on white, as in a viewer (in a GIF they become
+    black). The EXIF orientation is not applied. Works eagerly and inside a graph.
 
     Args:
         content: scalar string, the bytes of the file.
@@ -30,7 +30,7 @@ def decode(content: tf.Tensor) -> tf.Tensor:
 
 
 def start(contents: tf.Tensor) -> tf.Tensor:
-    """Returns the first bytes of files, a string of any shape, with zeros where there are fewer than 32."""
+    """Returns the first 32 bytes of files, a string of any shape; shorter files are padded with zeros."""
     return tf.strings.substr(tf.strings.join([tf.strings.substr(contents, 0, 32), b"\0" * 32]), 0, 32)
 
 
@@ -38,15 +38,15 @@ def start(contents: tf.Tensor) -> tf.Tensor:
 class Format:
     """A kind of picture file.
 
-    `decode_image` would drop an alpha channel, take a BMP palette's indices for grey and decode JPEG with the coarse
-    inverse DCT: each kind goes its own way.
+    `tf.io.decode_image` would drop an alpha channel, read a BMP palette's indices as grey, and decode JPEG with the
+    coarse inverse DCT. So each kind has a decoder of its own.
 
     Attributes:
-        magic: the bytes by which it is known.
-        at: where they stand.
-        sides: a scalar file to the two sides that its header claims; fails where a JPEG's has none.
-        pixels: a scalar file to uint8 `[H, W, 3]`.
-        moving: whether a scalar file has several frames that would all be decoded.
+        magic: bytes that identify the kind.
+        at: their position in the file.
+        sides: maps a scalar file to the two sides in its header; fails for a JPEG without them.
+        pixels: maps a scalar file to uint8 `[H, W, 3]`.
+        moving: says whether a scalar file has several frames that would all be decoded.
     """
 
     magic: bytes
@@ -60,25 +60,25 @@ class Format:
         return tf.strings.substr(head, self.at, len(self.magic)) == self.magic
 
     def refused(self, content: tf.Tensor) -> tf.Tensor:
-        """Says why a scalar file is not decoded, by its header; empty where nothing is against it."""
+        """Returns why the header of a scalar file rules out decoding it; empty if nothing does."""
         too_large = tf.reduce_prod(tf.cast(self.sides(content), tf.int64)) > MAX_PIXELS
         return tf.where(too_large, TOO_LARGE, tf.where(self.moving(content), MOVING, ""))
 
     def decode(self, content: tf.Tensor) -> tf.Tensor:
-        """Decodes a scalar file of this kind, see `decode`; one that is refused fails before."""
+        """Decodes a scalar file of this kind, see `decode`; a refused file fails first."""
         reason = self.refused(content)
         with tf.control_dependencies([tf.debugging.Assert(reason == "", [reason])]):
             return self.pixels(tf.identity(content))
 
 
 def _refused() -> tf.Tensor:
-    # TensorFlow reads some other kinds too, of whose size a few bytes say nothing.
+    # TensorFlow reads some other kinds too, whose size cannot be read from a few bytes: they are refused.
     with tf.control_dependencies([tf.debugging.Assert(False, [NO_PICTURE])]):
         return tf.zeros((0, 0, 3), tf.uint8)
 
 
 def _numbers(content: tf.Tensor, position: int, kind: tf.DType, little_endian: bool = True) -> tf.Tensor:
-    """Returns two numbers of a header, 0 where it is cut short: what decodes it says so best."""
+    """Returns two numbers of a header; 0 where it is cut short, which the decoder then reports."""
     return tf.io.decode_raw(tf.strings.substr(start(content), position, 2 * kind.size), kind, little_endian)
 
 
@@ -92,8 +92,8 @@ def _gif(content: tf.Tensor) -> tf.Tensor:
 
 def _png(content: tf.Tensor) -> tf.Tensor:
     rgba = tf.io.decode_png(content, channels=4)
-    # A file without transparency gets the largest value of its own depth as alpha: 1, 3 or 15 where
-    # it has 1, 2 or 4 bits (byte 24), beside colours that were scaled to 8.
+    # A file without transparency gets the largest value of its depth as alpha: 1, 3 or 15 for 1, 2 or 4
+    # bits (byte 24), while its colours are scaled to 8 bits.
     bits = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 24, 1), tf.uint8)[0], tf.int32)
     opaque = tf.reduce_all(tf.cast(rgba[..., 3], tf.int32) == tf.bitwise.left_shift(1, bits) - 1)
     return tf.cond(opaque, lambda: rgba[..., :3], lambda: _on_white(rgba))
@@ -113,7 +113,7 @@ def _bmp(content: tf.Tensor) -> tf.Tensor:
 
 
 def _look_up(content: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-    # The palette, 4 bytes a colour (blue, green, red, unused), stands between the headers and the pixels.
+    # The palette, 4 bytes a colour (blue, green, red, unused), is between the headers and the pixels.
     header = tf.io.decode_raw(tf.strings.substr(content, 10, 8), tf.int32)
     pixels_at, palette_at = header[0], 14 + header[1]
     palette = tf.io.decode_raw(tf.strings.substr(content, palette_at, pixels_at - palette_at), tf.uint8)

@@ -1,7 +1,7 @@
 """Preprocessing of pictures inside the model, one set of operations for tensors and for a functional Keras model.
 
-Training, evaluation, the SavedModel and the `.keras` file all compute these, in this order: what was measured is what
-is exported. On a symbolic Keras tensor only operations of Keras are recorded, so that the file loads in safe mode.
+Training, evaluation, the SavedModel and the `.keras` file all compute them, in this order, so that the export computes
+what was measured. Symbolic Keras tensors get operations of Keras only, so that the file loads in safe mode.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-# Of the ImageNet weights, in the order of the channels after `scale` has put them in it.
+# Mean and deviation of the ImageNet weights, in the order of channels that `scale` gives.
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 _TORCH_MEAN, _TORCH_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Pictures of any size, uint8 or float in [0, 255], to what a network takes.
+    """Preprocesses pictures of any size, uint8 or float in [0, 255], to inputs of a network.
 
     Attributes:
         size: side of the network's input in pixels.
@@ -57,16 +57,16 @@ def resize(images, size: int):
         images = _of_any_size(images, size)
     elif (height, width) != (size, size):
         images = _bilinear(images, size, max(height, width) > size)
-    # Its weights are positive and add up to 1: nothing leaves [0, 255] by as much as the rounding takes back.
+    # The kernel has positive weights with sum 1: results leave [0, 255] by less than the rounding corrects.
     return ops.round(images)
 
 
 def _of_any_size(images, size: int):
-    """Chooses the kernel by the sides at run time: the two differ by a grey level where both apply."""
+    """Chooses the kernel by the sides, at run time: where both apply, they differ by a grey level."""
     if not isinstance(images, keras.KerasTensor):
         shrinks = tf.reduce_max(tf.shape(images)[-3:-1]) > size
         return tf.cond(shrinks, lambda: _bilinear(images, size, True), lambda: _bilinear(images, size, False))
-    # In a functional model a side is known as a number of pixels only, and both kernels are computed.
+    # A functional model does not know the sides while it is built: it computes both kernels.
     height = ops.sum(ops.ones_like(images[:, :, 0, 0]), axis=1)
     width = ops.sum(ops.ones_like(images[:, 0, :, 0]), axis=1)
     shrinks = ops.reshape(ops.greater(ops.maximum(height, width), size), (-1, 1, 1, 1))
@@ -74,13 +74,13 @@ def _of_any_size(images, size: int):
 
 
 def _bilinear(images, size: int, antialias: bool):
-    # The antialiasing kernel exists for CPU only; it is left out where it would change nothing. Not by the layer
-    # Resizing: it is in training mode unless told otherwise, and takes with it what follows.
+    # The antialiasing kernel exists for CPUs only, and is left out where it changes nothing. Not by the Resizing
+    # layer, which runs in training mode by default, and with it the layers after it.
     return ops.image.resize(images, (size, size), "bilinear", antialias=antialias, data_format="channels_last")
 
 
 def scale(images, mode: str):
-    """Scales float RGB pixels in [0, 255] to what weights of this mode expect.
+    """Scales float RGB pixels in [0, 255] to the range that weights of this mode expect.
 
     Args:
         images: `[..., 3]`.

@@ -1,4 +1,4 @@
-"""Printed digits that the package draws itself: a labelled source domain for the handwritten ones."""
+"""Printed digits that the package draws from fonts: a labelled source domain for handwritten digits."""
 
 import math
 import os

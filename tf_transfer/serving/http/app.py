@@ -31,11 +31,11 @@ from tf_transfer.serving.http.model import ServedModel
 from tf_transfer.serving.signatures import EXAMPLES, FILES
 
 _LOG = logging.getLogger(__name__)
-# As the server has them, in `model_servers/http_rest_api_util.cc`.
+# Paths as in TensorFlow Serving, `model_servers/http_rest_api_util.cc`.
 _MODEL = r"(?i:/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(_MODEL + r":(?P<verb>classify|regress|predict))")
 _TOLD = re.compile(_MODEL + r"(?P<metadata>/metadata)?)")
-# The label that is usually given to the version in use.
+# The usual label of the version in use.
 _LABEL = "stable"
 # Files decoded at a time: each may take 1.5 GB, as a picture of 100 million pixels does.
 _DECODERS = min(4, os.cpu_count() or 1)
@@ -49,14 +49,14 @@ class Service:
     """A model behind HTTP.
 
     Args:
-        model: what is served.
-        name: as clients call it.
-        version: as clients call it.
-        limits: what they may ask for.
+        model: the model to serve.
+        name: the model's name for clients.
+        version: the model's version for clients.
+        limits: of the requests.
 
     Attributes:
-        stopping: set when no new request is to be taken.
-        metrics: what has been counted.
+        stopping: set when the service takes no new requests.
+        metrics: counters of requests and calls.
     """
 
     def __init__(self, model: ServedModel, name: str, version: int, limits: Limits):
@@ -70,7 +70,7 @@ class Service:
         self._idle.set()
 
     async def drained(self) -> None:
-        """Returns when all predictions that are under way have been answered."""
+        """Waits until all open predictions have been answered."""
         await self._idle.wait()
 
     def app(self) -> web.Application:
@@ -102,13 +102,13 @@ class Service:
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def _expect(self, request: web.Request) -> web.Response | None:
-        # Before a client that asks is told to send the body. Middlewares do not see this.
+        # Runs before `100 Continue` is sent for a client that asks for it; middlewares come later.
         try:
             self._held.check(request.content_length)
         except RequestError as e:
             return _refusal(request, e)
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # What is counted is the answer that comes.
+        # Count the status of the final answer.
         request.writer.output_size = 0
         return None
 
@@ -139,7 +139,7 @@ class Service:
             status = e.status
             raise
         except TimeoutError:
-            # Too slow was the client, where its body has not come yet.
+            # Without a complete body, the client was too slow.
             status = 504 if request.content.is_eof() else 408
             what = "answered" if status == 504 else "here"
             raise RequestError(status, f"not {what} within {self._limits.seconds:g} s") from None
@@ -158,7 +158,7 @@ class Service:
             raise RequestError(503, "the service is stopping", 5)
 
     def _check(self, found: re.Match) -> None:
-        """Looks whether the model that a path names is the one there is."""
+        """Refuses a path that names another model or version."""
         name, label = (urllib.parse.unquote(found[k] or "", errors="replace") for k in ("name", "label"))
         version = int(found["version"] or self._version)
         if name != self._name or version != self._version:
@@ -173,7 +173,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _body(self, request: web.Request):
-        """Gives the bytes of a body, which are counted as long as they are held."""
+        """Yields the bytes of a body, which count towards `held_bytes` inside."""
         self._held.check(request.content_length)
         parts, size = [], 0
         try:
@@ -184,7 +184,7 @@ class Service:
                     parts.append(part)
             except (web.HTTPException, RequestError):
                 raise
-            except Exception as e:  # What aiohttp has against a body: lengths, chunks, compression.
+            except Exception as e:  # Errors of aiohttp about a body: lengths, chunks, compression.
                 raise RequestError(400, f"the body cannot be read: {one_line(e)}") from None
             body, parts = b"".join(parts), None
             yield body
@@ -192,7 +192,7 @@ class Service:
             self._held.bytes -= size
 
     async def _predict(self, body: bytes) -> tuple[str, bytes]:
-        """Returns the name of the signature that a body asks for, and its answer."""
+        """Returns the name of the signature in a body, and the answer."""
         wanted = (body, self._model.signatures, self._limits.rows)
         large = len(body) > _LARGE or body.count(b",") + body.count(b"[") > _MANY
         name, inputs, row = await self._json.call("read", *wanted) if large else tensors.read(*wanted)
@@ -204,12 +204,12 @@ class Service:
         return name, await self._json.call("render", outputs, row) if many else tensors.render(outputs, row)
 
     async def _files(self, contents: np.ndarray) -> Arrays:
-        """Answers files as `serve_bytes` does.
+        """Answers files as `serve_bytes` does, but faster.
 
-        To start the pipeline inside it takes tens of milliseconds a call. Good files go through `decode`, in threads,
-        and with whatever else waits through `serving_default`; only what is to be said of the bad ones it is asked.
+        `serve_bytes` takes tens of milliseconds to start the pipeline inside it. So good files are decoded by `decode`,
+        in threads, and join other requests in `serving_default`; only bad files go to `serve_bytes`, for their status.
         """
-        # Asked before the work is done.
+        # Refuse now, before decoding.
         self._batcher.check(len(contents))
         loop = asyncio.get_running_loop()
         decoded = await asyncio.gather(
@@ -220,7 +220,7 @@ class Service:
         if good.any():
             found = [example for example in decoded if example is not None]
             examples = np.array(found, object) if isinstance(found[0], bytes) else np.stack(found)
-            # While they wait, they are held once.
+            # Free the decoded examples: while the batch waits, only the stack is held.
             del decoded, found
             asked.append(self._batcher.submit(self._model.signatures[EXAMPLES], {self._model.example: examples}))
         if not good.all():
@@ -229,7 +229,7 @@ class Service:
         answers = await asyncio.gather(*asked)
         if good.any():
             answers[0] = answers[0] | {"status": np.full(good.sum(), b"ok", object)}
-        # Where each row of the answers, the good ones first, has its place.
+        # For each row of the request, its row in the answers, where good files come first.
         place = np.argsort(~good, kind="stable").argsort()
         joined = {name: np.concatenate([a[name] for a in answers]) for name in self._model.signatures[FILES].outputs}
         return {name: value[place] for name, value in joined.items()}
@@ -247,7 +247,7 @@ class Service:
 
 @web.middleware
 async def _answered(request: web.Request, handler) -> web.StreamResponse:
-    """Makes every error of a request that can be read as HTTP a JSON object; aiohttp answers the others itself."""
+    """Turns errors into JSON; a request that is not HTTP is answered by aiohttp itself."""
     try:
         response = await handler(request)
     except RequestError as e:
@@ -272,7 +272,7 @@ def _refusal(request: web.Request, refused: RequestError) -> web.Response:
     if refused.retry_after is not None:
         response.headers["Retry-After"] = str(round(refused.retry_after))
     if not request.content.is_eof():
-        # The rest of the body is not wanted.
+        # The rest of the body will not be read.
         response.force_close()
     return response
 
@@ -282,15 +282,15 @@ def _json(document: dict[str, Any], status: int = 200) -> web.Response:
 
 
 def _kinds(endings: Sequence[str]) -> dict[str, str]:
-    """Returns which files the page lets a visitor choose, and their kinds in words."""
+    """Returns the `accept` attribute of the page's file field, and the kinds of files in words."""
     types = {(mimetypes.guess_type(f"file{ending}", strict=False)[0] or "").partition("/")[0] for ending in endings}
-    # By a type, such as `image/*`, a telephone also offers its camera.
+    # With a type such as `image/*`, a phone offers its camera too.
     (only,) = types if len(types) == 1 else ("",)
     return {"accept": f"{only}/*" if only else ",".join(endings), "kinds": ", ".join(e[1:].upper() for e in endings)}
 
 
 def _page(name: str, decodes: bool, words: Words):
-    """Returns the handler of the page, which may do nothing but what its own script and style say."""
+    """Returns the handler of the page, whose security policy allows only its own script and style."""
     text = Path(__file__).with_name("page.html").read_text("utf-8")
     blocks = (re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)[1] for tag in ("script", "style"))
     script, style = (f"'sha256-{base64.b64encode(hashlib.sha256(b.encode()).digest()).decode()}'" for b in blocks)

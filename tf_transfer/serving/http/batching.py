@@ -1,8 +1,8 @@
-"""Dynamic batches: what has queued while the model was busy goes into its next call.
+"""Dynamic batches: requests that arrive while the model is busy are joined in its next call.
 
-Nothing waits for company: a request that comes alone is answered alone and at once, and the busier the model is, the
-larger its calls become. A wait of some milliseconds before each call, as other servers have it, makes calls larger
-under full load and answers no more; a request that comes alone takes twice as long. docs/serving.md has both measured.
+No request waits for others: a single request is answered at once, and calls grow with the load. Other servers wait
+some milliseconds before each call; that makes calls larger under full load but answers no more requests, and a single
+request takes twice as long. docs/serving.md has the measurements.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass
 class _Item:
-    """Rows of one request that wait."""
+    """Waiting rows of one request."""
 
     inputs: Arrays
     rows: int
@@ -35,7 +35,7 @@ class _Item:
 
 @dataclass
 class _Lane:
-    """One signature: what waits for it, and the thread that calls it."""
+    """The queue of one signature, and the thread that calls it."""
 
     signature: Signature
     thread: ThreadPoolExecutor
@@ -45,13 +45,13 @@ class _Lane:
 
 
 class Batcher:
-    """Joins rows of requests into calls of the model. Lives in an event loop, which it never blocks.
+    """Joins rows of requests into calls of the model. Runs in an event loop, which it never blocks.
 
     Args:
-        call: (signature's name, inputs) to outputs; is called in a thread, one for each signature.
+        call: (name of the signature, inputs) to outputs; called in a thread, one for each signature.
         limits: `max_batch`, `batch_bytes` and `queued` count.
-        observe: told (signature's name, rows) of every call.
-        wait: seconds to wait for company before each call, for measurements.
+        observe: called with (name of the signature, rows) for every call.
+        wait: seconds to wait before each call, for measurements.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class Batcher:
 
     @property
     def queued(self) -> int:
-        """Rows that wait."""
+        """Number of waiting rows."""
         return sum(lane.rows for lane in self._lanes.values())
 
     async def submit(self, signature: Signature, inputs: Arrays) -> Arrays:
         """Returns the outputs for the rows of `inputs`, in their order.
 
         Raises:
-            RequestError: too much is waiting, or what the model says against the inputs.
+            RequestError: too many rows wait, or the model refuses the inputs.
         """
         lane = self._lane(signature)
         rows = [len(v) if v.ndim else -1 for v in inputs.values()]
-        # What cannot be joined, or has no rows at all, is a call of its own.
+        # Inputs that cannot be joined, or have no rows, get a call of their own.
         if not signature.batched or len(set(rows)) != 1 or rows[0] < 1:
             return await self._alone(lane, inputs)
         count = rows[0]
@@ -87,22 +87,22 @@ class Batcher:
         try:
             answers = await asyncio.gather(*parts)
         finally:
-            # Of a request that has been given up nothing is computed that has not been begun.
+            # Rows of a request that was given up leave the queue, unless their call has begun.
             for part in parts:
                 part.cancel()
         return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
 
     def check(self, rows: int) -> None:
-        """Looks whether so many rows more can wait.
+        """Refuses rows that the queue has no room for.
 
         Raises:
-            RequestError: too many do.
+            RequestError: too many rows wait.
         """
         if self.queued + rows > self._limits.queued:
             raise RequestError(503, f"{self.queued} rows are waiting already; try again", 1)
 
     def close(self) -> None:
-        """Lets go of the threads; nothing may be under way."""
+        """Ends the threads; no request may be open."""
         for lane in self._lanes.values():
             lane.thread.shutdown(wait=False, cancel_futures=True)
 
@@ -130,7 +130,7 @@ class Batcher:
                 await self._answer(lane, batch)
 
     def _take(self, lane: _Lane) -> list[_Item]:
-        """Takes what waits longest, and what goes with it, out of the queue."""
+        """Takes the oldest request from the queue, with others that can be joined with it."""
         batch, others, rows, size = [], deque(), 0, 0
         while lane.items:
             item = lane.items.popleft()
@@ -153,7 +153,7 @@ class Batcher:
             outputs = await self._alone(lane, _joined([item.inputs for item in batch]))
         except Exception as e:
             if len(batch) > 1:
-                # One of them may be at fault: each by itself.
+                # One request may be at fault: call each alone.
                 for item in batch:
                     await self._answer(lane, [item])
             elif not batch[0].answer.done():

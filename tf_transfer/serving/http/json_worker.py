@@ -1,10 +1,10 @@
-"""A process beside the service for JSON that is large: while Python reads or writes it, a process does nothing else.
+"""A process beside the service that parses and writes large JSON, which would block the event loop meanwhile.
 
-A faster parser does not take its place: the checks after it are most of the work. Of 1 MB of numbers orjson and the
-checks hold the event loop for 95 ms, of 20 MB for 1.4 s; this process holds it for 7 and 37 ms
+A faster parser does not replace it, as the checks after parsing are most of the work: for 1 MB of numbers orjson and
+the checks block the event loop for 95 ms, for 20 MB 1.4 s; with this process it is 7 and 37 ms
 (benchmarks/json_worker.py).
 
-The service starts it, `python -m tf_transfer.serving.http.json_worker`, with the first such request; it ends with the
+The service starts it, `python -m tf_transfer.serving.http.json_worker`, at the first large request; it ends with the
 service.
 """
 
@@ -25,17 +25,17 @@ _FUNCTIONS: dict[str, Callable] = {"read": tensors.read, "render": tensors.rende
 
 
 class JsonWorker:
-    """Calls functions of `tensors` in another process, one at a time. Lives in an event loop."""
+    """Calls functions of `tensors` in another process, one at a time. Runs in an event loop."""
 
     def __init__(self):
         self._process: asyncio.subprocess.Process | None = None
         self._free = asyncio.Lock()
 
     async def call(self, name: str, *arguments: Any) -> Any:
-        """Returns what the function returns.
+        """Calls a function of `tensors` and returns its result.
 
         Raises:
-            RequestError: what it raises; the process ended.
+            RequestError: the function raises it, or the process has ended.
         """
         async with self._free:
             try:
@@ -44,7 +44,7 @@ class JsonWorker:
                 self._end()
                 raise RequestError(503, "there is no memory for a request as large as this one; try again", 5) from None
             except BaseException:
-                # Given up: whatever it is at, nobody waits for.
+                # The request was given up: end the process, as its result is not needed.
                 self._end()
                 raise
         if isinstance(done, RequestError):
@@ -55,7 +55,7 @@ class JsonWorker:
         if self._process is None or self._process.returncode is not None:
             pipe = asyncio.subprocess.PIPE
             command = (sys.executable, "-m", __name__)
-            # This package is found where it was found here, and Ctrl-C is meant for the service.
+            # With the same search path, and in a session of its own: Ctrl-C is meant for the service.
             paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             self._process = await asyncio.create_subprocess_exec(
                 *command, stdin=pipe, stdout=pipe, env=os.environ | paths, start_new_session=True
@@ -81,7 +81,7 @@ class JsonWorker:
 
 
 def work(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answers calls until there are no more."""
+    """Answers calls until the stream ends."""
     while head := source.read(_LENGTH.size):
         (length,) = _LENGTH.unpack(head)
         content = source.read(length)
@@ -95,7 +95,7 @@ def work(source: BinaryIO, sink: BinaryIO) -> None:
         content = pickle.dumps(done, pickle.HIGHEST_PROTOCOL)
         sink.write(_LENGTH.pack(len(content)) + content)
         sink.flush()
-        # Held while the next call is waited for, otherwise.
+        # Free the memory while waiting for the next call.
         del done, content, arguments
 
 

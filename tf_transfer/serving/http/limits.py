@@ -1,4 +1,4 @@
-"""What a client may ask of the service: how much, how often, how long; and what it is told where it asks for more."""
+"""Limits of the service on size, rate and duration of requests, and the errors beyond them."""
 
 import ipaddress
 import math
@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Addresses whose rate is remembered; the one not seen for longest is forgotten first.
+# Number of addresses whose rate is remembered; the least recently seen is forgotten first.
 _ADDRESSES = 10_000
 
 
@@ -15,13 +15,13 @@ class RequestError(Exception):
     """A request that is answered with an error.
 
     Attributes:
-        status: of HTTP: 400 what was sent is wrong, 404 no such thing, 408 it came too slowly, 413 too large, 429 too
-            often, 503 too much at a time, 504 it took too long.
-        retry_after: seconds until it may be tried again.
+        status: of HTTP: 400 wrong content, 404 unknown path, 408 body too slow, 413 too large, 429 too often, 503 too
+            much at a time, 504 timeout.
+        retry_after: seconds until a retry makes sense.
     """
 
     def __init__(self, status: int, message: str, retry_after: float | None = None):
-        # All of them, so that one can go from a process to another.
+        # Pass all arguments, so that the error can be pickled between processes.
         super().__init__(status, message, retry_after)
         self.status, self.message, self.retry_after = status, message, retry_after
 
@@ -37,9 +37,9 @@ class Limits:
         max_batch: rows in one call of the model.
         batch_bytes: bytes of examples in one call of the model, unless one row alone has more.
         request_bytes: bytes of one request's body, when it has been decompressed.
-        held_bytes: bytes of the bodies of all requests under way.
+        held_bytes: bytes of the bodies of all open requests.
         rows: rows of one request.
-        queued: rows that wait for the model.
+        queued: rows waiting for the model.
         rate: requests a second of one client address, on average; 0 for any number.
         seconds: for one request, from its first byte to its answer.
     """
@@ -55,11 +55,11 @@ class Limits:
 
 
 class Rate:
-    """A token bucket for each client: `rate` requests a second, and as many at once as come in a second.
+    """A token bucket for each client: `rate` requests a second, with bursts of one second's requests.
 
     Args:
         rate: requests a second.
-        clock: seconds that only grow.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic):
@@ -70,7 +70,7 @@ class Rate:
         """Counts a request of a client.
 
         Raises:
-            RequestError: it has come too often.
+            RequestError: the client sends too many requests.
         """
         if not self._rate:
             return
@@ -87,18 +87,18 @@ class Rate:
 
 
 def whom(address: str) -> str:
-    """Returns what a client is known by: its address; of IPv6 the network, which is one client's as a rule."""
+    """Returns the key of a client: its IPv4 address, or its IPv6 network, which usually belongs to one client."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    # As a socket for both sees a client of the older protocol.
+    # A socket for both protocols sees IPv4 clients as IPv4-mapped addresses.
     parsed = getattr(parsed, "ipv4_mapped", None) or parsed
     return str(parsed) if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 class Held:
-    """Counts the bytes of all bodies that are held at a time.
+    """Counts the bytes of all bodies in memory.
 
     Args:
         limits: `request_bytes` and `held_bytes` count.
@@ -108,7 +108,7 @@ class Held:
         self._limits, self.bytes = limits, 0
 
     def check(self, length: int | None) -> None:
-        """Looks at the length a request declares, before its body is read.
+        """Checks the declared length of a request, before its body is read.
 
         Raises:
             RequestError: it is too large.
@@ -117,10 +117,10 @@ class Held:
             raise RequestError(413, f"a request of more than {self._limits.request_bytes >> 20} MB (--max_request_mb)")
 
     def add(self, count: int, whole: int) -> None:
-        """Counts bytes that have been read, `whole` of them of the same request.
+        """Counts bytes that have been read; `whole` is the sum for their request.
 
         Raises:
-            RequestError: one request has too many, or all have together.
+            RequestError: the request, or all requests together, have too many.
         """
         self.check(whole)
         if self.bytes + count > self._limits.held_bytes:

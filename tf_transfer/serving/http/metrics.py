@@ -1,4 +1,4 @@
-"""What the service counts, in the text format of Prometheus."""
+"""Counters and histograms of the service, in the text format of Prometheus."""
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -7,15 +7,15 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
-# When each series began is of no use here, and doubles the text.
+# The `_created` series are not needed, and double the text.
 prometheus_client.disable_created_metrics()
 
 
 class Metrics:
-    """Counts requests, calls of the model and times, apart from any other of this process.
+    """Counts requests, calls of the model and times of one service, in a registry of its own.
 
     Attributes:
-        answered: predictions that were asked for and answered, with an error or without.
+        answered: number of predict requests answered, with or without error.
     """
 
     def __init__(self):
@@ -36,7 +36,7 @@ class Metrics:
         return kind(f"tf_transfer_{name}", told, labels or [], registry=self._registry, **options)
 
     def request(self, signature: str, status: int, seconds: float) -> None:
-        """Counts an answer to a predict request; times are those of the good ones."""
+        """Counts an answer to a predict request; records the time of successful ones."""
         self.answered += 1
         self._requests.labels(signature, str(status)).inc()
         if status == 200:
@@ -47,7 +47,7 @@ class Metrics:
         self._rows.labels(signature).observe(rows)
 
     def text(self, **gauges: float) -> bytes:
-        """Renders everything, with the state of the moment: `requests_under_way`, `queued_rows`."""
+        """Renders all metrics, with the current `requests_under_way` and `queued_rows`."""
         for name, value in gauges.items():
             self._gauges[name].set(value)
         return prometheus_client.generate_latest(self._registry)

@@ -47,7 +47,7 @@ class ServedModel:
         """Calls a signature.
 
         Raises:
-            RequestError: what it says against its inputs.
+            RequestError: the model refuses the inputs; the message is its own.
         """
         try:
             return self._saved.call(name, inputs)
@@ -55,14 +55,14 @@ class ServedModel:
             raise RequestError(400, str(e)) from None
 
     def decode(self, content: bytes) -> np.ndarray | None:
-        """Decodes a file to what the network sees of it; None where it is bad."""
+        """Decodes a file to a stored example at the size of the network; None for a bad file."""
         try:
             return self._saved.decode(content)
         except InputError:
             return None
 
     def _warm(self) -> None:
-        """Calls what files go through once: a first call takes longer."""
+        """Calls every function for files once, as a first call takes longer."""
         self.decode(b"")
         self.call(EXAMPLES, {self.example: self._saved.blank()})
         self.call(FILES, {self.contents: np.array([b""], object)})

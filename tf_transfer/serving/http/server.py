@@ -1,4 +1,4 @@
-"""The serve phase: from options to a socket, and from a signal to a quiet end."""
+"""The serve phase: checks options, opens the socket, serves, and ends cleanly on a signal."""
 
 import asyncio
 import contextlib
@@ -22,19 +22,19 @@ from tf_transfer.serving import locate
 from tf_transfer.serving.http.limits import Limits
 
 LOOPBACK = "127.0.0.1"
-# Seconds for which a body that is not wanted is read and dropped, so that its sender sees the answer.
+# Seconds for which an unwanted body is read and dropped, so that its sender reads the answer.
 _LINGER = 2.0
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What there is to serve, and where: everything a user may have got wrong has been looked at.
+    """A service ready to start: model and options have been checked, and the port is open.
 
     Attributes:
         folder: the numbered folder of the SavedModel.
         name: of the model.
         version: of the model.
-        socket: bound and listening: who comes before the model is loaded waits.
+        socket: bound and listening, so that early clients wait until the model is loaded.
         limits: for clients.
     """
 
@@ -76,7 +76,7 @@ def prepare(saved_model: str, options: Mapping[str, str | None]) -> Prepared:
 
 
 def default_name(folder: Path) -> str:
-    """Returns the name of the run directory, or of whatever folder the versions are in."""
+    """Returns the name of the run directory, or of the folder with the versions."""
     parts = [p for p in folder.parts if not p.isdecimal() and p not in ("saved_model", os.sep)]
     return re.sub(r"[^\w.-]+", "-", parts[-1] if parts else "").strip("-") or "model"
 
@@ -105,7 +105,7 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
-        # Two that are bound and do not listen may have the same port.
+        # Listen at once: two sockets that are only bound may share a port.
         opened.listen(1024)
     except OSError as e:
         opened.close()
@@ -120,7 +120,7 @@ def _bound(host: str, port: int) -> socket.socket:
 def run(prepared: Prepared, console: Console, debug: bool = False) -> int:
     """Serves until SIGINT or SIGTERM; returns the exit code, 0.
 
-    Requests under way are then answered, and new ones refused. The same signal again leaves at once.
+    On a signal it answers open requests and refuses new ones. The same signal again exits at once.
 
     Raises:
         UserError: the model cannot be loaded.
@@ -141,9 +141,9 @@ async def serve(service, prepared: Prepared, started: Callable[[], None], debug:
     """Serves until a signal.
 
     Args:
-        service: of `app.Service`.
-        prepared: its socket and limits count.
-        started: called when the first request can come.
+        service: an `app.Service`.
+        prepared: for its socket and limits.
+        started: called when requests can be answered.
         debug: keep a log of all requests.
     """
     from aiohttp import web
@@ -163,7 +163,7 @@ async def serve(service, prepared: Prepared, started: Callable[[], None], debug:
         started()
         await stop.wait()
         await site.stop()
-        # Before the runner is stopped, which reads no body to its end any more.
+        # Wait before stopping the runner, which no longer reads bodies to their end.
         await service.drained()
         await runner.cleanup()
 
@@ -175,7 +175,7 @@ def _stop(service, stop: asyncio.Event) -> None:
 
 @contextlib.contextmanager
 def _signals(first: Callable[[], None]):
-    """Inside, a first signal calls `first`, and a second ends the process. One that is ignored stays so."""
+    """Inside, the first signal calls `first`, and the second ends the process. Ignored signals stay ignored."""
     loop, heeded = asyncio.get_running_loop(), []
     seen = []
 

@@ -1,8 +1,8 @@
-"""The JSON of TensorFlow Serving's REST interface, and arrays.
+"""Converts between the JSON of TensorFlow Serving's REST interface and arrays.
 
-By its documentation, https://www.tensorflow.org/tfx/serving/api_rest, and where that is silent by what the server does
-(`util/json_tensor.cc`). Two things differ, for the sake of what parses JSON: numbers that are not finite are written as
-`null`, and bytes that are no UTF-8 are escaped, where the server writes what is no JSON.
+It follows the documentation, https://www.tensorflow.org/tfx/serving/api_rest, and where that says nothing, the server's
+source (`util/json_tensor.cc`). Two things differ, as the server writes invalid JSON for them: numbers that are not
+finite are written as `null`, and bytes that are not UTF-8 are escaped.
 """
 
 import base64
@@ -17,7 +17,7 @@ from tf_transfer.errors import one_line
 from tf_transfer.serving.http.limits import RequestError
 from tf_transfer.serving.signatures import EXAMPLES, Signature, Tensor
 
-# Outputs of such a name hold bytes, all other strings text.
+# Outputs with this ending hold bytes; all other strings are text.
 _BYTES = "_bytes"
 _KINDS = {"u": "whole numbers", "i": "whole numbers", "f": "numbers", "b": "true or false", "S": "strings"}
 _TYPES = {"u": {int}, "i": {int}, "f": {int, float}, "b": {bool}, "S": {str, dict}}
@@ -29,13 +29,13 @@ def read(body: bytes, signatures: Mapping[str, Signature], most: int) -> tuple[s
     Args:
         body: JSON.
         signatures: of the model, by name.
-        most: rows that a request may have.
+        most: largest number of rows in a request.
 
     Returns:
         The name of the signature, its inputs, and whether they came row by row.
 
     Raises:
-        RequestError: it is not what the model takes.
+        RequestError: the body does not fit the model.
     """
     document = parse(body)
     name = signature_name(document)
@@ -53,13 +53,13 @@ def parse(body: bytes) -> dict[str, Any]:
     """Reads the body of a request.
 
     Raises:
-        RequestError: it is no JSON object.
+        RequestError: the body is not a JSON object.
     """
     try:
         document = json.loads(body)
     except RecursionError:
         raise RequestError(400, "JSON Parse error: nested too deeply") from None
-    # Beside what is no JSON: bytes that are no UTF-8, and numbers of thousands of digits.
+    # Raised for invalid JSON, bytes that are not UTF-8, and numbers of thousands of digits.
     except ValueError as e:
         raise RequestError(400, f"JSON Parse error: {one_line(e)}") from None
     if not isinstance(document, dict):
@@ -68,10 +68,10 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def signature_name(document: Mapping) -> str:
-    """Returns which signature a request asks for.
+    """Returns the name of the signature of a request.
 
     Raises:
-        RequestError: its name is no string.
+        RequestError: the name is not a string.
     """
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -83,7 +83,7 @@ def arrays(document: Mapping, signature: Signature) -> tuple[dict[str, np.ndarra
     """Returns the inputs by name, and whether they came row by row.
 
     Raises:
-        RequestError: they are not what the signature takes.
+        RequestError: they do not fit the signature.
     """
     row = "instances" in document
     if row == ("inputs" in document):
@@ -135,7 +135,7 @@ def _columns(inputs: Any, signature: Signature) -> dict[str, Any]:
 
 def _array(value: Any, tensor: Tensor) -> np.ndarray:
     what = f"{one_line(tensor.name, 60)!r}"
-    # As objects: NumPy would turn true into 1, "5" into 5, and one long string into memory for each value beside it.
+    # As objects: NumPy would turn true into 1 and "5" into 5, and allocate the longest string for every value.
     found = np.array(value, dtype=object)
     flat = found.ravel().tolist()
     if other := set(map(type, flat)) - _TYPES[tensor.kind]:
@@ -156,7 +156,7 @@ def _content(value: str | dict, what: str) -> bytes:
         return value.encode("utf-8", "surrogatepass")
     if not _is_bytes(value):
         raise RequestError(400, f'{what}: expecting strings, or bytes as {{"b64": "..."}}, got {_quoted(value)}')
-    # Spaces and missing padding are no reason to refuse, by the server.
+    # The server accepts spaces and missing padding, too.
     text = "".join(value["b64"].split()).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -183,10 +183,10 @@ def _numbers(found: np.ndarray, tensor: Tensor, what: str) -> np.ndarray:
 
 
 def render(outputs: Mapping[str, np.ndarray], row: bool) -> bytes:
-    """Writes outputs as the answer to a request in row or in column format; a single one goes without its name.
+    """Writes outputs as the answer to a request, in row or column format; a single output has no name.
 
     Raises:
-        RequestError: rows are asked for, and the outputs do not have one each.
+        RequestError: the row format is asked for, and outputs differ in their number of rows.
     """
     if row and (not all(v.ndim for v in outputs.values()) or len({len(v) for v in outputs.values()}) != 1):
         told = ", ".join(f"{name} {list(v.shape)}" for name, v in outputs.items())
@@ -202,13 +202,13 @@ def render(outputs: Mapping[str, np.ndarray], row: bool) -> bytes:
 
 
 def _plain(name: str, value: np.ndarray) -> Any:
-    """Returns nested lists of what JSON has."""
+    """Returns nested lists of JSON values."""
     if value.dtype.kind in "OSU":
         convert = _encoded if name.endswith(_BYTES) else _text
     elif value.dtype.kind in "biu":
         return value.tolist()
     else:
-        # The shortest decimal that is this number in its own precision: 0.2, not 0.20000000298023224.
+        # Shortest decimal of the number in its own precision: 0.2, not 0.20000000298023224.
         convert = _number
     return np.array([convert(v) for v in value.ravel()], dtype=object).reshape(value.shape).tolist()
 

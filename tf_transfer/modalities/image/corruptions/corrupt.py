@@ -13,7 +13,7 @@ SMALLEST = 16
 # Pictures worked on at a time, and larger sides have the parameters of ImageNet-C.
 _BLOCK, _SMALL = 64, 64
 
-# By name: the function and what it is given by severity, for small and for large pictures.
+# By name: the function, and its parameters by severity for small and for large pictures.
 CORRUPTION: dict[str, tuple[Callable, tuple, tuple]] = {
     "gaussian_noise": (noise.gaussian, (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38)),
     "shot_noise": (noise.shot, (500, 250, 100, 75, 50), (60, 25, 12, 5, 3)),
@@ -79,7 +79,7 @@ CORRUPTION: dict[str, tuple[Callable, tuple, tuple]] = {
 
 
 class Draws:
-    """Random numbers of a block of pictures; those of one picture do not depend on how many follow it."""
+    """Random numbers of a block of pictures; the numbers of a picture do not depend on the pictures after it."""
 
     def __init__(self, seed: int, block: int, size: int):
         self.key, self.size, self.drawn = [seed, block << 16], size, 0

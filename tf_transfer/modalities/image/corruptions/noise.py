@@ -11,7 +11,7 @@ def gaussian(x: np.ndarray, deviation: float, draw) -> np.ndarray:
 
 
 def shot(x: np.ndarray, photons: float, draw) -> np.ndarray:
-    """Counts photons, so many of the brightest light in the mean."""
+    """Counts photons: Poisson noise, where the brightest value has this many photons on average."""
     table, counts = _poisson(photons)
     level = np.rint(x * 255).astype(np.int64)
     # The tables of the 256 levels stand one after the other, each raised by its number: one search finds all.

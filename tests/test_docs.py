@@ -16,6 +16,8 @@ PAGES = {
     "reliability": reliability.render,
     "serving": service.render,
 }
+# The name of a phase: as a string, or as a constant of the catalogue.
+PHASE = r'"(head|full|scratch|source)"|catalogue(\.| import .*)\b(HEAD|FULL|SCRATCH)\b'
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -67,9 +69,7 @@ def test_contributing_says_where_phases_are_named():
     told = [name for row in rows for name in re.findall("`([^`]+)`", row) if name.endswith(".py")]
     package = tools.ROOT / "tf_transfer"
     named = {
-        path.relative_to(package).as_posix()
-        for path in package.rglob("*.py")
-        if re.search('"(head|full|scratch|source)"', path.read_text())
+        path.relative_to(package).as_posix() for path in package.rglob("*.py") if re.search(PHASE, path.read_text())
     } - {"phases/catalogue.py"}
     assert sorted(n for n in named if not any(fnmatch.fnmatch(n, pattern) for pattern in told)) == []
     assert [pattern for pattern in told if not fnmatch.filter(named, pattern)] == []

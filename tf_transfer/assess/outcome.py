@@ -16,7 +16,7 @@ KINDS = (HEAD, *WHOLE)
 _METRICS = {"nll": metrics.nll, "macro_f1": metrics.macro_f1}
 # Timed calls of a latency, calls before them, and the fewest timed ones where no time is left.
 _CALLS, _WARM, _FEW_CALLS = 20, 3, 5
-# Accuracies; for each it is told how many labels reach it.
+# Accuracies; the page shows how many labels each of them needs.
 _GOALS = (0.7, 0.8, 0.9, 0.95)
 
 

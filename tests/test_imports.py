@@ -1,6 +1,8 @@
 """What may import what: the layers of the package, read from its sources."""
 
+import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +128,61 @@ def test_the_package_offers_its_names_late():
     result = run(code)
     assert "module 'tf_transfer' has no attribute 'fine_tuned'" in result.stderr
     assert "AssertionError" not in result.stderr
+
+
+# Private names that tests may reach, each with its reason.
+REACHED = {"_flatten_layers": "Keras's own: it has no public name for the layers of nested models"}
+PRIVATE = re.compile(r"_(?!_)\w+")
+# Begin with an underscore only so that they are no fields.
+OF_NAMED_TUPLES = {"_asdict", "_field_defaults", "_fields", "_make", "_replace"}
+# Functions that take the name of an attribute as text, which `pytest.MonkeyPatch` and `unittest.mock` have too.
+BY_NAME = {"getattr", "setattr", "delattr", "hasattr", "patch", "object", "attrgetter"}
+
+
+def named(call):
+    """The names in the texts that a call is given, of the functions above: `a._b` names `a` and `_b`."""
+    function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    texts = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    return [name for text in texts for name in text.split(".")] if function in BY_NAME else []
+
+
+def private(text):
+    """The private names that a test reaches; what it keeps on its own `self` is its own."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") not in ("self", "cls"):
+            found.append(node.attr)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tf_transfer":
+            found += [name for alias in node.names for name in (*node.module.split("."), alias.name)]
+        elif isinstance(node, ast.Import):
+            found += [n for a in node.names if a.name.startswith("tf_transfer.") for n in a.name.split(".")]
+        elif isinstance(node, ast.Call):
+            found += named(node)
+    return sorted({name for name in found if PRIVATE.fullmatch(name)} - OF_NAMED_TUPLES)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("from tf_transfer.features import solver\nsolver._CHUNK = 7", ["_CHUNK"]),
+        ("served.service._batcher._call()", ["_batcher", "_call"]),
+        ("from tf_transfer.features.solver import _CHUNK as size", ["_CHUNK"]),
+        ("from tf_transfer._inner import name", ["_inner"]),
+        ("import tf_transfer._inner", ["_inner"]),
+        ("monkeypatch.setattr(solver, '_CHUNK', 7)", ["_CHUNK"]),
+        ("monkeypatch.setattr('tf_transfer.features.solver._CHUNK', 7)", ["_CHUNK"]),
+        ("getattr(solver, '_CHUNK')", ["_CHUNK"]),
+        ("mock.patch.object(solver, '_CHUNK')", ["_CHUNK"]),
+        ("self._mine = layer.name.endswith('_bn') or solver.__doc__ or solver.Objective", []),
+        ("from numpy import _core", []),
+        ("losses._replace(batch=1.0)", []),
+    ],
+)
+def test_a_private_name_is_seen(text, found):
+    assert private(text) == found
+
+
+def test_no_test_reaches_a_private_name():
+    reached = {str(path.relative_to(ROOT)): private(path.read_text("utf-8")) for path in ROOT.glob("tests/**/*.py")}
+    assert {path: rest for path, names in reached.items() if (rest := sorted(set(names) - set(REACHED)))} == {}
+    assert set(REACHED) <= {name for names in reached.values() for name in names}, "no longer reached: remove the row"

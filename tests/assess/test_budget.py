@@ -63,7 +63,7 @@ def test_a_slow_forecast_is_left_out_and_the_others_are_made(time, minute):
         return float(x.sum())
 
     x, y = np.ones((40, 2)), np.arange(40) % 4
-    found = forecast._scored(pretend(minute), None, {"slow": slow, "quick": quick}, x, y, keep=20.0)
+    found = forecast.affordable_scores(pretend(minute), None, {"slow": slow, "quick": quick}, x, y, keep=20.0)
     assert set(found) == {"quick"} and left_out(minute) == ["slow of net"]
     # What finding that out took, twice, and no more.
     assert minute.left() > 60 - 10 - 1
@@ -108,13 +108,13 @@ def test_distances_are_taken_between_as_many_pictures_as_there_is_time_for(time,
     def timed(one, other, seed):
         time.now += 0.02 * len(one)
 
-    monkeypatch.setattr(domain, "_distances", timed)
+    monkeypatch.setattr(domain, "distances", timed)
     target = np.zeros((1000, 2))
     # 0.8 s for 40 pictures of each of three sets, in 0.3 of 59.2 seconds.
-    assert domain._affordable(pretend(minute), target, 500, 3) == int(40 * 0.3 * 59.2 / 2.4)
-    assert domain._affordable(pretend(minute), target, 100, 1) == 100
+    assert domain.affordable_size(pretend(minute), target, 500, 3) == int(40 * 0.3 * 59.2 / 2.4)
+    assert domain.affordable_size(pretend(minute), target, 100, 1) == 100
     time.now += 57
-    assert domain._affordable(pretend(minute), target, 500, 3) == 0
+    assert domain.affordable_size(pretend(minute), target, 500, 3) == 0
     assert left_out(minute)[-1] == "distances"
 
 
@@ -135,7 +135,7 @@ def test_candidates_too_slow_or_too_many_to_be_built_are_left_out(time, minute, 
     labels = np.arange(2000) % 4
     pictures = Split(np.zeros((2000, 1, 1, 3), np.uint8), labels, [""] * 2000)
     data = TrainingData(pictures, None, tuple("abcd"), np.ones(4), {"split_digest": "x"})
-    found = study._networks(session, minute, data, ["quick", "slow", "late"])
+    found = study.open_networks(session, minute, data, ["quick", "slow", "late"])
     # Two take 12 of the 16 seconds that are for building; the slow one's pass would leave 30 pictures to all.
     assert list(found) == [None, "quick"] and built == ["own", "quick", "slow"]
     assert left_out(minute) == ["the candidate late", "the candidate slow"]

@@ -10,7 +10,7 @@ def test_squared_distances_have_no_interval_below_nought():
     lows = []
     for seed in range(3):
         one, other = np.random.default_rng(seed).normal(size=(2, 40, 3))
-        found = domain._distances(one, other, seed)
+        found = domain.distances(one, other, seed)
         assert all(0 <= found[name]["low"] <= found[name]["value"] for name in ("coral", "frechet"))
         lows += [found["coral"]["low"], found["frechet"]["low"], found["mmd"]["low"]]
     # They would have been below it; unbiased MMD may be.

@@ -61,11 +61,10 @@ def test_bootstrap_keeps_rows_together():
     assert bootstrap_interval(lambda a, b: np.max(np.abs(a - b)), x, x.copy()) == (0.0, 0.0)
 
 
-def test_bootstrap_in_chunks_is_the_same(monkeypatch):
+def test_bootstrap_in_chunks_is_the_same():
     x = np.random.default_rng(3).normal(size=40)
     whole = bootstrap_interval(np.mean, x, n_resamples=100)
-    monkeypatch.setattr("tf_transfer.evaluation.statistics._CHUNK_ENTRIES", 40 * 7)
-    assert bootstrap_interval(np.mean, x, n_resamples=100) == whole
+    assert bootstrap_interval(np.mean, x, n_resamples=100, entries=40 * 7) == whole
 
 
 @pytest.mark.parametrize("arrays", [(np.zeros(3), np.zeros(4)), (np.zeros(0),)])

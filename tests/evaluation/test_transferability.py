@@ -72,16 +72,16 @@ def test_gbc_by_hand():
 
 def test_transrate_by_hand():
     x, y = blobs(30, 4, 2)
-    z = x - x.mean(0)
-    z /= np.sqrt((z**2).sum(1).mean())
 
     def rate(z):
         return 0.5 * np.log(np.linalg.det(np.eye(4) + z.T @ z / (len(z) * 0.01)))
 
-    expected = rate(z) - 0.5 * rate(z[y == 0]) - 0.5 * rate(z[y == 1])
-    assert tr.transrate(x, y, 0.01) == pytest.approx(expected)
-    # Of fewer examples than features the small matrix is taken: the determinant is the same.
-    assert tr._coding_rate(x[:3], 0.01) == pytest.approx(rate(x[:3]))
+    # Of three examples a class, fewer than features, the smaller matrix is taken: the determinant is the same.
+    for n in (30, 6):
+        z, c = x[:n] - x[:n].mean(0), y[:n]
+        z /= np.sqrt((z**2).sum(1).mean())
+        expected = rate(z) - 0.5 * rate(z[c == 0]) - 0.5 * rate(z[c == 1])
+        assert tr.transrate(x[:n], c, 0.01) == pytest.approx(expected)
 
 
 def test_leep_and_nce_by_hand():

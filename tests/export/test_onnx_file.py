@@ -19,7 +19,7 @@ def test_gelu_is_computed_by_erf():
         tf.function(gelu), [tf.TensorSpec((None,), tf.float32)], opset=onnx_file.OPSET
     )
     assert "Erfc" in {node.op_type for node in model.graph.node}
-    onnx_file._complement_by_erf(model.graph)
+    onnx_file.replace_erfc(model.graph)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = np.linspace(-9, 9, 1001, dtype=np.float32)
     (found,) = session.run(None, {session.get_inputs()[0].name: x})

@@ -52,12 +52,12 @@ def test_the_solution_is_that_of_scikit_learn(l2, weighted):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("kept", [True, False])
-def test_value_and_gradient(monkeypatch, smoothing, kept):
+def test_value_and_gradient(smoothing, kept):
     """Over several chunks, kept in memory or read anew, with weights: as written down."""
-    monkeypatch.setattr(solver, "_CHUNK", 77)
-    monkeypatch.setattr(solver, "_KEPT_BYTES", 1 << 30 if kept else 0)
     weights = RANDOM.uniform(0.2, 3.0, len(TRAIN)).astype(np.float32)
-    objective = solver.Objective(problem(weights=weights, smoothing=smoothing))
+    objective = solver.Objective(
+        problem(weights=weights, smoothing=smoothing), chunk=77, kept_bytes=1 << 30 if kept else 0
+    )
     kernel, bias = RANDOM.normal(size=(WIDTH, CLASSES)), RANDOM.normal(size=CLASSES)
     x = SCALE.apply(TRAIN.inputs).astype(float)
     targets = np.eye(CLASSES)[TRAIN.labels] * (1 - smoothing) + smoothing / CLASSES

@@ -10,4 +10,4 @@ from tf_transfer.report import model_card
     [("R&B <x>", "`R&B <x>`"), ("a`b", "`a'b`"), ("two\nlines", "`two lines`"), ("| cell", "`| cell`")],
 )
 def test_a_name_between_backticks(name, shown):
-    assert model_card._code(name) == shown
+    assert model_card.as_code(name) == shown

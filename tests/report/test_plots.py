@@ -48,13 +48,13 @@ def texts(svg):
 def axes(monkeypatch):
     """The axes of each figure that is rendered, in order."""
     drawn = []
-    original = figure._to_svg
+    original = figure.to_svg
 
     def keep(fig, width, height):
         drawn.append(fig.axes[0])
         return original(fig, width, height)
 
-    monkeypatch.setattr(figure, "_to_svg", keep)
+    monkeypatch.setattr(figure, "to_svg", keep)
     return drawn
 
 

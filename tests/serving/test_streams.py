@@ -16,6 +16,7 @@ from tf_transfer.errors import UserError
 from tf_transfer.modalities.image.limits import NO_PICTURE
 from tf_transfer.serving import inputs
 from tf_transfer.serving.inputs import DAMAGED
+from tf_transfer.serving.model import Model
 
 
 def test_predict_files_answers_each_file_in_order(predictor, samples, tmp_path):
@@ -86,13 +87,13 @@ def test_the_next_batch_is_read_while_one_is_answered(run, monkeypatch):
             return picture(8, 8, 3)
 
     with serving.Predictor(run, batch_size=2) as predictor:
-        answer, waited = predictor._model.predict, []
+        answer, waited = Model.predict, []
 
-        def slow(batch):
+        def slow(model, batch):
             waited.append(read.wait(20))
-            return answer(batch)
+            return answer(model, batch)
 
-        monkeypatch.setattr(predictor._model, "predict", slow)
+        monkeypatch.setattr(Model, "predict", slow)
         assert len(list(predictor.stream([picture(8, 8, 3)] * 2 + [Late()] * 2))) == 4
     assert waited == [True, True]
 

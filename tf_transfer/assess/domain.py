@@ -42,23 +42,23 @@ def measure(study: Study, shifted: Mapping[str, Split]) -> dict:
     if size < _LEAST:
         study.clock.leave_out("distances", f"fewer than {2 * _LEAST} {study.many} of the target or of the source")
         return {}
-    if not (size := _affordable(study, target, size, len(sets) + 1)):
+    if not (size := affordable_size(study, target, size, len(sets) + 1)):
         return {}
     order = rng.permutation(len(target))
     here = target[order[:size]]
-    found = {"within the target": _distances(here, target[order[size : 2 * size]], study.seed)}
+    found = {"within the target": distances(here, target[order[size : 2 * size]], study.seed)}
     for name, features in sets.items():
         rows = rng.permutation(len(features))[:size]
-        found[name] = _distances(here, features[rows], study.seed)
+        found[name] = distances(here, features[rows], study.seed)
         if name == SOURCE:
             mean, most = distance.frechet_floor(features, size)
             found[name]["frechet_floor"] = {"value": mean, "largest": most}
     return {"n": size, "features": int(target.shape[1]), "distances": found}
 
 
-def _affordable(study: Study, target: np.ndarray, size: int, sets: int) -> int:
+def affordable_size(study: Study, target: np.ndarray, size: int, sets: int) -> int:
     """Number of examples of each set that the time allows, by a trial on a few; 0 where that is too few."""
-    (taken,) = timed(lambda: _distances(target[:_LEAST], target[_LEAST : 2 * _LEAST], study.seed), now=study.clock.now)
+    (taken,) = timed(lambda: distances(target[:_LEAST], target[_LEAST : 2 * _LEAST], study.seed), now=study.clock.now)
     least = sets * taken
     # Measured: ten times the examples take seven times as long.
     found = min(size, int(_LEAST * _SHARE * max(0.0, study.clock.left()) / least))
@@ -70,7 +70,15 @@ def _affordable(study: Study, target: np.ndarray, size: int, sets: int) -> int:
     return found
 
 
-def _distances(one: np.ndarray, other: np.ndarray, seed: int) -> dict:
+def distances(one: np.ndarray, other: np.ndarray, seed: int) -> dict:
+    """Measures the distances between two sets of features by name, with intervals.
+
+    Args:
+        one: float `[N, D]`.
+        other: float `[N, D]`.
+        seed: draws the halves that an interval comes from.
+    """
+
     def halved(score: Callable, least: float = -np.inf) -> dict:
         """Returns a distance with its interval by halves of both sets, cut off at the least possible distance."""
         found = ranking.score_interval(lambda rows: score(other[rows], one[rows]), len(one), _HALVES, seed)

@@ -70,8 +70,8 @@ def _candidate(study: Study, spec: str | None, pool: Pool, rows: np.ndarray, kee
     forecasts = {}
     # The quick ones first.
     if (logits := _source_logits(study, pool, features)) is not None:
-        forecasts |= _scored(study, spec, OF_SOURCE, logits, labels, keep)
-    forecasts |= _scored(study, spec, FORECASTS, features, labels, keep)
+        forecasts |= affordable_scores(study, spec, OF_SOURCE, logits, labels, keep)
+    forecasts |= affordable_scores(study, spec, FORECASTS, features, labels, keep)
     return {
         "forecasts": forecasts,
         "probe": _accuracy(study.correct(HEAD, study.top, "validation", spec)),
@@ -96,10 +96,22 @@ def _seconds(call: Callable[[], object], now: Callable[[], float]) -> float:
     return found if found <= _SLOW else min(found, *timed(call, now=now))
 
 
-def _scored(
+def affordable_scores(
     study: Study, spec: str | None, scores: Mapping[str, Callable], x: np.ndarray, labels: np.ndarray, keep: float
 ) -> dict:
-    """Returns scores by name; leaves out those that need more examples or more time."""
+    """Scores a candidate with intervals; leaves out the scores that need more examples or more time.
+
+    Args:
+        study: gives the clock and the seed.
+        spec: of the candidate; None for the run's own network.
+        scores: by name, functions of `x` and `labels`.
+        x: float `[N, D]`, features or logits.
+        labels: int `[N]`.
+        keep: seconds of the budget that must remain.
+
+    Returns:
+        The intervals by name, see `ranking.score_interval`.
+    """
     found = {}
     for name, score in scores.items():
         what, half = f"{name} of {_name(study, spec)}", ranking.half_samples(len(labels), 1, study.seed)[0]

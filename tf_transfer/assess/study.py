@@ -137,7 +137,7 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
             session.check_classes(phase, data.class_names)
             session.check_unchanged(data, phase)
     session.datasets.record(data)
-    networks = _networks(session, clock, data, candidates)
+    networks = open_networks(session, clock, data, candidates)
     data = _affordable(session, clock, data, sum(n.seconds for n in networks.values()))
     pools: dict[str | None, Pool] = {}
     for spec, network in networks.items():
@@ -155,10 +155,14 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
     return study
 
 
-def _networks(
+def open_networks(
     session: Session, clock: Clock, data: TrainingData, candidates: Sequence[str]
 ) -> dict[str | None, Network]:
-    """Builds and times the run's network and the candidates; the slowest are left out where time is short."""
+    """Builds and times the run's network and the candidates; the slowest are left out where time is short.
+
+    Returns:
+        The networks by spec; None is the key of the run's own.
+    """
 
     def opened(own: Session) -> Network:
         held = 0 if data.validation is None else len(data.validation)

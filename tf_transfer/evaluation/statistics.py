@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import bdtr
 
 # Largest matrix of resample counts held at once: 8M float64, 64 MB.
-_CHUNK_ENTRIES = 1 << 23
+_ENTRIES = 1 << 23
 
 
 def wilson_interval(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -49,6 +49,7 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
     weighted: bool = False,
+    entries: int = _ENTRIES,
 ) -> tuple[float, float]:
     """Returns the percentile bootstrap interval of a statistic of examples.
 
@@ -61,6 +62,7 @@ def bootstrap_interval(
         level: two-sided confidence level, in (0, 1).
         seed: the interval is a pure function of the arguments.
         weighted: the statistic takes counts, see above.
+        entries: of the largest matrix of resamples that is held at once; the interval is the same.
 
     Raises:
         ValueError: no rows, or arrays of different lengths.
@@ -73,7 +75,7 @@ def bootstrap_interval(
         raise ValueError(f"arrays must have the same number of rows, at least 1; got {sorted(lengths)}.")
     n = lengths.pop()
     values = []
-    for rows in _resamples(n, n_resamples, seed):
+    for rows in _resamples(n, n_resamples, seed, entries):
         if weighted:
             values.append(statistic(*arrays, weights=_counts(rows)))
         else:
@@ -82,10 +84,10 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _resamples(n: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
+def _resamples(n: int, n_resamples: int, seed: int, entries: int) -> Iterator[np.ndarray]:
     """Yields int `[R, n]` row indices drawn with replacement, `n_resamples` in all."""
     rng = np.random.default_rng(seed)
-    step = max(1, _CHUNK_ENTRIES // n)
+    step = max(1, entries // n)
     for start in range(0, n_resamples, step):
         yield rng.integers(0, n, (min(step, n_resamples - start), n))
 

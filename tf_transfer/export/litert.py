@@ -23,7 +23,7 @@ def write_float16(trained: Trained, path: Path) -> None:
         _convert(converter, path)
 
 
-def write_int8(trained: Trained, path: Path) -> None:
+def write_int8(trained: Trained, path: Path, correct: bool = True) -> None:
     """Writes a file that computes in 8-bit integers throughout, its weights with a scale for each channel.
 
     Post-training quantisation (Jacob et al. 2018, arXiv:1712.05877; Krishnamoorthi 2018, arXiv:1806.08342): training
@@ -32,9 +32,16 @@ def write_int8(trained: Trained, path: Path) -> None:
 
     Signature `serving_default`: `images` uint8 `[N, S, S, 3]`, raw RGB pixels, to `probabilities` float32 `[N, C]` in
     steps of 1/256.
+
+    Args:
+        trained: the model.
+        path: of the file.
+        correct: correct the head's bias; without it the file shows what rounding alone costs.
     """
     examples = _spanning(trained.examples())
     _quantise(trained, path, examples)
+    if not correct:
+        return
     with quiet(), without_warnings("tensorflow"):
         rounded = _in_batches(runners.LiteRt(path), examples)
     with inference(trained, tf.uint8) as made:

@@ -29,7 +29,7 @@ def write(trained: Trained, path: Path) -> None:
         logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
         try:
             model, _ = tf2onnx.convert.from_function(made.answer, made.answer.input_signature, opset=OPSET)
-            _complement_by_erf(model.graph)
+            replace_erfc(model.graph)
             # The converter leaves an operation without a counterpart in the graph; this check refuses it.
             onnx.checker.check_model(model)
         # For others the converter raises various errors.
@@ -40,8 +40,8 @@ def write(trained: Trained, path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def _complement_by_erf(graph) -> None:
-    """Replaces erfc(x), which TensorFlow uses for GELU and ONNX lacks, by 1 - erf(x)."""
+def replace_erfc(graph) -> None:
+    """Replaces erfc(x), which TensorFlow uses for GELU and ONNX lacks, by 1 - erf(x), in an `onnx.GraphProto`."""
     from onnx import TensorProto, helper
 
     nodes = []

@@ -24,9 +24,7 @@ from tf_transfer.features.extract import Standardizer
 from tf_transfer.modalities.augmentation import one_hot
 from tf_transfer.training import problem as problems
 
-# Features of more bytes than this are not held in memory: every pass reads them again.
-_KEPT_BYTES = 1 << 30
-_CHUNK = 8192
+_KEPT_BYTES, _CHUNK = 1 << 30, 8192
 # The path ends when validation has become worse this many times in a row: weaker strengths take longer and are worse.
 _PATIENCE = 2
 
@@ -55,18 +53,20 @@ class Objective:
 
     Args:
         problem: the regression.
+        chunk: examples that are multiplied at a time.
+        kept_bytes: features of more bytes than this are not held in memory: every pass reads them again.
     """
 
-    def __init__(self, problem: Problem):
-        self.problem = problem
-        kept = problem.split.inputs.nbytes <= _KEPT_BYTES
+    def __init__(self, problem: Problem, chunk: int = _CHUNK, kept_bytes: int = _KEPT_BYTES):
+        self.problem, self._size = problem, chunk
+        kept = problem.split.inputs.nbytes <= kept_bytes
         self._chunks = list(self._read()) if kept else None
         self._run = tf.function(self._chunk, autograph=False, reduce_retracing=True)
 
     def _read(self) -> Iterator[tuple[tf.Tensor, ...]]:
         split, weights = self.problem.split, self.problem.weights
-        for start in range(0, len(split), _CHUNK):
-            part = slice(start, start + _CHUNK)
+        for start in range(0, len(split), self._size):
+            part = slice(start, start + self._size)
             x = self.problem.scale.apply(np.asarray(split.inputs[part]))
             yield tuple(map(tf.constant, (x, split.labels[part], weights[part].astype(np.float32))))
 

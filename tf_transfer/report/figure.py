@@ -87,10 +87,10 @@ def plot(name: str, width: float, height: float, margins: tuple[float, float, fl
         box = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
         drawn = Plot(figure.add_axes(box))
         yield drawn
-        drawn.svg = _to_svg(figure, width, height)
+        drawn.svg = to_svg(figure, width, height)
 
 
-def _to_svg(figure: Figure, width: float, height: float) -> str:
+def to_svg(figure: Figure, width: float, height: float) -> str:
     """Renders an SVG without times, machine facts or links to other places."""
     buffer = io.StringIO()
     with warnings.catch_warnings():

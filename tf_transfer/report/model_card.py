@@ -136,12 +136,12 @@ def _version(name: str) -> str | None:
 def markdown(card: Mapping) -> str:
     """Renders the card as Markdown; names of classes and files are escaped."""
     model, data, words = card["model"], card["data"], card["modality"]
-    classes = [_code(name) for name in model["classes"][:100]]
+    classes = [as_code(name) for name in model["classes"][:100]]
     more = f" and {len(model['classes']) - 100:,} more" if len(model["classes"]) > 100 else ""
     lines = [
         f"# {_plain(model['backbone'])} on {_plain(data['dataset'])}",
         "",
-        f"{_plain(model['what'] or model['name'])}; began from {_code(model['weights'])}, computes in "
+        f"{_plain(model['what'] or model['name'])}; began from {as_code(model['weights'])}, computes in "
         f"{model['precision']} on {model['size']}.",
         "",
         "## Classes",
@@ -150,7 +150,7 @@ def markdown(card: Mapping) -> str:
         "",
         "## Data",
         "",
-        f"{_code(data['dataset'])}: "
+        f"{as_code(data['dataset'])}: "
         + ", ".join(f"{count(n)} in {_plain(split)}" for split, n in data["splits"].items())
         + ".",
     ]
@@ -244,6 +244,6 @@ def _plain(text: object) -> str:
     return one_line(text, 120).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("`", "'")
 
 
-def _code(text: object) -> str:
+def as_code(text: object) -> str:
     """Returns one line as code, between backticks, in which Markdown has no effect."""
     return "`" + one_line(text, 120).replace("`", "'") + "`"

@@ -4,7 +4,9 @@ import base64
 import gzip
 import io
 import json
+import os
 import re
+import signal
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -142,26 +144,26 @@ def test_many_at_a_time_each_get_their_own_answer(served, model, samples):
 def test_large_requests_and_answers_go_through_another_process(served, loaded):
     pictures = np.random.default_rng(0).integers(0, 256, (100, 48, 48, 3), np.uint8)
     rows = {"instances": pictures.tolist()}
-    assert len(json.dumps(rows)) > app._LARGE
+    assert len(json.dumps(rows)) > app.LARGE
     expected = loaded.call("serving_default", {"images": pictures})
     found = served.post(rows).json()["predictions"]
     assert np.allclose([row["probabilities"] for row in found], expected["probabilities"], atol=1e-6)
     answer = served.post(json.dumps(rows).replace("[[[[", "[[[[256, ", 1).encode())
     assert (answer.status, "lists of one level" in answer.json()["error"]) == (400, True)
     # It may end at any time, for want of memory say.
-    served.service._json._process.kill()
+    os.kill(served.service.worker.pid, signal.SIGKILL)
     answers = [served.post(rows) for _ in range(2)]
     assert answers[1].status == 200
     if answers[0].status != 200:
         assert (answers[0].status, answers[0].headers["Retry-After"]) == (503, "5")
     # Few bytes, and as many lists and numbers.
     few = {"instances": pictures[:10].tolist()}
-    assert len(json.dumps(few)) < app._LARGE
-    served.service._json._process.kill()
+    assert len(json.dumps(few)) < app.LARGE
+    os.kill(served.service.worker.pid, signal.SIGKILL)
     assert served.post(few).status in (200, 503)
     features = loaded.call("features", {"images": pictures})["features"]
     large = {"signature_name": "features", "inputs": np.repeat(pictures[:, :1, :1], 10, 0).tolist()}
-    assert features.shape[1] * 1000 > app._MANY
+    assert features.shape[1] * 1000 > app.MANY
     assert len(served.post(large).json()["outputs"]) == 1000
 
 

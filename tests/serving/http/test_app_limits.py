@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +16,35 @@ from service_client import b64, serving
 from tf_transfer.serving.http.limits import Limits
 
 
+class Hooked:
+    """The model of the service; a test says what happens before each of its calls."""
+
+    def __init__(self, model):
+        self.model, self.before = model, lambda: None
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def call(self, *args):
+        self.before()
+        return self.model.call(*args)
+
+
 @pytest.fixture
-def small(run, loaded):
+def hooked(loaded):
+    return Hooked(loaded)
+
+
+@pytest.fixture
+def small(run, hooked):
     limits = Limits(max_batch=4, request_bytes=1 << 20, rows=8, queued=8, rate=0.0, seconds=2.0)
-    with serving(run, limits, model=loaded) as opened:
+    with serving(run, limits, model=hooked) as opened:
         yield opened
+
+
+def queued(served):
+    """Rows that wait for the model."""
+    return int(float(re.search(r"^tf_transfer_queued_rows (\S+)$", served.get("/metrics").text(), re.MULTILINE)[1]))
 
 
 def connection(served):
@@ -54,7 +79,7 @@ def test_a_body_that_is_too_large_is_not_read(small):
         sent.close()
     for opened in (with_length, asking):
         opened.close()
-    assert small.service._held.bytes == 0
+    assert small.service.held.bytes == 0
 
 
 def test_rows_and_time_are_limited(small, samples):
@@ -69,17 +94,16 @@ def test_rows_and_time_are_limited(small, samples):
     slow.close()
 
 
-def test_what_takes_too_long_is_told_and_what_nobody_waits_for_is_dropped(small, monkeypatch, loaded):
+def test_what_takes_too_long_is_told_and_what_nobody_waits_for_is_dropped(small, hooked):
     hold, calls = threading.Event(), []
-    call = loaded.call
-    monkeypatch.setattr(small.service._batcher, "_call", lambda *args: (calls.append(1), hold.wait(10), call(*args))[2])
+    hooked.before = lambda: (calls.append(1), hold.wait(10))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(small.post, {"instances": [[[[1]]]]})
         while not calls:
             time.sleep(0.01)
         gone = connection(small)
         gone.request("POST", "/v1/models/run:predict", b'{"instances": [[[[1]]]]}')
-        while not small.service._batcher.queued:
+        while not queued(small):
             time.sleep(0.01)
         gone.close()
         assert (first.result().status, first.result().json()) == (504, {"error": "not answered within 2 s"})
@@ -89,25 +113,24 @@ def test_what_takes_too_long_is_told_and_what_nobody_waits_for_is_dropped(small,
     assert 'code="499",signature=""} 1' in small.get("/metrics").text()
 
 
-def test_a_full_queue_is_told_and_empties(run, samples, monkeypatch, loaded):
+def test_a_full_queue_is_told_and_empties(run, samples, monkeypatch, hooked):
     limits = Limits(max_batch=4, rows=8, queued=8, seconds=60.0)
-    with serving(run, limits, model=loaded) as small:
+    with serving(run, limits, model=hooked) as small:
         begun, hold = threading.Event(), threading.Event()
-        call = loaded.call
-        monkeypatch.setattr(small.service._batcher, "_call", lambda *args: (begun.set(), hold.wait(60), call(*args))[2])
+        hooked.before = lambda: (begun.set(), hold.wait(60))
         with ThreadPoolExecutor(8) as pool:
             asked = []
-            for queued in (0, 4, 8):
+            for rows in (0, 4, 8):
                 asked.append(pool.submit(small.predictions, [b64(s) for s in samples[:4]], "serve_bytes"))
                 # One after the other: the first leaves the queue for the model, those after it stay.
                 assert begun.wait(20)
                 until = time.monotonic() + 20
-                while small.service._batcher.queued < queued and time.monotonic() < until:
+                while queued(small) < rows and time.monotonic() < until:
                     time.sleep(0.01)
-                assert small.service._batcher.queued == queued
+                assert queued(small) == rows
             with monkeypatch.context() as patch:
                 # Refused before any work is done.
-                patch.setattr(loaded, "decode", None)
+                patch.setattr(hooked, "decode", None, raising=False)
                 answer = small.post({"signature_name": "serve_bytes", "instances": [b64(samples[0])]})
             assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
             assert "8 rows are waiting already" in answer.json()["error"]
@@ -129,11 +152,11 @@ def test_a_rate_is_told_when_to_come_again(run, loaded, samples):
         assert limited.post({"signature_name": "serve_bytes", "instances": ["x"]}).status == 200
 
 
-def test_what_goes_wrong_inside_is_no_secret_of_the_client(small, monkeypatch, caplog):
-    def fail(*_):
+def test_what_goes_wrong_inside_is_no_secret_of_the_client(small, hooked, caplog):
+    def fail():
         raise KeyError("/secret/path")
 
-    monkeypatch.setattr(small.service._batcher, "_call", fail)
+    hooked.before = fail
     answer = small.post({"instances": [[[[1]]]]})
     assert (answer.status, answer.json()) == (500, {"error": "an internal error: KeyError"})
     assert "secret" in caplog.text

@@ -18,10 +18,11 @@ class Model:
     """Doubles; may be held up, and refuses batches with a negative number."""
 
     def __init__(self):
-        self.calls, self.open = [], threading.Event()
+        self.calls, self.open, self.begun = [], threading.Event(), threading.Event()
         self.open.set()
 
     def __call__(self, name, inputs):
+        self.begun.set()
         assert self.open.wait(20)
         self.calls.append(inputs["x"].shape)
         if (inputs["x"] < 0).any():
@@ -51,7 +52,7 @@ async def held(batcher, model):
     """Has the model busy with one row; whatever comes now queues."""
     model.open.clear()
     first = asyncio.create_task(batcher.submit(ONE, rows(0)))
-    while batcher.queued or first.done() or not batcher._lanes:
+    while not model.begun.is_set():
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.02)
     return first

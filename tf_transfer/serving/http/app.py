@@ -41,7 +41,7 @@ _LABEL = "stable"
 _DECODERS = min(4, os.cpu_count() or 1)
 # Bytes of a request, and lists, numbers and strings of a request or an answer, beyond which another process reads and
 # writes them: some tens of milliseconds.
-_LARGE, _MANY = 1 << 19, 20_000
+LARGE, MANY = 1 << 19, 20_000
 _HEADERS = {"Server": "tf_transfer", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
@@ -57,6 +57,8 @@ class Service:
     Attributes:
         stopping: set when the service takes no new requests.
         metrics: counters of requests and calls.
+        held: counter of the bytes of all request bodies.
+        worker: the process that reads and writes large JSON.
     """
 
     def __init__(self, model: ServedModel, name: str, version: int, limits: Limits):
@@ -64,8 +66,8 @@ class Service:
         self.stopping, self.metrics = False, Metrics()
         self._batcher = Batcher(model.call, limits, self.metrics.call)
         self._decoders = ThreadPoolExecutor(_DECODERS, "decode")
-        self._json = JsonWorker()
-        self._rate, self._held, self._under_way = Rate(limits.rate), Held(limits), 0
+        self.worker = JsonWorker()
+        self._rate, self.held, self._under_way = Rate(limits.rate), Held(limits), 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -87,7 +89,7 @@ class Service:
 
     async def _close(self, app: web.Application) -> None:
         self._batcher.close()
-        await self._json.close()
+        await self.worker.close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -104,7 +106,7 @@ class Service:
     async def _expect(self, request: web.Request) -> web.Response | None:
         # Runs before `100 Continue` is sent for a client that asks for it; middlewares come later.
         try:
-            self._held.check(request.content_length)
+            self.held.check(request.content_length)
         except RequestError as e:
             return _refusal(request, e)
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -174,12 +176,12 @@ class Service:
     @contextlib.asynccontextmanager
     async def _body(self, request: web.Request):
         """Yields the bytes of a body, which count towards `held_bytes` inside."""
-        self._held.check(request.content_length)
+        self.held.check(request.content_length)
         parts, size = [], 0
         try:
             try:
                 async for part in request.content.iter_any():
-                    self._held.add(len(part), size + len(part))
+                    self.held.add(len(part), size + len(part))
                     size += len(part)
                     parts.append(part)
             except (web.HTTPException, RequestError):
@@ -189,19 +191,19 @@ class Service:
             body, parts = b"".join(parts), None
             yield body
         finally:
-            self._held.bytes -= size
+            self.held.bytes -= size
 
     async def _predict(self, body: bytes) -> tuple[str, bytes]:
         """Returns the name of the signature in a body, and the answer."""
         wanted = (body, self._model.signatures, self._limits.rows)
-        large = len(body) > _LARGE or body.count(b",") + body.count(b"[") > _MANY
-        name, inputs, row = await self._json.call("read", *wanted) if large else tensors.read(*wanted)
+        large = len(body) > LARGE or body.count(b",") + body.count(b"[") > MANY
+        name, inputs, row = await self.worker.call("read", *wanted) if large else tensors.read(*wanted)
         if name == FILES and self._model.decodes and len(inputs[self._model.contents]):
             outputs = await self._files(inputs[self._model.contents])
         else:
             outputs = await self._batcher.submit(self._model.signatures[name], inputs)
-        many = sum(value.size for value in outputs.values()) > _MANY
-        return name, await self._json.call("render", outputs, row) if many else tensors.render(outputs, row)
+        many = sum(value.size for value in outputs.values()) > MANY
+        return name, await self.worker.call("render", outputs, row) if many else tensors.render(outputs, row)
 
     async def _files(self, contents: np.ndarray) -> Arrays:
         """Answers files as `serve_bytes` does, but faster.

@@ -31,6 +31,11 @@ class JsonWorker:
         self._process: asyncio.subprocess.Process | None = None
         self._free = asyncio.Lock()
 
+    @property
+    def pid(self) -> int | None:
+        """Number of the process; None before the first call, and after one that failed."""
+        return self._process.pid if self._process else None
+
     async def call(self, name: str, *arguments: Any) -> Any:
         """Calls a function of `tensors` and returns its result.
 

@@ -5,8 +5,9 @@ from engine_tools import TRAIN, Simple, plan_of, run_of
 
 from tf_transfer.errors import UserError
 from tf_transfer.machine.strategy import make_strategy
-from tf_transfer.training.loop import epoch_ends, fit
+from tf_transfer.training.loop import fit
 from tf_transfer.training.method import ParameterGroup
+from tf_transfer.training.progress import epoch_ends
 
 RATE = 0.25
 

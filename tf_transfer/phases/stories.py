@@ -1,27 +1,22 @@
 """The story of a run: one short function for each phase; read from the top down."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from tf_transfer.assess import assessment
-from tf_transfer.config import Training, pick
-from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import LostWorkerError, UserError, one_line
-from tf_transfer.evaluation import classification
 from tf_transfer.export import targets
 from tf_transfer.machine import cluster
 from tf_transfer.machine.strategy import barrier, several_hosts
-from tf_transfer.models.classifier import Classifier
 from tf_transfer.phases import catalogue, evaluate_artefact, export_targets
 from tf_transfer.phases import evaluate as scoring
 from tf_transfer.phases import export as exporting
 from tf_transfer.phases.catalogue import PHASES, TRAINED
+from tf_transfer.phases.training import begun, not_begun, train
 from tf_transfer.registry import Registry, unknown_name
 from tf_transfer.report import page, plots, summary
-from tf_transfer.run.directory import finished_runs
 from tf_transfer.session import plan as plans
 from tf_transfer.session import train as training
 from tf_transfer.session.session import Session
@@ -37,42 +32,12 @@ _LOST = (
 STORIES = Registry("--phase")
 
 
-def train(session: Session, name: str) -> None:
-    """Trains a phase of the catalogue from where it begins, unless it has ended, and writes its model."""
-    row = PHASES[name]
-    if row.data == catalogue.SOURCE and not session.config.data.source_dataset:
-        raise UserError(
-            f"--phase={name} trains a source model: say on what with --source_dataset, such as rendered_digits."
-        )
-    if row.begins in PHASES and not session.run.done(row.begins):
-        raise UserError(f"--phase={name} {_not_begun(session, row.begins)}")
-    if not _already_done(session, name):
-        data = session.datasets.training(session.config.data.source_dataset if row.data == catalogue.SOURCE else None)
-        training.train(session, name, _begun(session, name, data), data)
-    if row.begins in PHASES:
-        _compare(session, name)
-
-
-def _begun(session: Session, name: str, data: TrainingData) -> Classifier:
-    """Builds the classifier with which a phase begins.
-
-    Raises:
-        UserError: it begins from a phase that was trained on other data.
-    """
-    begins = PHASES[name].begins
-    if begins in PHASES:
-        classifier = session.trained(begins, data.class_names)
-        session.check_unchanged(data, begins)
-        return classifier
-    return session.pretrained(len(data.class_names), None if begins == catalogue.PRETRAINED else begins)
-
-
 @STORIES.register("lr_find")
 def lr_find(session: Session) -> None:
     """Proposes a learning rate for the phase that would train next, see `_next`."""
     phase = _next(session)
     data = session.datasets.training()
-    classifier = _begun(session, phase, data)
+    classifier = begun(session, phase, data)
     facts = session.facts_of(data, classifier)
     plan = session.plan(phase, facts)
     if solved := plans.solved(plan.optimizer):
@@ -124,7 +89,7 @@ def export(session: Session) -> None:
     """Writes the artefacts of the last trained phase, each compared with what was measured of that model."""
     phase = next((p for p in catalogue.exported() if session.run.done(p)), None)
     if phase is None:
-        raise UserError(f"--phase=export {_not_begun(session, catalogue.exported()[-1])}")
+        raise UserError(f"--phase=export {not_begun(session, catalogue.exported()[-1])}")
     exporting.export(session, phase)
     export_targets.export(session, phase)
 
@@ -195,67 +160,3 @@ def _story(name: str) -> Callable[[Session], None]:
     if name not in (*TRAINED, *STORIES.names()):
         raise unknown_name("--phase", name, sorted([*TRAINED, *STORIES.names()]))
     return functools.partial(train, name=name) if name in TRAINED else STORIES.factory(name)
-
-
-def _compare(session: Session, phase: str) -> None:
-    """Warns where a phase validates worse than the phase it began from, by more than a standard error."""
-    done, begins = session.run.done(phase), PHASES[phase].begins
-    before, now = session.run.done(begins)["validation_accuracy"], done["validation_accuracy"]
-    if before is None or now is None:
-        return
-    if now < before - classification.standard_error(before, done["validation_examples"]):
-        text = (
-            f"the whole network validates worse than the {begins} it began from ({now:.3f} against {before:.3f}). With "
-            f"few labels, --bn={phase}:frozen, a lower --learning_rate={phase}:... or --unfreeze of the last stage may "
-            "do better."
-        )
-        recorded = session.run.records()
-        since = max((i for i, r in enumerate(recorded) if (r["kind"], r.get("phase")) == ("plan", phase)), default=0)
-        # After a crash just before this, the same command warns; it must not warn twice.
-        if not any(r.get("text") == text for r in recorded[since:]):
-            session.run.record("warning", phase=phase, text=text)
-            session.console.note(text)
-
-
-def _already_done(session: Session, phase: str) -> bool:
-    """Says whether the phase has ended in this run with the options of this command.
-
-    Raises:
-        UserError: it has ended with other options.
-    """
-    done = session.run.done(phase)
-    if not done or session.begins_anew(phase):
-        return False
-    asked = {f.name: pick(getattr(session.config.training, f.name), phase) for f in dataclasses.fields(Training)}
-    asked = {k: v for k, v in asked.items() if k in session.given and v is not None and v != done["plan"].get(k, v)}
-    if not plans.on_features(PHASES[phase], {"method": PHASES[phase].method} | done["plan"]):
-        # Only a head on a frozen backbone uses it.
-        asked.pop("feature_views", None)
-    views = done["plan"]["feature_views"]
-    if views and "augment" in asked and _shown(session, asked["augment"], views) == done["plan"]["augment"]:
-        # On features computed beforehand, the views decide the augmentation.
-        del asked["augment"]
-    if plans.solved(done["plan"]["optimizer"]) and plans.solved(asked.get("optimizer", "lbfgs")):
-        asked = {k: v for k, v in asked.items() if k not in (*plans.OF_STEPS, "accumulate")}
-    if asked:
-        differ = one_line(", ".join(f"--{k} was {done['plan'][k]!r}, now {v!r}" for k, v in asked.items()))
-        raise UserError(
-            f"--phase={phase} has already ended in {one_line(session.run.path)} with other options ({differ}). "
-            "Use another --run_dir, or --restart to train it again."
-        )
-    session.console.line(f"{phase}  already done in {one_line(session.run.path)} (--restart trains it again)")
-    return True
-
-
-def _shown(session: Session, augment: str, views: int) -> str:
-    return session.modality.augmentation(augment).shown(views)
-
-
-def _not_begun(session: Session, phase: str) -> str:
-    """Returns the rest of a sentence that says that the model of `phase` is missing."""
-    others = [str(p) for p in finished_runs(session.run.path.parent, phase)][:3]
-    hint = f" Runs with a {phase}: {one_line(', '.join(others))}." if others else ""
-    return (
-        f"goes on from what --phase={phase} left, and {one_line(session.run.path)} has none. "
-        f"Run --phase={phase} with the same options first, or give its --run_dir.{hint}"
-    )

@@ -4,8 +4,7 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -13,12 +12,12 @@ import tensorflow as tf
 from tf_transfer.config import Run, Training
 from tf_transfer.data.streams import Streams
 from tf_transfer.errors import UserError
-from tf_transfer.evaluation.classification import standard_error
 from tf_transfer.machine import signals
 from tf_transfer.machine.strategy import barrier, several_hosts
 from tf_transfer.run.checkpoints import Unkept
 from tf_transfer.training import regularizers, schedules
-from tf_transfer.training.method import Method, Score
+from tf_transfer.training.method import Method
+from tf_transfer.training.progress import FitResult, Progress, epoch_ends, to_be_kept
 from tf_transfer.training.step import Stepper
 
 # Steps between two reads of the losses: each read waits for the device.
@@ -27,52 +26,6 @@ _READ_EVERY = 10
 _BURST = 1e4
 # How often a phase may roll back to its last checkpoint, each time at half the rate.
 _ROLLBACKS = 2
-
-
-@dataclass
-class FitResult:
-    """The outcome of a fit: epochs run, the epoch that was kept, the measures of its score, steps and seconds."""
-
-    epochs: int = 0
-    best_epoch: int = 0
-    best: dict = field(default_factory=dict)
-    stopped_early: bool = False
-    steps: int = 0
-    seconds: float = 0.0
-
-
-@dataclass
-class _Progress:
-    """The state of a fit without its arrays: plain numbers, which JSON keeps exactly.
-
-    Attributes:
-        losses, measures, epoch_seconds: of the current epoch; measures by name.
-        kept: value and loss of the score of the kept epoch; empty without one.
-        top, top_error: the best value so far, and its standard error.
-        scale: factor on the rate, after rollbacks.
-    """
-
-    result: dict = field(default_factory=lambda: dataclasses.asdict(FitResult()))
-    losses: list = field(default_factory=list)
-    measures: dict = field(default_factory=dict)
-    epoch_seconds: float = 0.0
-    first_loss: float | None = None
-    kept: dict = field(default_factory=dict)
-    top: float = -math.inf
-    top_error: float = 0.0
-    scale: float = 1.0
-    rollbacks: int = 0
-
-    @classmethod
-    def of(cls, facts: Mapping) -> "_Progress":
-        """Reads the facts of a checkpoint, also of version 0.1.0, whose only measure was the accuracy."""
-        facts = dict(facts)
-        if "hits" in facts:
-            best, top = facts["result"]["best"], facts["top"]
-            facts["measures"] = {"accuracy": facts.pop("hits")}
-            facts["kept"] = {"value": best["accuracy"], "loss": best["loss"]} if best else {}
-            facts["top_error"] = standard_error(top, best["examples"]) if best else 0.0
-        return cls(**facts)
 
 
 class _DivergedError(Exception):
@@ -93,7 +46,7 @@ def fit(
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
     checkpoints=None,
 ) -> FitResult:
-    """Trains `method` on `streams`, scores it after each epoch, keeps the best by its score (`_to_be_kept`).
+    """Trains `method` on `streams`, scores it after each epoch, keeps the best by its score (`to_be_kept`).
 
     Where there is a checkpoint, training resumes from it and ends as it would have without the interruption, on CPUs
     to the bit.
@@ -129,7 +82,7 @@ class _Fit:
         penalty = regularizers.of_groups(plan.regularizer, method.groups())
         with strategy.scope():
             self.stepper = Stepper(method, plan, streams.sizes, strategy, run.seed, penalty)
-        self.at, self.best_state, self.result = _Progress(), None, FitResult()
+        self.at, self.best_state, self.result = Progress(), None, FitResult()
         # Workers on several hosts must stop and save at the same step: they agree whenever they read the losses.
         self.agreeing = several_hosts(strategy)
         # A rollback before the first checkpoint goes back to these.
@@ -216,7 +169,7 @@ class _Fit:
             score = self.method.score()
             if score and score.value > at.top:
                 at.top, at.top_error = score.value, score.standard_error
-            if _to_be_kept(score, at.kept, at.top - at.top_error):
+            if to_be_kept(score, at.kept, at.top - at.top_error):
                 self.best_state = [v.numpy() for v in self.method.state()]
                 at.kept = {"value": score.value, "loss": score.loss} if score else {}
                 result.best, result.best_epoch = dict(score.measures) if score else {}, epoch
@@ -278,36 +231,9 @@ class _Fit:
     def _restore(self, saved) -> None:
         """Restores everything from a checkpoint; without one, from the start."""
         arrays = saved.arrays if saved else self.start
-        self.at = _Progress.of(saved.facts) if saved else _Progress()
+        self.at = Progress.of(saved.facts) if saved else Progress()
         self.result, self.best_state = FitResult(**self.at.result), saved.best if saved else None
         # Decided anew, as this command's --patience may differ from the one before.
         self.result.stopped_early = bool(self.result.epochs) and self._waited_enough(self.result.epochs)
         for name, variable in self._variables().items() if arrays else ():
             variable.assign(arrays[name])
-
-
-def epoch_ends(epochs: float, steps: Callable[[float], int], most: int = 20) -> dict[int, int]:
-    """Maps the epochs after which to validate to their last step; of many short epochs, every k-th and the last."""
-    last = max(1, math.ceil(epochs))
-    stride = math.ceil(last / most)
-    epoch_at = {steps(min(e, epochs)): e for e in range(1, last + 1) if e % stride == 0 or e == last}
-    # Keyed by step: several epochs of less than a batch may end at the same step, and the last of them counts.
-    return {epoch: step for step, epoch in epoch_at.items()}
-
-
-def _to_be_kept(score: Score | None, kept: Mapping, least: float) -> bool:
-    """Says whether this epoch replaces the kept one; without a score every epoch does.
-
-    It does where its value is within one standard error of the best value so far and its loss is lower, or where
-    the kept epoch is no longer within (after the one-standard-error rule; Breiman et al., Classification and
-    Regression Trees, 1984, 3.4.3): on twenty examples the highest accuracy alone is luck. Only one epoch is kept at a
-    time, so an epoch that was not kept cannot be chosen later.
-
-    Args:
-        score: of this epoch, or None.
-        kept: `value` and `loss` of the epoch kept so far, or nothing.
-        least: the best value so far, this epoch's included, less its standard error.
-    """
-    if score is None or not kept:
-        return True
-    return kept["value"] < least or (score.value >= least and score.loss < kept["loss"])

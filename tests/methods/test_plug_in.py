@@ -16,7 +16,6 @@ from benchmarks import crash, distributed
 # What somebody else's file looks like.
 PLUG_IN = '''
 import tensorflow as tf
-from tf_transfer.data.splits import Split
 from tf_transfer.data.streams import Stream
 from tf_transfer.methods.supervised import Supervised
 from tf_transfer.training import across
@@ -25,7 +24,7 @@ from tf_transfer.training.method import METHODS
 
 @METHODS.register("aligned")
 class Aligned(Supervised):
-    """Supervised training that keeps the mean features of the labelled examples near those of unlabelled ones."""
+    """Supervised training that keeps mean features near those of another data set, whose labels it never sees."""
 
     of_batch = True
 
@@ -36,9 +35,8 @@ class Aligned(Supervised):
             self.teacher = [tf.Variable(v, trainable=False) for g in self.groups() for v in g.variables]
 
     def streams(self):
-        held = self.setting.data.validation
-        bare = Split(held.inputs, None, held.names)
-        return super().streams() | {"target": Stream(bare, self.plan.batch_size)}
+        other = self.setting.source().train.unlabelled
+        return super().streams() | {"other": Stream(other, 2 * self.plan.batch_size)}
 
     def state(self):
         return [*super().state(), *self.teacher]
@@ -47,7 +45,7 @@ class Aligned(Supervised):
         found = super().loss(batch, noise, progress)
         means = [
             tf.reduce_mean(across.gather(self.model.features(batch[name]["inputs"], True, noise[name])), 0)
-            for name in ("train", "target")
+            for name in ("train", "other")
         ]
         apart = tf.reduce_sum(tf.square(means[0] - means[1]))
         return found._replace(batch=self.weight * progress * apart, measures={**found.measures, "apart": apart})
@@ -56,7 +54,8 @@ class Aligned(Supervised):
         for teacher, student in zip(self.teacher, (v for g in self.groups() for v in g.variables)):
             teacher.assign(0.9 * teacher + 0.1 * tf.convert_to_tensor(student))
 '''
-OPTIONS = ["--dataset=digits", "--backbone=small_resnet(width=4)", "--weights=random", "--examples_per_class=8",
+OPTIONS = ["--source_dataset=rendered_digits(n=200)",
+           "--dataset=digits", "--backbone=small_resnet(width=4)", "--weights=random", "--examples_per_class=8",
            "--validation_fraction=0.5", "--batch_size=20", "--epochs=full:30,head:1", "--precision=float32",
            "--feature_store=off", "--import=their_methods", "--method=full:aligned(weight=0.5)", "--dropout=0.2",
            "--checkpoint_every=3"]  # fmt: skip

@@ -49,6 +49,11 @@ class Split:
         """A digest of all inputs in their order, in hexadecimal digits."""
         return hashlib.blake2b(b"".join(self.digests), digest_size=16).hexdigest()
 
+    @property
+    def unlabelled(self) -> "Split":
+        """The same examples without their labels: what a method is given that must not read them."""
+        return Split(self.inputs, None, self.names)
+
     def take(self, indices: np.ndarray) -> "Split":
         """Returns the examples at `indices`, in that order."""
         labels = None if self.labels is None else self.labels[indices]

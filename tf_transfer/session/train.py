@@ -1,6 +1,7 @@
 """Trains one phase: from data and a plan to weights in the run directory."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -196,7 +197,9 @@ def method(
 ) -> Method:
     """Makes the method that the plan names."""
     row, problem = catalogue.PHASES[phase], session.problem
-    setting = Setting(classifier, data, plan, row, session.modality, problem, session.strategy, on_features)
+    dataset = session.config.data.source_dataset
+    source = functools.partial(session.datasets.training, dataset) if dataset else None
+    setting = Setting(classifier, data, plan, row, session.modality, problem, session.strategy, on_features, source)
     return methods.create(plan.method, setting)
 
 

@@ -6,7 +6,7 @@ asks it for streams of examples, for the variables that train, and for the losse
 tape and no loop of its own. Everything that it changes is in `state`, so that an interrupted run resumes to the bit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -88,6 +88,7 @@ class Setting:
         problem: the loss, what is right, and the score.
         strategy: its replicas share each batch.
         on_features: the inputs of `data` are features that the frozen backbone computed beforehand.
+        source: reads the splits of `--source_dataset`, for methods on two domains; None where none is given.
     """
 
     model: Any
@@ -98,6 +99,7 @@ class Setting:
     problem: Problem
     strategy: tf.distribute.Strategy
     on_features: bool = False
+    source: Callable[[], TrainingData] | None = None
 
 
 class Method(Protocol):

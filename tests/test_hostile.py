@@ -116,7 +116,7 @@ def test_what_is_no_saved_model(tmp_path_factory, tmp_path, damage):
     else:
         content = {"empty": b"", "text": b"hello", "cut": graph.read_bytes()[:5000]}[damage]
         graph.write_bytes(content)
-    with pytest.raises(UserError, match=r"--saved_model='.*model' is no SavedModel that this package exported"):
+    with pytest.raises(UserError, match=r"--saved_model='.*model' cannot be loaded: "):
         serving.load(model)
 
 

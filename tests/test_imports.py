@@ -21,7 +21,7 @@ LAYERS = (
     {"phases", "serving.files", "serving.http"},
     {"assess"},
     {"session"},
-    {"methods", "compression"},
+    {"methods"},
     {"features", "export"},
     {"models"},
     {"training"},
@@ -54,6 +54,11 @@ def inner(name):
 
 def test_every_module_has_a_layer():
     assert [name for name in PARTS if part(name) is None] == []
+
+
+def test_every_layer_is_there():
+    names = {house.short(name) for name in PARTS}
+    assert [e for e in set().union(*LAYERS) if not any(n == e or n.startswith(f"{e}.") for n in names)] == []
 
 
 def test_no_layer_is_large_and_no_name_stands_in_two():

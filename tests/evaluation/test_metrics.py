@@ -64,8 +64,10 @@ def test_unfit_arrays_are_refused(name, logits, labels):
 @pytest.mark.parametrize("name", METRIC.names())
 def test_a_sure_and_right_model_is_ideal(name):
     labels = np.arange(12) % 6
-    value = METRIC.factory(name)(np.eye(6)[labels] * 1e4, labels)
-    assert value == (0.0 if name in ("nll", "brier", "ece") else 1.0)
+    metric = METRIC.factory(name)
+    assert metric(np.eye(6)[labels] * 1e4, labels) == metric.ideal
+    # Sure and wrong is further from it.
+    assert abs(metric(np.eye(6)[(labels + 1) % 6] * 1e4, labels) - metric.ideal) > 0.1
 
 
 # --- values ------------------------------------------------------------------------------------------

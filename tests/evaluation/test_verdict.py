@@ -17,20 +17,20 @@ FLAT = {"doubling": estimate(0.0, 0.02), "halving": {"value": None, "low": 900.0
 @pytest.mark.parametrize(
     ("gain", "preferred", "budget", "other", "advice"),
     [
-        (estimate(0.02, 0.06), "full", FLAT, {}, verdict.FULL),
-        (estimate(0.02, 0.06), None, None, {}, verdict.FULL),
+        (estimate(0.02, 0.06), "full", FLAT, {}, verdict.FINE_TUNE_FULLY),
+        (estimate(0.02, 0.06), None, None, {}, verdict.FINE_TUNE_FULLY),
         (estimate(0.02, 0.06), "head", FLAT, {}, verdict.UNDECIDED),
-        (estimate(-0.02, 0.009), "full", FLAT, {}, verdict.HEAD),
-        (estimate(-0.05, -0.02), "head", None, {}, verdict.HEAD),
+        (estimate(-0.02, 0.009), "full", FLAT, {}, verdict.TRAIN_HEAD_ONLY),
+        (estimate(-0.05, -0.02), "head", None, {}, verdict.TRAIN_HEAD_ONLY),
         (estimate(-0.02, 0.04), "full", FLAT, {}, verdict.UNDECIDED),
         (estimate(-0.02, 0.04), "full", STEEP, {}, verdict.LABELS),
         # One training a budget tells nothing of other labels.
         (estimate(-0.02, 0.04), "full", STEEP | {"seeds": 1}, {}, verdict.UNDECIDED),
         # What full brings may be more than twice the labels would.
-        (estimate(0.02, 0.06), "full", STEEP, {}, verdict.FULL),
-        (estimate(0.08, 0.12), "full", STEEP, {}, verdict.FULL),
+        (estimate(0.02, 0.06), "full", STEEP, {}, verdict.FINE_TUNE_FULLY),
+        (estimate(0.08, 0.12), "full", STEEP, {}, verdict.FINE_TUNE_FULLY),
         (estimate(0.02, 0.06), "full", STEEP, {"best - scratch": estimate(-0.09, -0.01)}, verdict.NOTHING),
-        (estimate(0.02, 0.06), "full", None, {"best - scratch": estimate(-0.09, 0.01)}, verdict.FULL),
+        (estimate(0.02, 0.06), "full", None, {"best - scratch": estimate(-0.09, 0.01)}, verdict.FINE_TUNE_FULLY),
         (estimate(0.02, 0.06), "full", FLAT, {"best - blind": estimate(-0.01, 0.2)}, verdict.UNDECIDED),
         (estimate(0.02, 0.06), "full", FLAT, {"best - blind": estimate(-0.2, 0.005)}, verdict.NOTHING),
     ],
@@ -42,7 +42,7 @@ def test_the_rules(gain, preferred, budget, other, advice):
 
 
 def test_without_controls_the_gain_alone_decides():
-    assert verdict.decide({"full - head": estimate(0.1, 0.2)}, "full").advice == verdict.FULL
+    assert verdict.decide({"full - head": estimate(0.1, 0.2)}, "full").advice == verdict.FINE_TUNE_FULLY
 
 
 def test_how_many_examples_would_decide():

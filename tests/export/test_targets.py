@@ -1,5 +1,6 @@
 """What is exported beside the SavedModel: each by itself, in a process of its own, is the model that was measured."""
 
+import configparser
 import dataclasses
 import functools
 import json
@@ -304,3 +305,12 @@ def test_what_a_phase_trains_anew_takes_its_artefacts_with_it():
 def test_every_target_is_told_by_its_option():
     told = api.configs.option_fields()["export_targets"][1].metadata["help"]
     assert all(name in told for name in targets.TARGET.names())
+
+
+def test_packages_of_a_target_are_an_extra_of_its_name():
+    setup = configparser.ConfigParser()
+    setup.read(tools.ROOT / "setup.cfg")
+    extras = setup["options.extras_require"]
+    needing = {name: targets.TARGET.factory(name).packages for name in targets.TARGET.names()}
+    assert {n: p for n, p in needing.items() if p and not set(p) <= set(re.findall(r"[\w-]+", extras.get(n, "")))} == {}
+    assert any(needing.values())

@@ -175,7 +175,7 @@ def test_another_process_goes_on_from_what_is_recorded(case, result, tmp_path):
 
 
 def test_data_of_another_modality_is_refused(case, tmp_path):
-    (other,) = (c for c in CASES.values() if c != case)
+    other = next(c for c in CASES.values() if c != case)
     importlib.import_module("rows")
     options = {**case.options, "dataset": other.options["dataset"]}
     message = rf"--dataset={options['dataset']} holds examples of the modality {other.modality}, and --backbone takes "

@@ -3,8 +3,10 @@
 A scalar metric is one function `(logits, labels, weights=None)` registered in `METRIC`; `score`
 reports all of them. `weights` says how often each example counts: None is once each, `[N]` gives
 one value, and `[R, N]` gives R values at once, which is how a bootstrap resamples a metric quickly.
+`@ideal` notes the value of a sure and right model.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +18,16 @@ from tf_transfer.registry import Registry
 METRIC = Registry("metric")
 
 NUM_BINS = 15
+
+
+def ideal(value: float) -> Callable[[Callable], Callable]:
+    """Decorator that notes, as the attribute `ideal`, the value of a metric for a model that is sure and right."""
+
+    def note(metric: Callable) -> Callable:
+        metric.ideal = value
+        return metric
+
+    return note
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -31,6 +43,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 @METRIC.register("accuracy")
+@ideal(1.0)
 def accuracy(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Returns the share of examples whose largest logit is the label's; the first wins a tie."""
     logits, labels = checked(logits, labels)
@@ -38,6 +51,7 @@ def accuracy(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None 
 
 
 @METRIC.register("top5")
+@ideal(1.0)
 def top_5_accuracy(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Returns the share of examples whose label is among the 5 largest logits."""
     return top_k_accuracy(logits, labels, 5, weights)
@@ -56,6 +70,7 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int, weights: np.n
 
 
 @METRIC.register("macro_f1")
+@ideal(1.0)
 def macro_f1(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Returns F1 averaged over the classes that occur as a label or as a prediction, as scikit-learn does."""
     logits, labels = checked(logits, labels)
@@ -68,6 +83,7 @@ def macro_f1(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None 
 
 
 @METRIC.register("nll")
+@ideal(0.0)
 def nll(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Returns the mean negative log-likelihood of the labels, in nats."""
     logits, labels = checked(logits, labels)
@@ -75,6 +91,7 @@ def nll(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = Non
 
 
 @METRIC.register("brier")
+@ideal(0.0)
 def brier(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Returns the mean squared distance of the probabilities from the one-hot label, in [0, 2].
 
@@ -88,6 +105,7 @@ def brier(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = N
 
 
 @METRIC.register("ece")
+@ideal(0.0)
 def ece(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None, n_bins: int = NUM_BINS
 ) -> np.ndarray:

@@ -13,7 +13,7 @@ MARGIN = 0.01
 # Smallest gain of twice the labels for "collect more labels".
 WORTH_LABELLING = 0.02
 
-FULL, HEAD, LABELS, NOTHING, UNDECIDED = (
+FINE_TUNE_FULLY, TRAIN_HEAD_ONLY, LABELS, NOTHING, UNDECIDED = (
     "fine-tune fully",
     "train the head only",
     "collect more labels",
@@ -83,9 +83,11 @@ def decide(
         rule = f"twice the labels would bring {WORTH_LABELLING:.0%} at the least, and more than full fine-tuning brings"
         return Verdict(LABELS, rule, {"twice the labels": doubling, "full - head": gain}, budget["halving"])
     if gain["high"] < MARGIN:
-        return Verdict(HEAD, f"fine-tuning fully gains less than {MARGIN:.0%} over the head", {"full - head": gain})
+        rule = f"fine-tuning fully gains less than {MARGIN:.0%} over the head"
+        return Verdict(TRAIN_HEAD_ONLY, rule, {"full - head": gain})
     if gain["low"] > 0 and preferred in (catalogue.FULL, None):
-        return Verdict(FULL, "fine-tuning fully is more accurate than the head alone", {"full - head": gain})
+        rule = "fine-tuning fully is more accurate than the head alone"
+        return Verdict(FINE_TUNE_FULLY, rule, {"full - head": gain})
     if gain["low"] > 0:
         rule = "on the test examples fine-tuning fully is more accurate, but validation prefers the head"
         return Verdict(UNDECIDED, rule, {"full - head": gain})

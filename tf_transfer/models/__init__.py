@@ -1,0 +1,1 @@
+"""The classifier of preprocessing, network and head; its weights, folding, batch normalisation and dropout."""

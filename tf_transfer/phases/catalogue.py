@@ -1,7 +1,8 @@
 """The catalogue: one row a phase, in the order of the story. Which model is built on which follows from `begins`.
 
-To add a phase, add a row here, and a method in `methods/` if it trains in a new way. A phase that trains nothing has a
-function of its name in `phases/stories.py`. Needs no TensorFlow: the command line reads it for its help.
+To add a phase, add a row here, and a method in `methods/` if it trains in a new way: `phases/training.py: train` runs
+every row that trains. A phase that trains nothing has a function of its name in `phases/stories.py`, but for `predict`,
+`serve` and `compare`, which `cli.py` dispatches. Needs no TensorFlow: the command line reads it for its help.
 """
 
 from collections.abc import Collection

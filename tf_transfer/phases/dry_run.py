@@ -17,7 +17,7 @@ from tf_transfer.machine import devices
 from tf_transfer.machine.timing import timed
 from tf_transfer.models import inference
 from tf_transfer.phases import catalogue
-from tf_transfer.session import train as training
+from tf_transfer.session import train as fitting
 from tf_transfer.session.session import Session
 
 _PROBED_STEPS = 3
@@ -31,7 +31,7 @@ def show(session: Session, names: Sequence[str]) -> None:
     Times are extrapolated from a few steps of each phase on random examples on this machine, memory is the peak of
     the process that took them; neither includes reading the data.
     """
-    training.check_specs(session.config)
+    fitting.check_specs(session.config)
     if "assess" in names:
         assessment.check(session.config)
     say = session.console.line
@@ -59,8 +59,8 @@ def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
     classifier = session.pretrained(len(class_names), source=catalogue.RANDOM)
     plan = session.plan(phase, session.facts(examples, held, class_names, classifier, loaded=False))
     data = TrainingData(split, None, class_names, np.ones(len(class_names), np.float32))
-    ready = None if plan.feature_views else training.in_steps(session, phase, classifier, data, plan)
-    groups = (ready.method if ready else training.method(session, phase, classifier, data, plan)).groups()
+    ready = None if plan.feature_views else fitting.in_steps(session, phase, classifier, data, plan)
+    groups = (ready.method if ready else fitting.method(session, phase, classifier, data, plan)).groups()
     trained = sum(int(np.prod(v.shape)) for g in groups for v in g.variables)
     say, many = session.console.line, session.modality.many
     say(f"{phase:<9}{trained:,} of {classifier.parameters():,} parameters train in {', '.join(g.name for g in groups)}")

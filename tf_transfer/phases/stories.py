@@ -1,4 +1,7 @@
-"""The story of a run: one short function for each phase; read from the top down."""
+"""The story of a run: one short function for each phase that trains nothing; read from the top down.
+
+`training.train` is the function of all that train. `predict`, `serve` and `compare` need no session: see `cli.py`.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -18,7 +21,7 @@ from tf_transfer.phases.training import begun, not_begun, train
 from tf_transfer.registry import Registry, unknown_name
 from tf_transfer.report import page, plots, summary
 from tf_transfer.session import plan as plans
-from tf_transfer.session import train as training
+from tf_transfer.session import train as fitting
 from tf_transfer.session.session import Session
 from tf_transfer.training import lr_finder
 
@@ -28,7 +31,7 @@ _LOST = (
     tf.errors.InternalError,
 )  # fmt: skip
 
-# Functions of a Session by phase, for the phases that train nothing; `train` is the function of all others.
+# Functions of a Session by phase, for the phases that train nothing.
 STORIES = Registry("--phase")
 
 
@@ -43,7 +46,7 @@ def lr_find(session: Session) -> None:
     if solved := plans.solved(plan.optimizer):
         # Search as if the head trained in steps: a solved head has no rate.
         plan = session.plan(phase, facts, optimizer="sgd", regularizer=None)
-    ready = training.prepare(session, phase, classifier, data, plan)
+    ready = fitting.prepare(session, phase, classifier, data, plan)
     found = lr_finder.find_learning_rate(
         ready.method,
         ready.streams,
@@ -117,7 +120,7 @@ def run(session: Session, names: Sequence[str]) -> None:
         UserError: a name is wrong, found before anything is read or trained; or a phase fails.
     """
     stories = [_story(name) for name in names]
-    training.check_specs(session.config)
+    fitting.check_specs(session.config)
     for name in set(names) & set(TRAINED):
         plans.check(session.config.training, name, session.modality)
     if "assess" in names:
@@ -132,7 +135,7 @@ def run(session: Session, names: Sequence[str]) -> None:
     session.phases = names
     for name in TRAINED:
         # After a crash between the end of a phase and its record, record the end now.
-        training.note_end(session.run, name)
+        fitting.note_end(session.run, name)
     for story in stories:
         try:
             story(session)

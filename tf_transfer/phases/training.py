@@ -1,6 +1,7 @@
 """The phases that train, by their rows of the catalogue: from what a phase begins with to what it leaves."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from tf_transfer.config import Training, pick
 from tf_transfer.data.training_data import TrainingData
@@ -8,10 +9,10 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import classification
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.phases import catalogue
-from tf_transfer.phases.catalogue import PHASES
+from tf_transfer.phases.catalogue import PHASES, Phase
 from tf_transfer.run.directory import finished_runs
 from tf_transfer.session import plan as plans
-from tf_transfer.session import train as training
+from tf_transfer.session import train as fitting
 from tf_transfer.session.session import Session
 
 
@@ -26,7 +27,7 @@ def train(session: Session, name: str) -> None:
         raise UserError(f"--phase={name} {not_begun(session, row.begins)}")
     if not _already_done(session, name):
         data = session.datasets.training(session.config.data.source_dataset if row.data == catalogue.SOURCE else None)
-        training.train(session, name, begun(session, name, data), data)
+        fitting.train(session, name, begun(session, name, data), data)
     if row.begins in PHASES:
         _compare(session, name)
 
@@ -52,17 +53,36 @@ def _compare(session: Session, phase: str) -> None:
     if before is None or now is None:
         return
     if now < before - classification.standard_error(before, done["validation_examples"]):
-        text = (
-            f"the whole network validates worse than the {begins} it began from ({now:.3f} against {before:.3f}). With "
-            f"few labels, --bn={phase}:frozen, a lower --learning_rate={phase}:... or --unfreeze of the last stage may "
-            "do better."
-        )
         recorded = session.run.records()
         since = max((i for i, r in enumerate(recorded) if (r["kind"], r.get("phase")) == ("plan", phase)), default=0)
+        parameters = recorded[since].get("parameters", {}) if recorded else {}
+        text = warning(PHASES[phase], before, now, done["plan"], parameters)
         # After a crash just before this, the same command warns; it must not warn twice.
         if not any(r.get("text") == text for r in recorded[since:]):
             session.run.record("warning", phase=phase, text=text)
             session.console.note(text)
+
+
+def warning(row: Phase, before: float, now: float, plan: Mapping, parameters: Mapping[str, int]) -> str:
+    """Returns the warning that a phase validates worse than the phase it began from, and what may do better.
+
+    Args:
+        row: of the phase.
+        before: validation accuracy of the phase that it began from.
+        now: its own.
+        plan: its options.
+        parameters: numbers of `trained` and `total` parameters, as far as recorded.
+    """
+    supervised = plan.get("method", row.method) == plans.SUPERVISED
+    most = 2 * parameters.get("trained", 0) > parameters.get("total", 0)
+    told = f"validates worse than the {row.begins} it began from ({now:.3f} against {before:.3f})."
+    if not row.head_only and (supervised or most):
+        return (
+            f"the whole network {told} With few labels, --bn={row.name}:frozen, a lower --learning_rate={row.name}:... "
+            "or --unfreeze of the last stage may do better."
+        )
+    rate = f" A lower --learning_rate={row.name}:... may do better." if plan.get("learning_rate") else ""
+    return f"{row.name} {told}{rate}"
 
 
 def _already_done(session: Session, phase: str) -> bool:

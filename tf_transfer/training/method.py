@@ -124,7 +124,7 @@ class Method(Protocol):
         """Computes the losses of a step; called in each replica.
 
         Args:
-            batch: by stream, see `streams.Batches.batch`.
+            batch: by stream, see `data.batches.Batches.batch`.
             noise: by stream; every random number is drawn from it.
             progress: scalar in [0, 1), the share of the training's steps that are done.
         """

@@ -1,6 +1,6 @@
 """The fifteen common corruptions of pictures at five severities, as functions of arrays.
 
-    from tf_transfer.corruptions import corrupt
+    from tf_transfer.modalities.image.corruptions import corrupt
     corrupt(images, "fog", 3)
 
 They are those of Hendrycks and Dietterich (ICLR 2019), made here, a batch at a time, by the published parameters: of

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import tools
 from tf_transfer.data.batches import DRAWS
 from tf_transfer.data.splits import Split
 from tf_transfer.evaluation.classification import measure, standard_error
-from tf_transfer.methods.supervised import TRAIN
+from tf_transfer.methods.supervised import TRAIN, Supervised
 from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
@@ -195,3 +197,28 @@ def test_on_features_the_head_trains_as_through_the_backbone():
 def test_examples_are_weighed_by_their_class():
     stream = method(small(), split=Split(IMAGES, LABELS, [""] * 7), weights=np.array([0.5, 1, 2], np.float32)).streams()
     np.testing.assert_array_equal(stream[TRAIN].weights, np.array([0.5, 1, 2], np.float32)[LABELS])
+
+
+# --- another loss on the same labels
+
+
+class Focal(Supervised):
+    """Cross-entropy times (1 - p)^gamma: examples that are right already weigh less (Lin et al. 2017)."""
+
+    def __init__(self, setting, gamma: float = 2.0):
+        def loss(logits, targets):
+            logs = tf.nn.log_softmax(logits)
+            return -tf.reduce_sum(targets * (1.0 - tf.exp(logs)) ** gamma * logs, -1)
+
+        super().__init__(dataclasses.replace(setting, problem=dataclasses.replace(setting.problem, loss=loss)))
+
+
+def test_another_loss_is_a_method_with_another_problem():
+    setting, examples = method(small()).setting, batch()
+    plain, hits = losses_of(Supervised(setting), examples)
+    # p = exp(-cross-entropy), since a target is all on one class.
+    expected = (1 - np.exp(-plain.numpy())) ** 2 * plain.numpy()
+    found, same = losses_of(Focal(setting), examples)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(losses_of(Focal(setting, gamma=0.0), examples)[0], plain, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(same, hits)

@@ -1,4 +1,8 @@
-"""Kinds of problems: the loss, what is right, the score, and how to split. Classification is the first."""
+"""Kinds of problems: the loss, what is right, the score, and how to split. Classification is the first.
+
+A problem is what the labels are. Another loss on the same labels, such as focal, is no problem but a method, chosen by
+`--method`: a class below `methods.supervised.Supervised` whose setting has a problem with that loss.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

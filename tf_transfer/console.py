@@ -84,8 +84,14 @@ class Console:
 
 
 def _measures(record: dict) -> str:
-    parts = [part for part in ("train", "validation") if f"{part}_accuracy" in record]
-    return "  ".join(f"{part} {record[f'{part}_accuracy']:.4f} (loss {record[f'{part}_loss']:.4f})" for part in parts)
+    told = []
+    for part in ("train", "validation"):
+        value = record.get(f"{part}_accuracy", record.get(f"{part}_value"))
+        if value is not None:
+            told.append(f"{part} {value:.4f} (loss {record[f'{part}_loss']:.4f})")
+        elif f"{part}_loss" in record:
+            told.append(f"{part} loss {record[f'{part}_loss']:.4f}")
+    return "  ".join(told)
 
 
 def clock(seconds: float) -> str:

@@ -123,6 +123,10 @@ def test_streams_of_other_names_come_in_another_order():
     assert len(set(orders)) == 3
     # The name decides, and nothing else.
     again = Batches(stream().split, 10, 0, stream="target")
+    # Names whose checksum has 32 bits keep the seed too.
+    for name in ("other", "unlabelled", "strong", "test", "target"):
+        drawn = {Batches(stream().split, 10, seed, stream=name).batch(0)["uniform"].tobytes() for seed in (0, 1, 700)}
+        assert len(drawn) == 3, name
     np.testing.assert_array_equal(again.batch(7)["uniform"], named[1].batch(7)["uniform"])
 
 

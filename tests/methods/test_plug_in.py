@@ -26,16 +26,16 @@ from tf_transfer.training.method import METHODS
 class Aligned(Supervised):
     """Supervised training that keeps mean features near those of another data set, whose labels it never sees."""
 
-    of_batch = True
+    of_batch = of_source = True
+    of_features = False
 
     def __init__(self, setting, weight: float = 0.1):
         super().__init__(setting)
         self.weight = weight
-        with setting.strategy.scope():
-            self.teacher = [tf.Variable(v, trainable=False) for g in self.groups() for v in g.variables]
+        self.teacher = [tf.Variable(v, trainable=False) for g in self.groups() for v in g.variables]
 
     def streams(self):
-        other = self.setting.source().train.unlabelled
+        other = self.setting.source.train.unlabelled
         return super().streams() | {"other": Stream(other, 2 * self.plan.batch_size)}
 
     def state(self):
@@ -113,3 +113,12 @@ def test_it_is_not_accumulated(folder):
 def test_logits_are_recorded(alone):
     with np.load(alone / "evaluate" / "predictions.npz") as arrays:
         assert np.isfinite(arrays["full"]).all()
+
+
+def test_another_second_data_set_is_another_training(folder, alone):
+    options = [*OPTIONS, "--run_dir=alone", "--source_dataset=rendered_digits(n=300)"]
+    done = tools.run_py("--phase=full", *options, cwd=folder, PYTHONPATH=str(folder))
+    tools.assert_refused(done, "was made with other options", "source_dataset was 'rendered_digits.n=200.'")
+    without = [o for o in OPTIONS if not o.startswith("--source_dataset")]
+    done = tools.run_py("--phase=head,full", *without, "--run_dir=none", cwd=folder, PYTHONPATH=str(folder))
+    tools.assert_refused(done, "--method=aligned.* reads a second data set: name it with --source_dataset")

@@ -16,6 +16,7 @@ from tf_transfer.errors import UserError
 from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.training import across
 from tf_transfer.training.method import Losses, ParameterGroup
+from tf_transfer.training.noise import Noise
 from tf_transfer.training.step import Stepper
 
 WIDTH, STEPS = 5, 3
@@ -209,3 +210,33 @@ def test_streams_draw_noise_of_their_own(one_device):
     stream = streams.stream(one_device, 0, 2)
     drawn = [stepper(next(stream), 0.1, step)[1] for step in range(2)]
     assert len({round(v, 6) for told in drawn for v in told.values()}) == 4
+
+
+def test_a_loss_of_the_batch_that_nobody_announced_is_an_error(one_device):
+    class Silent(Coral):
+        of_batch = False
+
+    method, streams = Silent(one_device), two_domains()
+    with one_device.scope():
+        stepper = Stepper(method, plan_of(), streams.sizes, one_device)
+    with pytest.raises(ValueError, match="Silent returns a loss of the batch without of_batch = True"):
+        stepper(next(streams.stream(one_device, 0, 1)), 0.1, 0)
+
+
+def test_a_measure_of_another_stream_is_its_mean(strategy):
+    class Measuring(Statistics):
+        def loss(self, batch, noise, progress):
+            return Losses(tf.zeros_like(batch["source"]["weight"]), measures={"other": batch["target"]["inputs"][:, 0]})
+
+    streams = two_domains()
+    with strategy.scope():
+        stepper = Stepper(Measuring(strategy), plan_of(), streams.sizes, strategy)
+    _, measures = stepper(next(streams.stream(strategy, 0, 1)), 0.1, 0)
+    np.testing.assert_allclose(measures["other"], streams.batch(0)["target"]["inputs"][:, 0].mean(), rtol=1e-5)
+
+
+def test_views_have_noise_of_their_own():
+    noise = Noise(tf.constant([3, 4]), tf.range(5), 5)
+    drawn = [noise.of_view(number).uniform((2,), 0).numpy() for number in range(3)]
+    np.testing.assert_array_equal(drawn[0], noise.uniform((2,), 0))
+    assert len(np.unique(drawn)) == 30

@@ -67,7 +67,7 @@ class Batches:
     def _draw_epoch(self, epoch: int) -> dict[str, np.ndarray]:
         # A key is two words of 64 bits; the seed has 31.
         other = zlib.crc32(self.stream.encode()) << 32 if self.stream else 0
-        random = np.random.Generator(np.random.Philox(key=[self.seed + other, epoch]))
+        random = np.random.Generator(np.random.Philox(key=np.array([self.seed + other, epoch], np.uint64)))
         n = len(self.split)
         drawn = {"order": random.permutation(n), "uniform": random.random((n, DRAWS), dtype=np.float32)}
         if self.mix_alpha:

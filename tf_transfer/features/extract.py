@@ -96,7 +96,9 @@ def extract(
     if several_hosts(strategy):
         store = SharedStore(store, strategy)
     made, here = store.get(facts, shape, compute)
-    return Split(made, np.tile(split.labels, views.number), list(split.names) * views.number), here
+    return Split(
+        made, None if split.labels is None else np.tile(split.labels, views.number), list(split.names) * views.number
+    ), here
 
 
 class _View:

@@ -3,9 +3,10 @@
 import importlib
 import pkgutil
 
+from tf_transfer.errors import UserError
 from tf_transfer.registry import parse_spec
 from tf_transfer.training.method import METHODS, Method, Setting
-from tf_transfer.training.step import check_parts
+from tf_transfer.training.step import NO_PARTS
 
 
 def create(spec: str, setting: Setting) -> Method:
@@ -23,7 +24,7 @@ def check(spec: str, accumulate: int = 1) -> None:
 
     Args:
         spec: of `--method`.
-        accumulate: see `step.check_parts`.
+        accumulate: parts that a replica's share of a batch is computed in.
 
     Raises:
         UserError: an unknown name, arguments that it does not take, or a loss that cannot be accumulated.
@@ -31,7 +32,14 @@ def check(spec: str, accumulate: int = 1) -> None:
     _load()
     parsed = parse_spec(spec)
     METHODS.check(parsed, 1)
-    check_parts(METHODS.factory(parsed.name), accumulate)
+    if accumulate > 1 and says(spec, "of_batch"):
+        raise UserError(NO_PARTS.format(accumulate))
+
+
+def says(spec: str, attribute: str) -> bool:
+    """Reads what the class of a method says of itself: `of_batch`, `of_source` or `of_features`."""
+    _load()
+    return getattr(METHODS.factory(parse_spec(spec).name), attribute, False)
 
 
 def _load() -> None:
@@ -40,4 +48,4 @@ def _load() -> None:
         importlib.import_module(f"{__name__}.{module.name}")
 
 
-__all__ = ["METHODS", "Method", "Setting", "check", "create"]
+__all__ = ["METHODS", "Method", "Setting", "check", "create", "says"]

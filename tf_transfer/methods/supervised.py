@@ -24,7 +24,8 @@ class Supervised:
     from pretrained weights trains the layers of `--unfreeze`, at rates that fall by `--layer_decay`.
     """
 
-    of_batch = False
+    of_batch = of_source = False
+    of_features = True
 
     def __init__(self, setting: Setting):
         self.setting, self.model, self.plan = setting, setting.model, setting.plan

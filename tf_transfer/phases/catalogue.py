@@ -27,6 +27,7 @@ class Phase:
         method: default of `--method`, the kind of training.
         data: `source` or `target`, the data set that it reads.
         head_only: whether it trains a head on a frozen backbone; else the whole network.
+        labelled: whether its method is given labels; what it is not given, it cannot read.
         exported: whether `--phase=export` may write its model; it writes the last such phase that has ended.
         passes, steps: the default of `--epochs`: `passes`, or on little data as many as make `steps` steps.
         about: description of its model, for tables and the report.
@@ -39,6 +40,7 @@ class Phase:
     method: str = "supervised"
     data: str = TARGET
     head_only: bool = False
+    labelled: bool = True
     exported: bool = False
     passes: float = 8
     steps: int = 300

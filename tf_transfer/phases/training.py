@@ -28,7 +28,7 @@ def train(session: Session, name: str) -> None:
     if not _already_done(session, name):
         data = session.datasets.training(session.config.data.source_dataset if row.data == catalogue.SOURCE else None)
         fitting.train(session, name, begun(session, name, data), data)
-    if row.begins in PHASES:
+    if row.begins in PHASES and PHASES[row.begins].data == row.data:
         _compare(session, name)
 
 
@@ -41,7 +41,8 @@ def begun(session: Session, name: str, data: TrainingData) -> Classifier:
     begins = PHASES[name].begins
     if begins in PHASES:
         classifier = session.trained(begins, data.class_names)
-        session.check_unchanged(data, begins)
+        if PHASES[begins].data == PHASES[name].data:
+            session.check_unchanged(data, begins)
         return classifier
     return session.pretrained(len(data.class_names), None if begins == catalogue.PRETRAINED else begins)
 
@@ -94,9 +95,11 @@ def _already_done(session: Session, phase: str) -> bool:
     done = session.run.done(phase)
     if not done or session.begins_anew(phase):
         return False
+    # Version 0.1.0 knew no other method than the phase's own.
+    plan = {"method": PHASES[phase].method} | done["plan"]
     asked = {f.name: pick(getattr(session.config.training, f.name), phase) for f in dataclasses.fields(Training)}
-    asked = {k: v for k, v in asked.items() if k in session.given and v is not None and v != done["plan"].get(k, v)}
-    if not plans.on_features(PHASES[phase], {"method": PHASES[phase].method} | done["plan"]):
+    asked = {k: v for k, v in asked.items() if k in session.given and v is not None and v != plan.get(k, v)}
+    if not plans.on_features(PHASES[phase], plan):
         # Only a head on a frozen backbone uses it.
         asked.pop("feature_views", None)
     views = done["plan"]["feature_views"]
@@ -106,7 +109,7 @@ def _already_done(session: Session, phase: str) -> bool:
     if plans.solved(done["plan"]["optimizer"]) and plans.solved(asked.get("optimizer", "lbfgs")):
         asked = {k: v for k, v in asked.items() if k not in (*plans.OF_STEPS, "accumulate")}
     if asked:
-        differ = one_line(", ".join(f"--{k} was {done['plan'][k]!r}, now {v!r}" for k, v in asked.items()))
+        differ = one_line(", ".join(f"--{k} was {plan[k]!r}, now {v!r}" for k, v in asked.items()))
         raise UserError(
             f"--phase={phase} has already ended in {one_line(session.run.path)} with other options ({differ}). "
             "Use another --run_dir, or --restart to train it again."

@@ -153,7 +153,9 @@ class RunDir:
         with self.write_folder(phase) as folder:
             classifier.save(folder)
             with (folder / HISTORY).open("w", newline="") as f:
-                table = csv.DictWriter(f, list(history[0]) if history else [], restval="")
+                # A run that another version began may have other columns in its first rows.
+                columns = list(dict.fromkeys(name for row in history for name in row))
+                table = csv.DictWriter(f, columns, restval="")
                 table.writeheader()
                 table.writerows(history)
             (folder / DONE).write_bytes(records.encoded(facts, indent=1))

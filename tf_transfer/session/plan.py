@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from tf_transfer import methods
 from tf_transfer.config import Training, pick
 from tf_transfer.errors import UserError
 from tf_transfer.modalities.base import Modality, rows_at_once
@@ -101,7 +102,7 @@ def solved(optimizer: str) -> bool:
 
 def on_features(row: Phase, plan: Mapping[str, Any]) -> bool:
     """Says whether a phase can train on features computed beforehand: a supervised head on a frozen backbone."""
-    return row.head_only and plan["bn"] == "frozen" and parse_spec(plan["method"]).name == SUPERVISED
+    return row.head_only and plan["bn"] == "frozen" and methods.says(plan["method"], "of_features")
 
 
 def _bn(row: Phase, facts: Facts, plan: dict) -> str:

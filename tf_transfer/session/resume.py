@@ -13,6 +13,8 @@ from tf_transfer.session.session import Session
 
 # Options that may change when an interrupted phase is resumed. `epochs` may grow, too.
 _HARMLESS = {"patience"}
+# Columns of a phase's history whose names in version 0.1.0 were others.
+_RENAMED = {"images_per_second": "examples_per_second"}
 # A phase begins with these two records, its start and its plan; without a checkpoint it goes back to them.
 _FIRST_RECORDS = 2
 
@@ -96,7 +98,8 @@ class Resume:
             self._before, self._begun = self._found.facts["seconds"], time.monotonic()
         found, self._found = self._found or self.checkpoints.load(), None
         self.run.rewind(self.phase, found.facts["records"] if found else _FIRST_RECORDS)
-        self.history[:] = found.facts["history"] if found else []
+        rows = found.facts["history"] if found else []
+        self.history[:] = [{_RENAMED.get(name, name): value for name, value in row.items()} for row in rows]
         return dataclasses.replace(found, facts=found.facts["fit"]) if found else None
 
     def save(self, step: int, arrays: Mapping, best: Any, facts: Mapping) -> None:

@@ -1,7 +1,6 @@
 """Trains one phase: from data and a plan to weights in the run directory."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from tf_transfer.config import Config, Training, pick
 from tf_transfer.console import clock
 from tf_transfer.data.streams import Streams
 from tf_transfer.data.training_data import TrainingData
-from tf_transfer.errors import UserError
+from tf_transfer.errors import UserError, one_line
 from tf_transfer.features import extract
 from tf_transfer.machine import devices, signals
 from tf_transfer.machine.strategy import barrier
@@ -32,7 +31,7 @@ from tf_transfer.training.regularizers import REGULARIZERS
 from tf_transfer.training.schedules import SCHEDULES
 
 # Entries of `done.json` that the record `phase_end` leaves out.
-_NO_OUTCOME = ("class_names", "plan", "split_digest", "restart")
+_NO_OUTCOME = ("class_names", "plan", "split_digest", "restart", "source")
 
 
 def check_specs(config: Config) -> None:
@@ -81,6 +80,8 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     if resume.step is None:
         session.run.rewind(phase)
         session.datasets.record(data)
+        if source := _source(session, plan):
+            session.datasets.record(source)
         session.run.record(
             "start", phase=phase, command=session.command, **devices.facts(session.strategy, session.precision)
         )
@@ -110,15 +111,19 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     # The --restart that began the phase, also where a command without --restart resumed it.
     begun = [r for r in session.run.records("plan") if r["phase"] == phase][-1]
     facts |= {"split_digest": data.facts["split_digest"], "restart": begun.get("restart")}
+    if source := _source(session, plan):
+        facts["source"] = {"dataset": source.facts["dataset"], "split_digest": source.facts["split_digest"]}
     session.run.finish(phase, classifier, facts, log.history)
     # All workers go on from the files that the chief has written.
     barrier(session.strategy)
     note_end(session.run, phase)
     best = ""
-    if end["validation_accuracy"] is not None:
+    if (value := end["validation_accuracy"]) is None:
+        value = end.get("validation_value")
+    if value is not None:
         at = f"epoch {end['best_epoch']}" if end["best_epoch"] else f"l2 {end['l2']:.2g}"
         held = f"{end['validation_examples']:,} {session.modality.many}"
-        best = f", validation {end['validation_accuracy']:.4f} on {held} at {at}"
+        best = f", validation {value:.4f} on {held} at {at}"
     session.console.line(f"{phase}  done in {clock(seconds)}{best}")
 
 
@@ -139,6 +144,8 @@ def _identity(session: Session, data: TrainingData, plan: Training) -> dict:
     config = session.config
     shared = dataclasses.asdict(config.model) | {"dataset": data.facts["dataset"], "seed": config.run.seed}
     shared |= {"precision": session.precision, "class_weights": config.data.class_weights}
+    if source := _source(session, plan):
+        shared |= {"source of the method": source.facts["dataset"], "split of the source": source.facts["split_digest"]}
     return shared | dataclasses.asdict(plan) | {"split of the data": data.facts["split_digest"]}
 
 
@@ -197,10 +204,27 @@ def method(
 ) -> Method:
     """Makes the method that the plan names."""
     row, problem = catalogue.PHASES[phase], session.problem
-    dataset = session.config.data.source_dataset
-    source = functools.partial(session.datasets.training, dataset) if dataset else None
+    source = _source(session, plan)
+    if not row.labelled:
+        held = data.validation and data.validation.unlabelled
+        data = dataclasses.replace(data, train=data.train.unlabelled, validation=held)
     setting = Setting(classifier, data, plan, row, session.modality, problem, session.strategy, on_features, source)
-    return methods.create(plan.method, setting)
+    with session.strategy.scope():
+        # Variables of its own, a head or a teacher, are mirrored too.
+        return methods.create(plan.method, setting)
+
+
+def _source(session: Session, plan: Training) -> TrainingData | None:
+    """Reads the source data set where the method reads it; None where it does not.
+
+    Raises:
+        UserError: the method reads it, and none is given.
+    """
+    if not methods.says(plan.method, "of_source"):
+        return None
+    if not (dataset := session.config.data.source_dataset):
+        raise UserError(f"--method={one_line(plan.method)} reads a second data set: name it with --source_dataset.")
+    return session.datasets.training(dataset)
 
 
 def prepare(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training) -> Prepared:
@@ -250,7 +274,7 @@ def _check_shares(session: Session, plan: Training, sizes: Iterable[int] = ()) -
         if size % replicas:
             near = " or ".join(f"{n * replicas}" for n in (share, share + 1) if n)
             raise UserError(f"--batch_size={size}: expected a multiple of the {replicas} replicas, such as {near}.")
-    share = plan.batch_size // replicas
+    share = min((plan.batch_size, *sizes)) // replicas
     if plan.accumulate > share:
         raise UserError(
             f"--accumulate={plan.accumulate}: expected at most the {share} examples that a replica has of "

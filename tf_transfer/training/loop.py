@@ -16,7 +16,7 @@ from tf_transfer.machine import signals
 from tf_transfer.machine.strategy import barrier, several_hosts
 from tf_transfer.run.checkpoints import Unkept
 from tf_transfer.training import regularizers, schedules
-from tf_transfer.training.method import Method
+from tf_transfer.training.method import Method, Score
 from tf_transfer.training.progress import FitResult, Progress, epoch_ends, to_be_kept
 from tf_transfer.training.step import Stepper
 
@@ -172,7 +172,7 @@ class _Fit:
             if to_be_kept(score, at.kept, at.top - at.top_error):
                 self.best_state = [v.numpy() for v in self.method.state()]
                 at.kept = {"value": score.value, "loss": score.loss} if score else {}
-                result.best, result.best_epoch = dict(score.measures) if score else {}, epoch
+                result.best, result.best_epoch = _told(score) if score else {}, epoch
         result.seconds += at.epoch_seconds
         record = {
             "train_loss": float(np.mean(at.losses)),
@@ -182,7 +182,7 @@ class _Fit:
             "seconds": at.epoch_seconds,
         }
         if score:
-            record |= {f"validation_{k}": v for k, v in score.measures.items() if k != "examples"}
+            record |= {f"validation_{k}": v for k, v in _told(score).items() if k != "examples"}
         at.losses, at.measures, at.epoch_seconds = [], {}, 0.0
         self.log({"kind": "epoch", "epoch": epoch, "epochs": max(self.ends), "step": result.steps, **record})
 
@@ -237,3 +237,9 @@ class _Fit:
         self.result.stopped_early = bool(self.result.epochs) and self._waited_enough(self.result.epochs)
         for name, variable in self._variables().items() if arrays else ():
             variable.assign(arrays[name])
+
+
+def _told(score: Score) -> dict:
+    """Returns what is recorded of a score: its measures, its loss, and its value where no accuracy stands for it."""
+    value = {} if "accuracy" in score.measures else {"value": score.value}
+    return {**score.measures, "loss": score.loss, **value}

@@ -6,7 +6,7 @@ asks it for streams of examples, for the variables that train, and for the losse
 tape and no loop of its own. Everything that it changes is in `state`, so that an interrupted run resumes to the bit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -42,6 +42,9 @@ class ParameterGroup:
     factor: float = 1.0
 
 
+NO_LOSS = 0.0
+
+
 class Losses(NamedTuple):
     """The losses of one step, for the examples that a replica sees.
 
@@ -55,7 +58,7 @@ class Losses(NamedTuple):
     """
 
     examples: tf.Tensor
-    batch: tf.Tensor | float = 0.0
+    batch: tf.Tensor | float = NO_LOSS
     measures: Mapping[str, tf.Tensor] = {}
 
 
@@ -88,7 +91,7 @@ class Setting:
         problem: the loss, what is right, and the score.
         strategy: its replicas share each batch.
         on_features: the inputs of `data` are features that the frozen backbone computed beforehand.
-        source: reads the splits of `--source_dataset`, for methods on two domains; None where none is given.
+        source: the splits of `--source_dataset`, for methods that say by `of_source` that they read them; else None.
     """
 
     model: Any
@@ -99,7 +102,7 @@ class Setting:
     problem: Problem
     strategy: tf.distribute.Strategy
     on_features: bool = False
-    source: Callable[[], TrainingData] | None = None
+    source: TrainingData | None = None
 
 
 class Method(Protocol):
@@ -107,9 +110,13 @@ class Method(Protocol):
 
     Attributes:
         of_batch: whether its losses have a `batch` part; such a method cannot be accumulated over parts of a batch.
+        of_source: whether it reads `--source_dataset`, too; then that decides what it trains, and is recorded.
+        of_features: whether it may train a head on features that the frozen backbone computes once.
     """
 
-    of_batch: bool
+    of_batch: bool = False
+    of_source: bool = False
+    of_features: bool = False
 
     def streams(self) -> dict[str, Stream]:
         """Returns the streams by name; the first sets the length of an epoch, and its examples are weighted."""

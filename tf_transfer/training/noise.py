@@ -27,6 +27,11 @@ class Noise:
         seed = tf.random.experimental.stateless_fold_in(self.seed, purpose)
         return tf.gather(tf.random.stateless_uniform((self.total, *shape), seed), self.rows)
 
+    def of_view(self, number: int) -> "Noise":
+        """Returns the noise of another view of the same examples, numbered from 1; view 0 is this one."""
+        seed = tf.random.experimental.stateless_fold_in(self.seed, 1_000_000 + number) if number else self.seed
+        return Noise(seed, self.rows, self.total)
+
     def drop(self, x: tf.Tensor, rate: float, purpose: int, shape: Sequence[int] | None = None) -> tf.Tensor:
         """Sets a share `rate` of `x` to 0 and divides the rest by 1 - rate (Srivastava et al., JMLR 2014).
 

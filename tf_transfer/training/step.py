@@ -8,9 +8,14 @@ import tensorflow as tf
 
 from tf_transfer.config import Training
 from tf_transfer.errors import UserError
-from tf_transfer.training.method import Method
+from tf_transfer.training.method import NO_LOSS, Method
 from tf_transfer.training.noise import Noise
 from tf_transfer.training.optimizers import OPTIMIZERS, make_slots
+
+NO_PARTS = (
+    "--accumulate={}: this --method has a loss of the whole batch, which parts of it do not add up to; give "
+    "--accumulate=1 and a smaller --batch_size."
+)
 
 
 class Stepper:
@@ -37,7 +42,8 @@ class Stepper:
         seed: int = 0,
         penalty: Callable[[], tf.Tensor] | None = None,
     ):
-        check_parts(method, plan.accumulate)
+        if plan.accumulate > 1 and method.of_batch:
+            raise UserError(NO_PARTS.format(plan.accumulate))
         self.method, self.plan, self.sizes, self.strategy = method, plan, dict(sizes), strategy
         self.seed, self.penalty = seed, penalty
         self.first = next(iter(self.sizes))
@@ -132,9 +138,13 @@ class Stepper:
                 # Every replica computes the same loss of the whole batch, and contributes its share of it.
                 objective += losses.batch / shares
                 total += losses.batch * (size / shares)
+            elif losses.batch is not NO_LOSS:
+                raise ValueError(
+                    f"{type(self.method).__name__} returns a loss of the batch, but has no of_batch = True."
+                )
             if self.penalty is not None:
                 objective += self.penalty() / shares
-        measures = {name: _summed(value, size / shares) for name, value in losses.measures.items()}
+        measures = {name: _summed(value, examples, size / shares) for name, value in losses.measures.items()}
         if not self.variables:
             return total, measures, []
         gradients = tape.gradient(objective, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -181,26 +191,14 @@ class Stepper:
                 variable.assign(value)
 
 
-def check_parts(method: Method | type, accumulate: int) -> None:
-    """Refuses to accumulate a loss of the whole batch.
+def _summed(value: tf.Tensor, examples: tf.Tensor, share: float) -> tf.Tensor:
+    """Sums a measure over a share of the batch.
 
-    Args:
-        method: the method, or its class.
-        accumulate: parts that a replica's share of a batch is computed in.
-
-    Raises:
-        UserError: there are several parts, and the method's loss needs the whole batch at once.
+    A scalar of the global batch, and the mean over a stream of another size, count by that share.
     """
-    if accumulate > 1 and method.of_batch:
-        raise UserError(
-            f"--accumulate={accumulate}: this --method has a loss of the whole batch, which parts of it do not add up "
-            "to; give --accumulate=1 and a smaller --batch_size."
-        )
-
-
-def _summed(value: tf.Tensor, share: float) -> tf.Tensor:
-    """Sums a measure over a share of the batch; a scalar of the global batch counts by that share."""
-    return tf.reduce_sum(value) if len(value.shape) else value * share
+    if not len(value.shape):
+        return value * share
+    return tf.reduce_sum(value) if value.shape == examples.shape else tf.reduce_mean(value) * share
 
 
 def _part(values, part: int, parts: int):

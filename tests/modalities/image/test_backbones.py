@@ -68,7 +68,8 @@ def paths(variables):
 
 def test_the_smallest_network_of_each_family_is_tested_without_all_too():
     families = {}
-    for name, spec in BACKBONES.items():
+    ours = {name: spec for name, spec in BACKBONES.items() if spec.modality == "image"}
+    for name, spec in ours.items():
         families.setdefault(spec.function().__module__, []).append(name)
     smallest = {min(names, key=lambda name: BACKBONES[name].parameters) for names in families.values()}
     assert smallest == set(tools.ONE_A_FAMILY)

@@ -219,7 +219,7 @@ def test_a_loss_of_the_batch_that_nobody_announced_is_an_error(one_device):
     method, streams = Silent(one_device), two_domains()
     with one_device.scope():
         stepper = Stepper(method, plan_of(), streams.sizes, one_device)
-    with pytest.raises(ValueError, match="Silent returns a loss of the batch without of_batch = True"):
+    with pytest.raises(ValueError, match="Silent returns a loss of the batch, but has no of_batch"):
         stepper(next(streams.stream(one_device, 0, 1)), 0.1, 0)
 
 

@@ -100,6 +100,28 @@ def test_fine_tune_takes_the_options_of_then_and_the_features_are_made_anew(old,
     assert len(list((tmp_path / "features").glob("*/facts.json"))) == 4
 
 
+def test_an_assessment_of_then_is_done_and_the_test_split_is_not_read_again(old, capsys):
+    run = RunDir(old)
+    stages = run.config()
+    models = {"source": None, "scratch": None} | {name: run.done(name)["seconds"] for name in ("head", "full")}
+    asked = {"models": models, "seed": 3, "precision": "float32"}
+    asked |= {name: stages[name] for name in ("data", "model", "training", "assess")}
+    # Options that came later are not in it.
+    assert "image_size" in stages["model"] and "method" not in stages["training"]
+    verdict = {"advice": "fine-tune", "rule": "full is better than head", "numbers": {}}
+    told = {"verdict": verdict, "blocks": {"outcome": {"kinds": {}}}, "split": "test", "seconds": 9.0, "spent": {}}
+    (old / "assess/result").mkdir(parents=True)
+    done = old / "assess/result/done.json"
+    done.write_text(json.dumps({"id": "0123456789ab", "asked": asked, "restart": None, **told}))
+    reads = len(run.records("test_read"))
+    # Training options hold for one command, so they are given again.
+    epochs = stages["training"]["epochs"]
+    api.fine_tune("digits", run_dir=str(old), phases=["assess"], epochs=epochs)
+    assert "assess  already done; the test pictures are not read again" in capsys.readouterr().out
+    assert len(run.records("test_read")) == reads
+    assert json.loads(done.read_text())["id"] == "0123456789ab"
+
+
 def test_its_artefact_is_evaluated_from_elsewhere(old, tmp_path):
     done = tools.run_py("--phase=evaluate", "--dataset=digits", "--saved_model=run", "--run_dir=none", cwd=tmp_path)
     (accuracy,) = {r["metrics"]["accuracy"]["value"] for r in RunDir(old).records("evaluation") if r["model"] == "full"}

@@ -13,7 +13,7 @@ from tf_transfer.assess import domain, drift, forecast, outcome, run_trials, shi
 from tf_transfer.assess.clock import Clock
 from tf_transfer.assess.networks import FOLDER
 from tf_transfer.assess.plan import Trial
-from tf_transfer.config import Config
+from tf_transfer.config import Config, canonical
 from tf_transfer.console import clock
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
@@ -29,6 +29,8 @@ from tf_transfer.session.session import Session
 _RESULT = f"{FOLDER}/result"
 # Holds the id of the --restart under which the trials were trained.
 _BEGUN = f"{FOLDER}/begun.json"
+# The options that decide the result of an assessment.
+_DECIDING = ("data", "model", "training", "assess")
 
 
 def assess(session: Session, now: Callable[[], float] = time.monotonic) -> None:
@@ -45,7 +47,7 @@ def assess(session: Session, now: Callable[[], float] = time.monotonic) -> None:
         raise UserError("--phase=assess runs on one host, as it plans by its own clock: give --strategy=mirrored.")
     asked = _asked(session)
     done = session.run.done(_RESULT)
-    if done and done["asked"] == asked and not session.begins_anew(_RESULT):
+    if done and _completed(done["asked"]) == asked and not session.begins_anew(_RESULT):
         session.console.line(
             f"assess  already done; the test {session.modality.many} are not read again (--restart would)"
         )
@@ -83,7 +85,13 @@ def _asked(session: Session) -> dict:
         models[SOURCE] = None
     asked = {"models": models, "seed": session.config.run.seed, "precision": session.precision}
     # As JSON gives them back.
-    return json.loads(json.dumps(asked | {stage: config[stage] for stage in ("data", "model", "training", "assess")}))
+    return json.loads(json.dumps(asked | {stage: config[stage] for stage in _DECIDING}))
+
+
+def _completed(recorded: Mapping) -> dict:
+    """Returns what `_asked` gave, perhaps in an older version, by today's names; a missing option has its default."""
+    defaults = Config().to_dict()
+    return {**recorded, **{stage: defaults[stage] | canonical(recorded[stage]) for stage in _DECIDING}}
 
 
 def _assess(session: Session, asked: dict, timer: Clock) -> dict:

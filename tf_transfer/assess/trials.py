@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tf_transfer.assess.networks import FOLDER, Pool
 from tf_transfer.assess.plan import Trial
-from tf_transfer.config import Training
+from tf_transfer.config import ALIASES, Data, Model, Training
 from tf_transfer.data import splits
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.features import extract
@@ -23,6 +24,19 @@ from tf_transfer.session.session import Session
 
 # The phase that trains each kind, and what its folder's name adds to the label budget and the seed.
 _PHASES = {FULL: (FULL, ""), "random head": (FULL, "-random-head"), SCRATCH: (SCRATCH, "")}
+# The options of version 0.1.0 by its names, in its order: a digest holds every one of them, and of options that came
+# later those that are not at their default. So a folder is found again by later versions.
+_FIRST_OPTIONS = {
+    "Data": (
+        "dataset", "source_dataset", "data_dir", "validation_fraction", "examples_per_class", "class_weights",
+        "max_unreadable",
+    ),
+    "Model": ("backbone", "weights", "image_size", "dropout"),
+    "Training": (
+        "epochs", "batch_size", "accumulate", "learning_rate", "optimizer", "schedule", "warmup", "layer_decay",
+        "unfreeze", "bn", "regularizer", "label_smoothing", "augment", "feature_views", "ema", "patience", "clip_norm",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -173,10 +187,32 @@ class Trials:
         split = (
             self._rows(trial.labels, trial.seed).facts["digest"] if trial.labels else self.data.facts["split_digest"]
         )
-        deciding = (training, parent.config.model, parent.config.data, parent.precision, split)
-        digest = hashlib.sha256(f"{deciding}{self.pools[trial.backbone].digest}".encode()).hexdigest()[:12]
+        options = training, parent.config.model, parent.config.data
+        digest = digest_of(options, parent.precision, split, self.pools[trial.backbone].digest)
         name = f"{trial.labels or 'all'}-{trial.seed}{_PHASES[trial.kind][1]}-{digest}"
         return parent.branch(f"{FOLDER}/trials/{name}", seed=trial.seed, training=training)
+
+
+def digest_of(options: Sequence[Training | Model | Data], precision: str, split: str, pool: str) -> str:
+    """Digest of all that decides a training, in 12 hexadecimal digits, the same as version 0.1.0 computed.
+
+    Args:
+        options: the options of some stages.
+        precision: of the computation.
+        split: digest of the training and validation rows.
+        pool: see `networks.Pool.digest`.
+    """
+    deciding = f"({', '.join([*map(_written, options), repr(precision), repr(split)])})"
+    return hashlib.sha256(f"{deciding}{pool}".encode()).hexdigest()[:12]
+
+
+def _written(options: Training | Model | Data) -> str:
+    """Returns the options of a stage as version 0.1.0 wrote them, followed by later ones that are not at default."""
+    stage, fields = type(options).__name__, {f.name: f.default for f in dataclasses.fields(options)}
+    first = {ALIASES.get(old, old): old for old in _FIRST_OPTIONS[stage]}
+    later = {name: name for name in fields if name not in first and getattr(options, name) != fields[name]}
+    told = [f"{old}={getattr(options, name)!r}" for name, old in (first | later).items()]
+    return f"{stage}({', '.join(told)})"
 
 
 def _result(trial: Trial, run: RunDir, phase: str, done: dict) -> TrialResult:

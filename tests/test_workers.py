@@ -1,8 +1,11 @@
 """Several hosts, as real processes on loopback."""
 
+import json
+import os
 import time
 
 import numpy as np
+import tools
 
 from benchmarks import crash, distributed
 
@@ -36,3 +39,14 @@ def test_workers_that_slurm_started_solve_the_head_of_one(tmp_path):
     distributed.finish(distributed.workers(2, *flags, f"--run_dir={tmp_path / 'two'}", slurm=True))
     logits = [np.load(tmp_path / name / "evaluate/predictions.npz")["head"] for name in ("one", "two")]
     np.testing.assert_allclose(logits[1], logits[0], atol=1e-2)
+
+
+def test_a_module_that_computes_when_it_is_imported_finds_the_workers_connected(tmp_path):
+    (tmp_path / "computes.py").write_text("import tensorflow as tf\n\nTWO = tf.constant(1) + 1\n")
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in distributed.ports(1)]}
+    told = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})}
+    told["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    options = tools.TINY | {"strategy": "multiworker", "import": "computes", "feature_store": "off", "run_dir": "run"}
+    done = tools.run_py("--phase=head", *tools.flags(**options), cwd=tmp_path, **told)
+    assert done.returncode == 0 and (tmp_path / "run/head/done.json").exists(), done
+    assert done.stderr == ""

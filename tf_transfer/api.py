@@ -12,6 +12,7 @@ from tf_transfer.config import Config
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.machine import cluster
+from tf_transfer.machine.quiet import quiet
 from tf_transfer.phases import catalogue
 from tf_transfer.run import lock
 from tf_transfer.run.directory import RunDir
@@ -205,6 +206,8 @@ def _check_names(config: Config, phases: Sequence[str]) -> None:
     from tf_transfer.modalities import backbones
     from tf_transfer.models import weights
 
+    if config.run.imports and cluster.is_multiworker(config.run.strategy):
+        _connect(config)
     backbones.import_modules(config.run.imports)
     model = config.model
     backbone = backbones.find_backbone(model.backbone)
@@ -213,6 +216,16 @@ def _check_names(config: Config, phases: Sequence[str]) -> None:
     pretrained = [n for n in catalogue.TRAINED if n in phases and catalogue.PHASES[n].begins == catalogue.PRETRAINED]
     if pretrained and model.weights != catalogue.SOURCE:
         weights.check(backbone, model.backbone, model.weights)
+
+
+def _connect(config: Config) -> None:
+    """Connects the workers; once a module of `--import` has computed something in TensorFlow, they could not."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow greets on standard error when it is imported.
+    with quiet(shown_on=ImportError):
+        from tf_transfer.machine import strategy
+
+        strategy.make_strategy(config.run.strategy, config.run.worker_timeout)
 
 
 def _training_options() -> set[str]:

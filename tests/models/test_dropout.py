@@ -140,3 +140,36 @@ def test_other_random_layers_are_refused():
         UserError, match=r"the layer 'noisy' \(GaussianNoise\) draws random numbers of its own: [^\n]+$"
     ):
         dropout.adopt(keras.Model(inputs, noisy(inputs)))
+
+
+RECURRENT = {
+    "lstm": lambda **o: keras.layers.LSTM(4, **o),
+    "gru": lambda **o: keras.layers.GRU(4, **o),
+    "simple": lambda **o: keras.layers.SimpleRNN(4, **o),
+    "both ways": lambda **o: keras.layers.Bidirectional(keras.layers.LSTM(4, **o)),
+    "cells": lambda **o: keras.layers.RNN([keras.layers.GRUCell(4), keras.layers.LSTMCell(4, **o)]),
+}
+
+
+def recurrent(kind, **options):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((5, 3))
+    return keras.Model(inputs, RECURRENT[kind](**options)(keras.layers.Dropout(0.5)(inputs)))
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_recurrent_layers_without_dropout_are_taken_and_those_with_it_refused(kind):
+    model = recurrent(kind)
+    (layer,) = dropout.adopt(model)
+    x = tf.random.stateless_normal((6, 5, 3), [1, 2])
+
+    def answer(rows):
+        layer.noise = noise(rows=rows, total=6)
+        return model(tf.gather(x, rows), training=True).numpy()
+
+    whole = answer(list(range(6)))
+    np.testing.assert_array_equal(answer(list(range(6))), whole)
+    np.testing.assert_allclose(answer([4, 1]), whole[[4, 1]], rtol=1e-5, atol=1e-6)
+    for option in ("dropout", "recurrent_dropout"):
+        with pytest.raises(UserError, match="draws random numbers of its own"):
+            dropout.adopt(recurrent(kind, **{option: 0.1}))

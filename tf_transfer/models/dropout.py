@@ -57,12 +57,19 @@ def adopt(model: keras.Model) -> list[keras.layers.Layer]:
         layer.__class__ = _OURS[type(layer).__name__]
         layer.purpose = number
     for layer in walk(model):
-        if getattr(layer, "seed_generator", None) is not None and type(layer) not in _OURS.values():
+        if _draws(layer) and type(layer) not in _OURS.values():
             raise UserError(
                 f"--backbone: the layer {one_line(layer.name)!r} ({type(layer).__name__}) draws random numbers of its "
                 "own: expected Dropout alone, whose noise follows seed, step and example; leave the layer out."
             )
     return layers
+
+
+def _draws(layer: keras.layers.Layer) -> bool:
+    """Says whether a layer draws random numbers; a recurrent cell always has a generator, and uses it for dropout."""
+    if getattr(layer, "seed_generator", None) is None:
+        return False
+    return not hasattr(layer, "recurrent_dropout") or bool(layer.dropout or layer.recurrent_dropout)
 
 
 def walk(model: keras.Model) -> Iterator[keras.layers.Layer]:

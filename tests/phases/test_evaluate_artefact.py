@@ -1,5 +1,7 @@
 """`--phase=evaluate --saved_model=...`: any artefact, ours or not, by the same metrics."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -114,3 +116,24 @@ def test_pictures_are_brought_to_the_size_of_the_artefact_alone(tmp_path):
         nll(open_source(str(tmp_path / "noise"), base.find("image")).load("test", None, size)) for size in (8, 224)
     )
     assert f"nll {small:.3f}" in done.stdout and f"{small:.3f}" != f"{large:.3f}"
+
+
+@pytest.mark.parametrize("model", ["x", None, {"image_size": "x"}, {"image_size": -3}])
+def test_a_foreign_card_of_another_kind_tells_no_size(tmp_path, model):
+    module, kernel = tf.Module(), np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, "x")])
+    def scores(x):
+        return {"scores": tf.nn.softmax(tf.reduce_mean(x, (1, 2)) @ kernel / 100)}
+
+    tf.saved_model.save(module, str(tmp_path / "other"), signatures=scores)
+    (tmp_path / "other/assets").mkdir(exist_ok=True)
+    (tmp_path / "other/assets/model_card.json").write_text(json.dumps({"model": model}))
+    given = {"dataset": "digits", "backbone": "small_resnet", "run_dir": str(tmp_path / "run")}
+    config, directory = api.open_run(given, ["evaluate"])
+    session = Session(config, frozenset(given), directory, Console(Nowhere()))
+    session.artefact = str(tmp_path / "other")
+    found = evaluate_artefact.evaluate(session)["metrics"]
+    test = open_source("digits", base.find("image")).load("test", None, session.input_size)
+    means = test.inputs.astype(np.float32).mean((1, 2))
+    assert found["nll"]["value"] == pytest.approx(metrics.nll(means @ kernel / 100, test.labels), rel=1e-4)

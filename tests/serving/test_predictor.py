@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -152,3 +153,12 @@ def test_what_the_model_itself_refuses_harms_no_other(tmp_path):
     assert whole.error == "expected float32 of shape [any], got int64 of shape [3]"
     expected = np.exp([0, 5, 0]) / np.exp([0, 5, 0]).sum()
     np.testing.assert_allclose(values(good), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("card", ['{"modality": null}', '{"modality": "x"}', "[1]", "{"])
+def test_a_card_of_another_kind_harms_no_answer(older, tmp_path, card):
+    shutil.copytree(older, tmp_path / "copy")
+    (tmp_path / "copy/assets").mkdir(exist_ok=True)
+    (tmp_path / "copy/assets/model_card.json").write_text(card)
+    with serving.load(tmp_path / "copy") as model:
+        assert model.predict(np.full((8, 8, 3), (200, 1, 3), np.uint8))[0].label == "red"

@@ -26,7 +26,7 @@ class Words:
 def of_card(card: Mapping) -> Words:
     """Takes the words from a model card, which may be of another version, or empty."""
     told = card.get("modality")
-    if isinstance(told, Mapping) and {"one", "many", "endings"} <= set(told):
+    if isinstance(told, Mapping) and {"one", "many"} <= set(told) and isinstance(told.get("endings"), list):
         return Words(str(told["one"]), str(told["many"]), tuple(told["endings"]))
     modality = base.find(BEFORE)
     return Words(modality.one, modality.many, modality.endings)

@@ -12,7 +12,7 @@ from tf_transfer.evaluation import mcnemar_exact, right, score
 from tf_transfer.export import gate, runners, targets
 from tf_transfer.report import tables
 from tf_transfer.serving import locate
-from tf_transfer.serving.saved_model import card_of
+from tf_transfer.serving.saved_model import card_entry, card_of
 from tf_transfer.session.session import Session
 
 
@@ -108,7 +108,8 @@ def _size(session: Session, shape: list[int | None] | None) -> int | None:
 
 def _seen(session: Session, path: Path, split: Split, side: int | None) -> Split:
     """Returns the examples stored at the artefact's size, as it sees files, not resized from the run's size."""
-    size = side or card_of(path).get("model", {}).get("image_size") or session.input_size
+    told = card_entry(card_of(path), "model").get("image_size")
+    size = side or (told if type(told) is int and told > 0 else session.input_size)
     return split if size == session.input_size else session.datasets.test_examples(size)
 
 

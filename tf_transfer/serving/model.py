@@ -8,7 +8,7 @@ import numpy as np
 
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.serving.inputs import InputError
-from tf_transfer.serving.saved_model import SavedModel, card_of, locate, reason
+from tf_transfer.serving.saved_model import SavedModel, card_entry, card_of, locate, reason
 from tf_transfer.serving.signatures import EXAMPLES, FEATURES, FILES, Tensor
 
 Answer = tuple[np.ndarray, ...]
@@ -45,7 +45,7 @@ class Model:
     def _check(self, path: str | Path) -> None:
         found = self._saved.signatures
         # The card says whether the modality has files.
-        wanted = [EXAMPLES] if self.card.get("modality", {}).get("endings") == [] else [EXAMPLES, FILES]
+        wanted = [EXAMPLES] if card_entry(self.card, "modality").get("endings") == [] else [EXAMPLES, FILES]
         missing = [f"it has no signature {name}" for name in wanted if name not in found]
         if not missing and (len(found[EXAMPLES].inputs) != 1 or "class_names" not in found[EXAMPLES].outputs):
             missing = [f"{EXAMPLES} does not answer one input with class_names"]

@@ -192,3 +192,9 @@ def card_of(path: Path) -> dict:
     except (OSError, ValueError):
         return {}
     return card if isinstance(card, dict) else {}
+
+
+def card_entry(card: Mapping, name: str) -> dict:
+    """Returns an entry of a model card, such as `modality`; empty where another version or program wrote none."""
+    entry = card.get(name)
+    return entry if isinstance(entry, dict) else {}

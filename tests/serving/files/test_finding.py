@@ -73,7 +73,8 @@ def test_the_endings_are_those_of_the_model(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"no text found; expected a file, a folder, a glob of \.txt files, or"):
         finding.find_files("in/*.png", texts)
     # Cards of before, or of nobody knows what.
-    for card in ({}, {"modality": "x"}, {"model": {"image_size": 32}}):
+    unended = {"modality": {"one": "text", "many": "texts", "endings": None}}
+    for card in ({}, {"modality": "x"}, {"model": {"image_size": 32}}, unended):
         assert of_card(card).many == "pictures" and ".jpeg" in of_card(card).endings
 
 

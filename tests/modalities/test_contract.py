@@ -137,6 +137,8 @@ def test_preprocessing_is_the_same_for_tensors_and_in_a_functional_model(case, m
     symbolic = keras.Input(examples.shape[1:], dtype=examples.dtype.name)
     functional = keras.Model(symbolic, inputs(symbolic))
     np.testing.assert_array_equal(inputs(tf.constant(examples)), functional(examples))
+    if modality.targets:
+        np.testing.assert_array_equal(inputs.fitting(tf.constant(examples, tf.float32)), functional(examples))
 
 
 def test_corruptions_are_a_function_of_the_seed_and_of_the_place(case, modality):

@@ -8,8 +8,8 @@ The contract test `tests/modalities/test_contract.py` takes each through every p
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -31,6 +31,24 @@ def find(name: str) -> "Modality":
         UserError: the name is not registered; the message lists those that are.
     """
     return MODALITIES.factory(name)
+
+
+class Inputs(Protocol):
+    """The preprocessing inside a model, see `Modality.inputs`.
+
+    Attributes:
+        size: input size of the network.
+        mode: how its weights expect inputs, see `backbones.Backbone`.
+    """
+
+    size: int
+    mode: str
+
+    def __call__(self, examples: "tf.Tensor") -> Any:
+        """Maps stored examples `[B, ...]` of any size to inputs of the network."""
+
+    def fitting(self, examples: "tf.Tensor") -> Any:
+        """Maps float examples that have the network's size to inputs; only `--export_targets` call it."""
 
 
 class Modality(ABC):
@@ -124,8 +142,10 @@ class Modality(ABC):
         return None
 
     @abstractmethod
-    def inputs(self, size: int, mode: str) -> Callable[["tf.Tensor"], Any]:
-        """Returns the preprocessing inside the model, from stored examples of any size to inputs of the network.
+    def inputs(self, size: int, mode: str) -> Inputs:
+        """Returns the preprocessing inside the model, an `Inputs`: a callable with `size` and `mode`.
+
+        A modality that names `targets` gives it `fitting` too.
 
         Args:
             size: input size of the network.

@@ -1,6 +1,6 @@
 """Preprocessing, backbone and head as one classifier: stored examples in, logits out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.modalities import backbones
+from tf_transfer.modalities.base import Inputs
 from tf_transfer.models import batchnorm, folding, weights
 from tf_transfer.models.dropout import adopt as adopt_dropouts
 from tf_transfer.training.method import HEAD, ParameterGroup
@@ -21,7 +22,7 @@ class Classifier:
     Args:
         backbone: headless network, preprocessed inputs to `[B, D]`; its batch normalisations and dropouts become those
             of this package, in place.
-        inputs: its preprocessing, see `modalities.base.Modality.inputs`.
+        inputs: its preprocessing, of `modalities.base.Modality.inputs`.
         num_classes: C, the width of the head.
         dropout: rate between features and head while training, in [0, 1).
         seed: of the head's initial kernel, normal with deviation 0.01.
@@ -32,7 +33,7 @@ class Classifier:
         stages: `{layer name: stage}`, see `_stages`.
     """
 
-    def __init__(self, backbone: keras.Model, inputs: Callable, num_classes: int, dropout: float = 0.0, seed: int = 0):
+    def __init__(self, backbone: keras.Model, inputs: Inputs, num_classes: int, dropout: float = 0.0, seed: int = 0):
         self.backbone, self.inputs, self.dropout = backbone, inputs, dropout
         self.size, self.mode = inputs.size, inputs.mode
         self.xla = False

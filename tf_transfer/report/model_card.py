@@ -84,11 +84,7 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
         "calibration": export["calibration"],
         "shift": _shift(blocks.get("shift", {}), export["model"]),
         "verdict": assessment.get("verdict"),
-        "export": {
-            k: export[k]
-            for k in ("signatures", "parity", "accuracy", "bytes_parity", "latency", "bytes")
-            if k in export
-        },
+        "export": {k: export[k] for k in _EXPORT if k in export},
         "limits": [*(text.format(**modality.card()) for text in _LIMITS), *modality.limits],
         # Only the user knows these.
         "license": {"model": None, "pretrained_weights": None, "data": None},

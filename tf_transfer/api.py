@@ -141,7 +141,9 @@ def open_run(
     trained = any(run.done(phase) for phase in (*catalogue.TRAINED, "assess/result"))
     held = {name: v for name, v in shared.items() if name not in _FREE}
     if any(
-        phase in catalogue.on_source() or done.get("source") for phase in catalogue.TRAINED if (done := run.done(phase))
+        phase in catalogue.on_source() or done.get("source_data")
+        for phase in catalogue.TRAINED
+        if (done := run.done(phase))
     ):
         held["source_dataset"] = shared.get("source_dataset")
     differ = _differences(given, held) if trained else []

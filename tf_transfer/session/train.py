@@ -31,7 +31,7 @@ from tf_transfer.training.regularizers import REGULARIZERS
 from tf_transfer.training.schedules import SCHEDULES
 
 # Entries of `done.json` that the record `phase_end` leaves out.
-_NO_OUTCOME = ("class_names", "plan", "split_digest", "restart", "source")
+_NO_OUTCOME = ("class_names", "plan", "split_digest", "restart", "source_data")
 
 
 def check_specs(config: Config) -> None:
@@ -112,7 +112,7 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     begun = [r for r in session.run.records("plan") if r["phase"] == phase][-1]
     facts |= {"split_digest": data.facts["split_digest"], "restart": begun.get("restart")}
     if source := _source(session, plan):
-        facts["source"] = {"dataset": source.facts["dataset"], "split_digest": source.facts["split_digest"]}
+        facts["source_data"] = {"dataset": source.facts["dataset"], "split_digest": source.facts["split_digest"]}
     session.run.finish(phase, classifier, facts, log.history)
     # All workers go on from the files that the chief has written.
     barrier(session.strategy)

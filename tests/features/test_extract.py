@@ -64,7 +64,7 @@ def test_further_views_are_random_and_fixed_by_the_seed():
     for view in (2, 3):
         batch = {"inputs": SPLIT.inputs, "label": SPLIT.labels}
         batch["uniform"] = np.random.Generator(np.random.Philox(key=[3, view])).random((11, DRAWS), dtype=np.float32)
-        images, _ = augment.parse("flip,crop(0.25)")(batch, 3)
+        images, _ = augment.parse("flip,crop(0.25)")(batch, lambda labels: labels)
         np.testing.assert_allclose(rows[view], classifier.features(images), rtol=1e-4, atol=1e-5)
     other, _ = extract(classifier, SPLIT, Views(4, augment.parse("flip,crop(0.25)"), 4), strategy, 8)
     other = other.inputs.reshape(4, 11, -1)

@@ -287,3 +287,10 @@ def test_the_folder_of_somebody_else_is_not_touched(run):
 def test_the_home_folder_is_meant_by_a_tilde(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert RunDir("~/runs").path == tmp_path / "runs"
+
+
+def test_a_history_whose_columns_changed_is_written_whole(tmp_path):
+    run = RunDir(tmp_path / "run")
+    run.finish("head", Saved("1"), {}, [{"epoch": 1, "before": 2.0}, {"epoch": 2, "after": 3.0}])
+    rows = (tmp_path / "run" / "head" / "history.csv").read_text().splitlines()
+    assert rows == ["epoch,before,after", "1,2.0,", "2,,3.0"]

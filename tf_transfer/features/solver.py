@@ -21,8 +21,8 @@ import tensorflow as tf
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError
 from tf_transfer.features.extract import Standardizer
-from tf_transfer.modalities.augmentation import one_hot
 from tf_transfer.training import problem as problems
+from tf_transfer.training.problem import one_hot
 
 _KEPT_BYTES, _CHUNK = 1 << 30, 8192
 # The path ends when validation has become worse this many times in a row: weaker strengths take longer and are worse.

@@ -63,10 +63,13 @@ class Supervised:
 
     def _shown(self, examples: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns augmented inputs and their targets; features are not augmented."""
-        classes, smoothing = self.model.num_classes, self.plan.label_smoothing
+
+        def targets_of(labels: tf.Tensor) -> tf.Tensor:
+            return self.setting.problem.targets(labels, self.model.num_classes, self.plan.label_smoothing)
+
         if self.setting.on_features:
-            return examples["inputs"], self.setting.problem.targets(examples["label"], classes, smoothing)
-        return self.augmentation(examples, classes, smoothing)
+            return examples["inputs"], targets_of(examples["label"])
+        return self.augmentation(examples, targets_of)
 
     def _through(self) -> bool:
         """Says whether the backbone, too, runs in training mode (dropout, batch statistics)."""

@@ -30,22 +30,24 @@ class Augmentation:
     mix_alpha: float = 0.0
     specs: tuple[str, ...] = ()
 
-    def __call__(self, batch: dict, num_classes: int, smoothing: float = 0.0) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(self, batch: dict, targets_of: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """Augments a batch of `batches.Batches`.
 
+        Args:
+            batch: `inputs`, `uniform`, `label`, and where it mixes `inputs2`, `label2` and `mix`.
+            targets_of: labels to the targets of the loss, float32 `[B, C]`; what is mixed has a mean of two.
+
         Returns:
-            The examples, as stored or float32 `[B, ...]`, and float32 `[B, C]` target probabilities.
+            The examples, as stored or float32 `[B, ...]`, and their targets.
         """
-        inputs = self.view(batch["inputs"], batch["uniform"])
-        targets = one_hot(batch["label"], num_classes, smoothing)
+        inputs, targets = self.view(batch["inputs"], batch["uniform"]), targets_of(batch["label"])
         if self.mixer is None:
             return inputs, targets
         others = self.view(batch["inputs2"], batch["uniform"])
         inputs, share = self.mixer(
             tf.cast(inputs, tf.float32), tf.cast(others, tf.float32), batch["mix"], batch["uniform"]
         )
-        others_targets = one_hot(batch["label2"], num_classes, smoothing)
-        return inputs, share[:, None] * targets + (1.0 - share[:, None]) * others_targets
+        return inputs, share[:, None] * targets + (1.0 - share[:, None]) * targets_of(batch["label2"])
 
     def view(self, inputs: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
         """Augments examples `[B, ...]` by their numbers `[B, DRAWS]`, without mixing."""
@@ -102,8 +104,3 @@ def parse(text: str, operations: Registry, mixers: Registry) -> Augmentation:
         raise UserError(f"--augment={one_line(text)!r}: one of {either}, not both.")
     mixer, alpha = mixers.create(mixing[0]) if mixing else (None, 0.0)
     return Augmentation(tuple(operations.create(spec) for spec in specs), mixer, alpha, tuple(specs))
-
-
-def one_hot(labels: tf.Tensor, num_classes: int, smoothing: float = 0.0) -> tf.Tensor:
-    """Returns float32 `[B, C]` targets: 1 - smoothing on the label plus smoothing / C on every class."""
-    return tf.one_hot(labels, num_classes) * (1.0 - smoothing) + smoothing / num_classes

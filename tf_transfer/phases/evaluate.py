@@ -7,7 +7,7 @@ import numpy as np
 
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import mcnemar_exact, right, score, top_losses
+from tf_transfer.evaluation import mcnemar_exact, score, top_losses
 from tf_transfer.modalities.base import Modality
 from tf_transfer.models.inference import Predictor
 from tf_transfer.phases import catalogue
@@ -52,7 +52,7 @@ def _evaluate(session: Session, models: list[str]) -> None:
         records.append({"kind": "evaluation", "model": phase, "split": "test", **found})
     main = catalogue.furthest(models)
     for other in (m for m in logits if main and m != main):
-        correct = [right(logits[m], split.labels) for m in (main, other)]
+        correct = [session.problem.right(logits[m], split.labels) for m in (main, other)]
         records.append({"kind": "comparison", "split": "test", "a": main, "b": other, **mcnemar_exact(*correct)})
     # Ids, by which `_note` finds the records that are written already.
     records = [{**record, "id": uuid.uuid4().hex[:12]} for record in records]

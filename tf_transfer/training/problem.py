@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from tf_transfer.data import splits
 from tf_transfer.evaluation.classification import measure, right, standard_error
-from tf_transfer.modalities.augmentation import one_hot
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,11 @@ class Problem:
     right: Callable[[np.ndarray, np.ndarray], np.ndarray]
     score: Callable[[np.ndarray, np.ndarray], tuple[float, float, float, dict[str, Any]]]
     split: Callable[..., splits.SplitPlan]
+
+
+def one_hot(labels: tf.Tensor, num_classes: int, smoothing: float = 0.0) -> tf.Tensor:
+    """Returns float32 `[B, C]` targets: 1 - smoothing on the label plus smoothing / C on every class."""
+    return tf.one_hot(labels, num_classes) * (1.0 - smoothing) + smoothing / num_classes
 
 
 def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

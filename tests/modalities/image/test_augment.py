@@ -4,8 +4,8 @@ import tensorflow as tf
 
 from tf_transfer.data.batches import DRAWS
 from tf_transfer.errors import UserError
-from tf_transfer.modalities import augmentation
 from tf_transfer.modalities.image import augment
+from tf_transfer.training import problem
 
 RANDOM = np.random.default_rng(0)
 COUNT, HEIGHT, WIDTH, CLASSES = 32, 12, 16, 5
@@ -27,7 +27,8 @@ def make_batch(seed=0, **columns):
 
 
 def run(text, batch, smoothing=0.0):
-    images, targets = augment.parse(text)({k: tf.constant(v) for k, v in batch.items()}, CLASSES, smoothing)
+    tensors = {k: tf.constant(v) for k, v in batch.items()}
+    images, targets = augment.parse(text)(tensors, lambda labels: problem.one_hot(labels, CLASSES, smoothing))
     return images.numpy(), targets.numpy()
 
 
@@ -181,7 +182,7 @@ def test_every_registered_operation_keeps_shape_and_range():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_one_hot_spreads_the_smoothing_over_all_classes(smoothing):
-    targets = augmentation.one_hot(tf.constant([2, 0]), 4, smoothing)
+    targets = problem.one_hot(tf.constant([2, 0]), 4, smoothing)
     spread = smoothing / 4
     np.testing.assert_allclose(
         targets, [[spread, spread, 1 - 3 * spread, spread], [1 - 3 * spread, spread, spread, spread]], atol=1e-7

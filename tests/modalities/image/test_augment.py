@@ -156,7 +156,7 @@ def test_an_example_is_augmented_alike_wherever_it_stands(text):
     np.testing.assert_allclose(again, images[part], atol=1e-3)
     np.testing.assert_allclose(again_targets, targets[part], atol=1e-6)
     operation = augment.parse(text)
-    graph = tf.function(lambda b: operation(b, CLASSES), autograph=False)
+    graph = tf.function(lambda b: operation(b, lambda labels: problem.one_hot(labels, CLASSES)), autograph=False)
     np.testing.assert_allclose(graph({k: tf.constant(v) for k, v in batch.items()})[0], images, atol=1e-3)
 
 

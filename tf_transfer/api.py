@@ -137,16 +137,7 @@ def open_run(
         run.sweep()
     recorded = configs.flatten(run.config() or {})
     shared = {k: v for k, v in recorded.items() if k not in _training_options() | _OF_A_MACHINE}
-    # As long as nothing is trained, every option may change.
-    trained = any(run.done(phase) for phase in (*catalogue.TRAINED, "assess/result"))
-    held = {name: v for name, v in shared.items() if name not in _FREE}
-    if any(
-        phase in catalogue.on_source() or done.get("source_data")
-        for phase in catalogue.TRAINED
-        if (done := run.done(phase))
-    ):
-        held["source_dataset"] = shared.get("source_dataset")
-    differ = _differences(given, held) if trained else []
+    differ = _differences(given, _held(run, shared))
     inherited = _inherited(given, shared)
     complete = configs.from_values(given, configs.from_values(inherited))
     # A run can start over only with a phase that needs no model of the run: those are set aside.
@@ -170,6 +161,20 @@ def open_run(
     if write:
         run.propose(record.to_dict(), start_over=bool(differ))
     return complete, run
+
+
+def _held(run: RunDir, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the recorded options that may not change: none as long as nothing is trained."""
+    if not any(run.done(phase) for phase in (*catalogue.TRAINED, "assess/result")):
+        return {}
+    held = {name: v for name, v in shared.items() if name not in _FREE}
+    if any(
+        phase in catalogue.on_source() or done.get("source_data")
+        for phase in catalogue.TRAINED
+        if (done := run.done(phase))
+    ):
+        held["source_dataset"] = shared.get("source_dataset")
+    return held
 
 
 def _inherited(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,9 @@ import csv
 import os
 from collections.abc import Iterator
 
+from tf_transfer.data import split_words
 from tf_transfer.data.examples import Examples
 from tf_transfer.data.file_source import FileSource, Row
-from tf_transfer.data.splits import SPLIT_NAMES
 from tf_transfer.errors import UserError, one_line
 
 
@@ -65,7 +65,7 @@ def _row(values: dict[str, str], folder: str, where: str) -> Row:
     name, label = values["path"], values["label"]
     if not name or not label:
         raise UserError(f"{where}: the {'label' if name else 'path'} is empty.")
-    split = SPLIT_NAMES.get(values["split"].lower()) if "split" in values else ""
+    split = split_words.resolve([values["split"]]).get(values["split"]) if "split" in values else ""
     if split is None:
         raise UserError(f"{where}: expected split train, validation or test, got {one_line(values['split'])!r}.")
     path = os.path.realpath(os.path.join(folder, name.replace("\0", "")))

@@ -11,7 +11,6 @@ import numpy as np
 from tf_transfer.data.disk_arrays import release
 from tf_transfer.errors import UserError, one_line
 
-SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 TEST_SEED = 0x7E57
 # Inputs that are read at a time to compute their digests.
 _DIGEST_BYTES = 16 << 20

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tf_transfer.config import Config
@@ -57,7 +58,7 @@ class DataSets:
             held = len(loaded.validation) if loaded.validation else 0
             self.console.line(
                 f"data  {one_line(name, 60)}: {len(loaded.train):,} to train, {held:,} to validate, "
-                f"{len(loaded.class_names)} classes, {time.perf_counter() - begun:.1f} s"
+                f"{len(loaded.class_names)} classes ({_first(loaded.class_names)}), {time.perf_counter() - begun:.1f} s"
             )
         return self._data[key]
 
@@ -169,3 +170,9 @@ class DataSets:
         texts = [text.format("; ".join(names[:20])) for text, names in zip(texts, listed, strict=True)]
         there = {r.get("text") for r in self.run.records("warning")}
         return [{"kind": "warning", "text": text} for text in texts if text not in there]
+
+
+def _first(class_names: Sequence[str], most: int = 5) -> str:
+    """Returns the first class names in one text, with dots where there are more."""
+    names = [one_line(name, 30) for name in class_names[:most]]
+    return ", ".join(names) + (", ..." if len(class_names) > most else "")

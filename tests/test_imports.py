@@ -29,7 +29,7 @@ LAYERS = (
     {"data", "evaluation", "report", "serving"},
     {"run", "machine"},
     {"config", "console"},
-    {"phases.catalogue", "registry"},
+    {"phases.catalogue", "registry", "text_file"},
     {"errors"},
 )
 LARGEST = 8

@@ -78,11 +78,10 @@ def test_root_and_absolute_paths_inside_it(make, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.png", "images/../../outside.png", "{tmp}/outside.png", "link.png", "a\0b"]
+    "name", ["../outside.png", "images/../../outside.png", "{tmp}/outside.png", "a\0b", "C:\\outside.png"]
 )
 def test_a_path_may_not_leave_the_root(make, tmp_path, write_picture, name):
     write_picture(str(tmp_path / "outside.png"))
-    os.symlink(tmp_path / "outside.png", tmp_path / "data" / "link.png")
     path, _ = make("path,label\n" + rows() + name.format(tmp=tmp_path) + ",a\n")
     with pytest.raises(UserError, match=r"list.csv\), line 12: the path .* leaves "):
         open_csv(path)
@@ -93,7 +92,10 @@ def test_a_path_may_not_leave_the_root(make, tmp_path, write_picture, name):
     [
         ("", r"line 1: expected the header path,label\[,split\], found an empty line"),
         ("file,label\n" + rows(), "line 1: .*found file, label"),
-        ("path;label\n" + rows(), "line 1: .*found path;label"),
+        ("path:label\n" + rows(), "line 1: .*found path:label"),
+        ("filename,class\n" + rows(), r"Other .*: csv\(path=..., path_column=filename, label_column=class\)"),
+        ("PK\3\4", "expected a text file, found an archive or a spreadsheet; save it as CSV"),
+        ("path;label\n" + rows().replace(",", ";") + "images/0;1.png;a\n", "found 3; quote a value with a semicolon"),
         ("path,label,split\n" + rows(split="trian"), "line 2: expected split train, validation or test, got 'trian'"),
         ("path,label,split\n" + rows(split="train") + "images/0.png,a,\n", "line 12: expected split .*got ''"),
         ("path,label\n" + rows() + ",a\n", "line 12: the path is empty"),
@@ -129,3 +131,110 @@ def test_a_listed_file_that_is_absent_is_unreadable(make):
     source = open_csv(path, max_unreadable=1)
     assert source.load("test").names == ["images/1.png"]
     assert source.notes["unreadable"] == ["images/none.png (No such file or directory)"]
+
+
+@pytest.mark.parametrize("separator", ["\t", ";", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_what_spreadsheets_and_other_systems_save(make, separator, encoding):
+    text = ("path,label\n" + rows("aaaaabbbbb").replace(",b", ",Größe")).replace(",", separator)
+    source = open_csv(make(text.replace("\n", "\r\n"), encoding)[0])
+    assert source.class_names == ("Größe", "a") and "encoding" not in source.notes
+    assert sum(len(source.labels(split)) for split in source.splits) == 10
+
+
+def test_the_separator_a_spreadsheet_is_told(make):
+    path, _ = make("sep=;\npath;label\n" + rows().replace(",", ";") + "images/0.png\n")
+    with pytest.raises(UserError, match="line 13: expected 2 values, found 1; quote a value with a semicolon"):
+        open_csv(path)
+
+
+def test_cp1252_is_read_and_said(make):
+    source = open_csv(make("path,label\n" + rows().replace(",b", ",Größe"), "cp1252")[0])
+    assert source.class_names == ("Größe", "a")
+    assert "5 labels are not UTF-8 and were read as cp1252, such as 'Größe'" in source.notes["encoding"][0]
+
+
+def test_a_path_in_cp1252_finds_the_file_whose_name_is_utf8(make, tmp_path, write_picture):
+    pixels = write_picture(str(tmp_path / "data" / "café.png"), 99)
+    path, _ = make("path,label,split\n" + rows(split="train") + "café.png,a,test\n", "cp1252")
+    test = open_csv(path).load("test")
+    np.testing.assert_array_equal(test.inputs, [pixels])
+    assert test.names == ["café.png"]
+
+
+def test_an_encoding_may_be_given(make):
+    path, _ = make("path,label\n" + rows().replace(",b", ",роза"), "cp1251")
+    assert open_csv(path, encoding="cp1251").class_names == ("a", "роза")
+    for wrong in ("klingon", "ascii"):
+        with pytest.raises(UserError, match=f"the text cannot be decoded, encoding={wrong}: ") as error:
+            open_csv(path, encoding=wrong)
+        assert "\n" not in str(error.value)
+
+
+def test_columns_of_other_names(make):
+    text = "ID;Class;Fold\n" + rows(split="training").replace(",", ";") + "images/3.png;a;Testing\n;;\n"
+    path, _ = make(text)
+    source = open_csv(path, path_column="id", label_column="class", split_column="fold")
+    assert source.class_names == ("a", "b") and source.load("test").names == ["images/3.png"]
+    with pytest.raises(UserError, match=r"line 1: expected the header id,class,part, found ID, Class, Fold"):
+        open_csv(path, path_column="id", label_column="class", split_column="part")
+
+
+def test_empty_rows_and_cells_at_the_end(make):
+    path, _ = make("path,label,\n" + rows().replace("\n", ",\n") + ",,\n , ,,,\nimages/0.png,b,,,\n,,\n\n")
+    assert sum(len(open_csv(path).labels(split)) for split in ("train", "test")) == 11
+
+
+@pytest.mark.parametrize(
+    ("words", "splits"),
+    [
+        (("training", "dev", "Testing"), ("train", "validation", "test")),
+        (("TRAIN", "holdout"), ("train", "test")),
+        (("train", "eval", "test"), ("train", "validation", "test")),
+    ],
+)
+def test_words_of_splits(make, words, splits):
+    text = "path,label,split\n" + rows(split=words[0])
+    path, _ = make(text + "".join(f"images/{i}.png,a,{word}\n" for i, word in enumerate(words[1:])))
+    assert open_csv(path).splits == splits
+
+
+def test_a_part_of_a_word_is_no_split(make):
+    path, _ = make("path,label,split\n" + rows(split="train_2017"))
+    with pytest.raises(UserError, match="line 2: expected split train, validation or test, got 'train_2017'"):
+        open_csv(path)
+
+
+def test_backslashes(make, tmp_path, write_picture):
+    strange = write_picture(str(tmp_path / "data" / "a\\b.png"), 50)
+    text = "path,label,split\n" + rows(split="train").replace("images/", "images\\") + "a\\b.png,a,test\n"
+    source = open_csv(make(text)[0])
+    assert source.load("train").names[0] == "images/0.png"
+    np.testing.assert_array_equal(source.load("test").inputs, [strange])
+
+
+@pytest.mark.parametrize("begin", ["C:\\Users\\me\\set\\", "D:/set/", "/content/drive/set/"])
+def test_paths_of_another_machine(make, begin):
+    path, _ = make("path,label,split\n" + rows(split="train").replace("images/", f"{begin}images/") + "\n")
+    prefix = begin.replace("\\", "/").rstrip("/")
+    with pytest.raises(UserError, match=f"line 2: .* leaves .*: give prefix={prefix}[.]") as error:
+        open_csv(path)
+    assert "\n" not in str(error.value)
+    for given in (begin, prefix.lower()):
+        source = open_csv(path, prefix=given)
+        assert [len(source.labels(split)) for split in source.splits] == [8, 2]
+        assert source.load("train").names[0].startswith("images/")
+
+
+def test_a_list_of_links(make, tmp_path, write_picture):
+    """As DVC and git-annex leave them: each file is a link to a store elsewhere."""
+    pixels = write_picture(str(tmp_path / "store" / "ab12.png"), 77)
+    path, _ = make("path,label,split\n" + rows(split="train") + "link.png,a,test\n")
+    os.symlink(tmp_path / "store" / "ab12.png", tmp_path / "data" / "link.png")
+    np.testing.assert_array_equal(open_csv(path).load("test").inputs, [pixels])
+
+
+def test_a_root_that_is_a_link(make, tmp_path):
+    make("path,label,split\n" + rows(split="train") + f"{tmp_path}/data/images/3.png,a,test\n")
+    os.symlink(tmp_path / "data", tmp_path / "short")
+    assert len(open_csv(f"{tmp_path}/short/list.csv").labels("test")) == 1

@@ -23,7 +23,7 @@ def open_source(spec: str, modality: Examples, data_dir: str | None = None, max_
 
     Args:
         spec: `name(key=value, ...)` or `name` of a registered source; a folder; a path that ends in
-            `.csv`; or a TFDS name such as `cifar10` or `imagenet_resized/32x32`.
+            `.csv` or `.tsv`; or a TFDS name such as `cifar10` or `imagenet_resized/32x32`.
         modality: of the network; files are read by it.
         data_dir: where TFDS keeps its data sets.
         max_unreadable: how many files may be skipped because they cannot be decoded.
@@ -52,7 +52,7 @@ def _meaning(text: str) -> Spec:
     path = os.path.expanduser(text)
     if os.path.isdir(path):
         return Spec("folder", (), {"path": text})
-    if text.lower().endswith(".csv"):
+    if text.lower().endswith((".csv", ".tsv")):
         return Spec("csv", (), {"path": text})
     if os.path.isfile(path) and not text.isidentifier():
         raise UserError(f"--dataset={one_line(text)} is a file; expected a folder of class folders or a .csv.")

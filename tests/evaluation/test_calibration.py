@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tf_transfer.evaluation import calibration, metrics
+from tf_transfer.evaluation import calibration, metrics, statistics
 
 RANDOM = np.random.default_rng(0)
 
@@ -27,6 +27,38 @@ def test_the_temperature_minimises_the_likelihood_lost():
     best = calibration.temperature(3 * logits, labels)
     losses = [metrics.nll(3 * logits / t, labels) for t in (0.97 * best, best, 1.03 * best)]
     assert losses[1] < min(losses[0], losses[2])
+
+
+@pytest.mark.parametrize(("n", "classes", "spoilt"), [(30, 10, 1.0), (346, 5, 0.4), (700, 30, 3.0)])
+def test_the_interval_of_a_temperature_is_that_of_fitting_every_resample(n, classes, spoilt):
+    logits, labels = calibrated(n, classes)
+    logits = spoilt * logits
+    value, told = calibration.temperature(logits, labels), []
+    found = calibration.temperature_interval(logits, labels, value, lambda *done: told.append(done[:2]))
+    slow = statistics.bootstrap_interval(calibration.temperature, logits, labels, n_resamples=200)
+    np.testing.assert_allclose(found, slow, rtol=0.01)
+    # What it shows of its progress ends at the end.
+    assert told[-1][0] == told[-1][1] == len(told)
+
+
+def test_a_temperature_that_ends_at_a_limit_is_told():
+    logits, labels = calibrated(200)
+    hardly, wrong = 0.001 * logits, 1000 * logits
+    for spoilt, limit in ((hardly, 0.05), (wrong, 20.0)):
+        value = calibration.temperature(spoilt, labels)
+        low, high = calibration.temperature_interval(spoilt, labels, value)
+        assert calibration.limit_of(value) == limit
+        assert low == pytest.approx(limit, rel=1e-3) and high == pytest.approx(limit, rel=1e-3)
+    assert calibration.limit_of(calibration.temperature(logits, labels)) is None
+
+
+def test_a_class_that_is_ruled_out_leaves_the_temperature_alone():
+    logits, labels = calibrated(300)
+    more = np.concatenate([logits, np.full((300, 1), -np.inf)], 1)
+    value = calibration.temperature(logits, labels)
+    assert calibration.temperature(more, labels) == value
+    found = calibration.temperature_interval(more, labels, value)
+    assert found == pytest.approx(calibration.temperature_interval(logits, labels, value))
 
 
 def test_adaptive_ece_by_hand():

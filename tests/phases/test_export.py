@@ -1,6 +1,7 @@
 """The export phase: what is written is what was measured, or nothing is."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tools
 from tf_transfer import api
 from tf_transfer.export import saved_model
 from tf_transfer.modalities.image import pixels, preprocessing
+from tf_transfer.phases import export
 from tf_transfer.run.directory import RunDir
 
 
@@ -85,6 +87,24 @@ def test_a_broken_preprocessing_is_caught_and_leaves_nothing(options, monkeypatc
     with pytest.raises(api.UserError, match="nothing was exported"):
         api.fine_tune(**options, phases=["export"], restart=True)
     assert files(result.saved_model) == kept
+
+
+def test_a_temperature_of_many_classes_takes_bounded_time_and_shows_its_progress():
+    classes, told, notes = 3000, [], []
+    logits = np.random.default_rng(0).normal(size=(1000, classes)).astype(np.float32)
+    labels = logits.argmax(1)
+    session = types.SimpleNamespace(
+        progress=lambda label: lambda done, total, text: told.append((done, total)),
+        console=types.SimpleNamespace(note=notes.append),
+        modality=types.SimpleNamespace(many="pictures"),
+    )
+    found = export.calibrate(session, 1e-3 * logits, labels)
+    # About two million logits are looked at, whatever the classes.
+    assert found["n"] == (1 << 21) // classes < len(labels)
+    # All right and hardly sure: any sharper temperature fits better.
+    assert found["limit"] == 0.05 == pytest.approx(found["temperature"], rel=1e-3)
+    assert "ends at its limit, 0.05" in notes[0] and "699 validation pictures" in notes[0]
+    assert len(told) < 50 and told[-1][0] == told[-1][1]
 
 
 def test_a_broken_resize_of_files_is_caught(options, monkeypatch):

@@ -3,7 +3,14 @@
 Everything here is a pure function of arrays and needs neither a model nor a data set.
 """
 
-from tf_transfer.evaluation.calibration import adaptive_ece, atc, atc_interval, calibration_interval, temperature
+from tf_transfer.evaluation.calibration import (
+    adaptive_ece,
+    atc,
+    atc_interval,
+    calibration_interval,
+    temperature,
+    temperature_interval,
+)
 from tf_transfer.evaluation.classification import right
 from tf_transfer.evaluation.comparison import accuracy_difference, accuracy_interval, holm, pairwise, worst_class
 from tf_transfer.evaluation.curve import fit_power_law, label_budget, labels_needed, labels_to_reach
@@ -92,6 +99,7 @@ __all__ = [
     "softmax",
     "tau_interval",
     "temperature",
+    "temperature_interval",
     "top_k_accuracy",
     "top_losses",
     "transrate",

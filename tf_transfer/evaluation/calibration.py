@@ -1,16 +1,29 @@
 """How far a model's probabilities can be trusted: temperature, calibration error, accuracy without labels."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from tf_transfer.evaluation.classification import right
+from tf_transfer.evaluation.finite import check_finite
 from tf_transfer.evaluation.metrics import NUM_BINS, checked, log_softmax, softmax
 from tf_transfer.evaluation.statistics import bootstrap_interval
 
+# The least and the largest temperature.
+LIMITS = (0.05, 20.0)
+# Entries of logits that are looked at together, in float64: 16 MB.
+_ENTRIES = 1 << 21
+# About as many times `temperature` computes the loss.
+_STEPS = 20
+# Points of the grid of `temperature_interval`, which reaches this many standard errors to both sides.
+_GRID, _WIDTH = 13, 6.0
 
-def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+
+def temperature(
+    logits: np.ndarray, labels: np.ndarray, progress: Callable[[int, int, str], None] | None = None
+) -> float:
     """Returns the temperature T in [0.05, 20] that makes the labels likeliest when the logits are divided by it.
 
     It is fitted on validation examples and changes no prediction; it is above 1 for an overconfident model.
@@ -18,19 +31,84 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     Args:
         logits: float `[N, C]`.
         labels: int `[N]`.
+        progress: called with how often the loss was computed, of about how many times, and a text.
 
     References:
         Guo et al., "On calibration of modern neural networks", ICML 2017, 4.2.
     """
     logits, labels = checked(logits, labels)
-    rows = np.arange(len(labels))
+    rows, calls = np.arange(len(labels)), itertools.count(1)
 
     def loss(log_t):
+        if progress:
+            # The bar does not end before the search does.
+            progress(min(next(calls), _STEPS - 1), _STEPS, "temperature")
         return -log_softmax(logits / np.exp(log_t))[rows, labels].mean()
 
     # The likelihood is unimodal in T: it is concave in 1 / T.
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(loss, bounds=np.log(LIMITS), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
+
+
+def limit_of(value: float) -> float | None:
+    """Returns the limit at which a temperature ended; None where it ended between them."""
+    return next((limit for limit in LIMITS if abs(np.log(value / limit)) < 1e-3), None)
+
+
+def temperature_interval(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    value: float,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> tuple[float, float]:
+    """Returns the 95 % bootstrap interval of a temperature, in time that does not depend on the number of resamples.
+
+    A resample's temperature is where the sum of its examples' slopes dNLL / dlog T is 0. The slopes are computed once,
+    on a grid around the estimate; between the points of the grid the sum is a line.
+
+    Args:
+        logits: float `[N, C]`.
+        labels: int `[N]`.
+        value: of `temperature`.
+        progress: called with the points of the grid that are done, their number, and a text.
+    """
+    logits, labels = checked(logits, labels)
+    middle, step = np.log(value), 0.05
+    below, at, above = (_slopes(logits, labels, middle + d) for d in (-step, 0.0, step))
+    curvature = (above.sum() - below.sum()) / (2 * step)
+    # Where the likelihood is flat, as at a limit, the grid covers all temperatures.
+    width = _WIDTH * np.sqrt(np.square(at).sum()) / curvature if curvature > 0 else np.inf
+    grid = np.linspace(*np.clip([middle - width, middle + width], *np.log(LIMITS)), _GRID)
+    table = []
+    for done, log_t in enumerate(grid, 1):
+        table.append(_slopes(logits, labels, log_t))
+        if progress:
+            progress(done, _GRID, "interval of the temperature")
+
+    def roots(slopes, weights):
+        return _crossing(grid, weights @ slopes)
+
+    low, high = bootstrap_interval(roots, np.stack(table, 1), n_resamples=200, weighted=True)
+    return float(np.exp(low)), float(np.exp(high))
+
+
+def _slopes(logits: np.ndarray, labels: np.ndarray, log_t: float) -> np.ndarray:
+    """Returns dNLL / dlog T of each example, `[N]`: (z_label - sum_c p_c z_c) / T."""
+    found, rows = np.empty(len(labels)), max(1, _ENTRIES // logits.shape[1])
+    for start in range(0, len(labels), rows):
+        z = logits[start : start + rows] / np.exp(log_t)
+        own = np.take_along_axis(z, labels[start : start + rows, None], 1)[:, 0]
+        # A class that is ruled out has probability 0 and adds nothing.
+        found[start : start + rows] = own - np.einsum("nc,nc->n", softmax(z), np.where(np.isinf(z), 0.0, z))
+    return found
+
+
+def _crossing(grid: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Returns `[R]` places at which `[R, K]` sums, negative and then positive, are 0; an end of the grid elsewhere."""
+    after = np.clip((sums < 0).sum(1), 1, len(grid) - 1)
+    first, second = (np.take_along_axis(sums, k[:, None], 1)[:, 0] for k in (after - 1, after))
+    share = np.divide(-first, second - first, out=np.zeros_like(first), where=second > first)
+    return grid[after - 1] + np.clip(share, 0.0, 1.0) * np.diff(grid)[after - 1]
 
 
 def adaptive_ece(
@@ -139,5 +217,6 @@ def atc_interval(
 
 
 def _certainty(logits: np.ndarray) -> np.ndarray:
+    check_finite(infinite=True, logits=logits)
     log_p = log_softmax(logits)
     return (np.exp(log_p) * log_p).sum(-1)

@@ -1,13 +1,15 @@
 """How far two domains lie apart in a feature space: pure functions of two sets of features.
 
 All take float `[N, D]` features of a source and `[M, D]` of a target from one network. A distance says how different
-the examples look to that network, not how hard the target's task is.
+the examples look to that network, not how hard the target's task is. Features that are NaN or infinite are a ValueError.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 from scipy.spatial.distance import cdist, pdist
+
+from tf_transfer.evaluation.finite import check_finite
 
 # Widths of the kernels of `mmd`, times the median heuristic.
 MMD_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -194,4 +196,5 @@ def _checked(source: np.ndarray, target: np.ndarray, least: int) -> Iterator[np.
     if any(x.ndim != 2 or len(x) < least for x in arrays) or arrays[0].shape[1] != arrays[1].shape[1]:
         shapes = " and ".join(str(list(x.shape)) for x in arrays)
         raise ValueError(f"source and target must be [N, D] and [M, D] with at least {least} rows each, got {shapes}.")
+    check_finite(source=arrays[0], target=arrays[1])
     return arrays

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from tf_transfer.evaluation.classification import right
+from tf_transfer.evaluation.finite import check_finite
 from tf_transfer.registry import Registry
 
 METRIC = Registry("metric")
@@ -200,7 +201,7 @@ def checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Returns the two as arrays of the expected form.
 
     Raises:
-        ValueError: logits are not `[N, C]` with N >= 1, or labels are not N whole numbers in [0, C).
+        ValueError: logits are not `[N, C]` with N >= 1 or hold NaN, or labels are not N whole numbers in [0, C).
     """
     logits, labels = np.asarray(logits), np.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
@@ -208,6 +209,7 @@ def checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= logits.shape[1]:
         got = f"{labels.dtype} from {labels.min()} to {labels.max()}"
         raise ValueError(f"Expected whole labels in [0, {logits.shape[1]}), got {got}.")
+    check_finite(infinite=True, logits=logits)
     return logits, labels
 
 

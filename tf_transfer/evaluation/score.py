@@ -33,13 +33,12 @@ def score(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) ->
         UserError: the outputs are not finite.
         ValueError: arrays that do not fit each other.
     """
+    # Before the other checks, which refuse NaN as the mistake of a caller.
+    _refuse_diverged(np.asarray(logits))
     logits, labels = metrics.checked(logits, labels)
     n, num_classes = logits.shape
     if len(class_names) != num_classes:
         raise ValueError(f"class_names must name {num_classes} classes, got {len(class_names)}.")
-    broken = np.count_nonzero(~np.isfinite(logits).all(-1))
-    if broken:
-        raise UserError(f"The model's outputs are not finite for {broken} of {n} examples; lower --learning_rate.")
     names = [name for name in metrics.METRIC.names() if name != "top5" or num_classes > _TOP5_ABOVE]
     result = {"n": n, "num_classes": num_classes}
     result |= {name: _estimate(name, logits, labels) for name in names}
@@ -51,6 +50,15 @@ def score(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) ->
         "confusion": confusion.tolist(),
         "reliability": {key: [None if x != x else x for x in values.tolist()] for key, values in bins.items()},
     }
+
+
+def _refuse_diverged(logits: np.ndarray) -> None:
+    """Refuses outputs that are not finite, by rows."""
+    broken = np.count_nonzero(~np.isfinite(logits).all(-1))
+    if broken:
+        raise UserError(
+            f"The model's outputs are not finite for {broken} of {len(logits)} examples; lower --learning_rate."
+        )
 
 
 def _estimate(name: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tf_transfer.evaluation.finite import check_finite
+
 
 def cka(first: np.ndarray, second: np.ndarray) -> float:
     """Returns the linear centred kernel alignment of two sets of features of the same examples, in [0, 1].
@@ -15,6 +17,9 @@ def cka(first: np.ndarray, second: np.ndarray) -> float:
         first: float `[N, D]`, N of at least 4.
         second: float `[N, E]`.
 
+    Raises:
+        ValueError: other shapes, or numbers that are not finite.
+
     References:
         Kornblith et al., "Similarity of neural network representations revisited", ICML 2019; the unbiased HSIC: Song
         et al., JMLR 2012, eq. 5.
@@ -22,6 +27,7 @@ def cka(first: np.ndarray, second: np.ndarray) -> float:
     x, y = (np.asarray(a, np.float64) for a in (first, second))
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or len(x) < 4:
         raise ValueError(f"expected [N, D] and [N, E] with N of at least 4, got {list(x.shape)} and {list(y.shape)}.")
+    check_finite(first=x, second=y)
     grams = []
     for a in (x, y):
         a = a - a.mean(0)
@@ -46,7 +52,12 @@ def weight_distance(before: Mapping[str, np.ndarray], after: Mapping[str, np.nda
     Args:
         before: arrays by name.
         after: the same names and shapes.
+
+    Raises:
+        ValueError: weights are not finite.
     """
+    for name in before:
+        check_finite(**{f"before[{name!r}]": before[name], f"after[{name!r}]": after[name]})
     moved = sum(float(np.square(np.asarray(after[n], np.float64) - before[n]).sum()) for n in before)
     length = sum(float(np.square(np.asarray(before[n], np.float64)).sum()) for n in before)
     return float(np.sqrt(moved / length)) if length else 0.0

@@ -1,6 +1,7 @@
 """Forecasts of how well a pretrained network will do on a task, from its features and the labels, without training it.
 
 All take float `[N, D]` features of labelled examples of the target and int `[N]` labels in [0, C); larger is better.
+They raise ValueError for other shapes, and for features that are NaN or infinite.
 None is on a scale of its own: they rank networks on one target.
 """
 
@@ -8,6 +9,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from tf_transfer.evaluation.classification import right
+from tf_transfer.evaluation.finite import check_finite
 from tf_transfer.evaluation.metrics import log_softmax
 
 # Ratios of the noise of the labels to that of the weights that `logme` tries before it refines the best.
@@ -223,4 +225,5 @@ def _checked(features: np.ndarray, labels: np.ndarray, least: int) -> tuple[np.n
         raise ValueError(
             f"expected float [N, D] and int [N] with N of at least {least}, got {list(x.shape)} and {list(y.shape)}."
         )
+    check_finite(features=x)
     return x, y

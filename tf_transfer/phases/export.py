@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import bootstrap_interval, right
-from tf_transfer.evaluation.calibration import temperature
+from tf_transfer.evaluation import right
+from tf_transfer.evaluation.calibration import limit_of, temperature, temperature_interval
 from tf_transfer.evaluation.statistics import wilson_interval
 from tf_transfer.export import gate, saved_model
 from tf_transfer.models import weights
@@ -21,6 +21,8 @@ from tf_transfer.session.session import Session
 
 # Largest and smallest number of validation examples on which a temperature is fitted.
 _MOST, _FEWEST = 5000, 20
+# With many classes it is fitted on fewer: on as many as have this many logits, but on `_LEAST` in any case.
+_LOGITS, _LEAST = 1 << 21, 300
 # Number of examples on which artefacts are compared where the test split has not been evaluated.
 SAMPLE = 256
 # Batch sizes whose latency is measured.
@@ -81,7 +83,7 @@ def _export(session: Session, phase: str, what: dict) -> dict:
     classifier = session.trained(phase, class_names)
     logits = Predictor(classifier.logits, session.strategy, 32)(held.inputs, session.progress("export validation"))
     if use == "validation" and len(held) >= _FEWEST and not right(logits, held.labels).all():
-        calibration = _calibration(logits, held.labels)
+        calibration = calibrate(session, logits, held.labels)
     else:
         calibration = {"temperature": 1.0, "n": 0}
         session.console.note(
@@ -104,15 +106,33 @@ def _export(session: Session, phase: str, what: dict) -> dict:
     return done
 
 
-def _calibration(logits: np.ndarray, labels: np.ndarray) -> dict:
-    low, high = bootstrap_interval(temperature, logits, labels, n_resamples=200)
-    return {
-        "temperature": temperature(logits, labels),
-        "low": low,
-        "high": high,
-        "n": len(labels),
-        "split": "validation",
-    }
+def calibrate(session: Session, logits: np.ndarray, labels: np.ndarray) -> dict:
+    """Fits the temperature with its interval on validation examples, in bounded time; notes where it ends at a limit.
+
+    Args:
+        session: the command.
+        logits: float `[N, C]`.
+        labels: int `[N]`.
+
+    Returns:
+        `temperature`, `low`, `high`, `n`, `split`, and where it ended at a limit `limit`.
+    """
+    most = max(_LEAST, _LOGITS // logits.shape[1])
+    if len(labels) > most:
+        rows = np.linspace(0, len(labels) - 1, most).round().astype(int)
+        logits, labels = logits[rows], labels[rows]
+    shown = session.progress("export")
+    value = temperature(logits, labels, shown)
+    low, high = temperature_interval(logits, labels, value, shown)
+    found = {"temperature": value, "low": low, "high": high, "n": len(labels), "split": "validation"}
+    if (limit := limit_of(value)) is not None:
+        found["limit"] = limit
+        session.console.note(
+            f"the temperature ends at its limit, {limit:g}: on {len(labels):,} validation {session.modality.many} a "
+            f"{'larger' if limit > 1 else 'smaller'} one would fit better still. Do not rely on the exported "
+            "probabilities; the predicted classes are not concerned."
+        )
+    return found
 
 
 def recorded(session: Session, phase: str, fingerprint: str | None, other: Measured | None = None) -> Measured:

@@ -200,9 +200,10 @@ def _estimate(name: str, estimate: Mapping | None) -> str:
 def _calibration(found: Mapping, words: Mapping) -> list[str]:
     if not found["n"]:
         return [f"Probabilities are not calibrated: there were too few validation {words['many']}, or all were right."]
+    ended = f" It ended at its limit, {found['limit']:g}: do not rely on the probabilities." if "limit" in found else ""
     return [
         f"Probabilities are softmax(logits / {found['temperature']:.3f}); the temperature (95 % interval "
-        f"{decimal_range(found)}) was fitted on {count(found['n'])} validation {words['many']}."
+        f"{decimal_range(found)}) was fitted on {count(found['n'])} validation {words['many']}.{ended}"
     ]
 
 

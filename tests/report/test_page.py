@@ -1,9 +1,12 @@
 """The page as a browser reads it: well-formed, closed, escaped, and whole for any subset of records."""
 
+import base64
+import hashlib
 import itertools
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from tf_transfer.report import page
@@ -16,7 +19,7 @@ class Reader(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.open, self.tags, self.text, self.headings = [], [], [], []
+        self.open, self.tags, self.text, self.headings, self.scripts = [], [], [], [], []
         self.feed(html)
         self.close()
         assert not self.open
@@ -33,7 +36,9 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if "script" in self.open:
+            self.scripts.append(data)
+        elif "style" not in self.open:
             self.text.append(data)
         if self.open and re.fullmatch("h[1-6]", self.open[-1]):
             self.headings.append((self.open[-1], data.strip()))
@@ -52,7 +57,10 @@ def check(html):
         assert not name.startswith("on"), (tag, name)
         if name in ("src", "href"):
             assert value.startswith(("data:image/png;base64,", "#")), (tag, value[:40])
-    assert not {tag for tag, _ in read.tags} & {"script", "iframe", "link", "object", "form", "base"}
+    policy = next(attrs["content"] for tag, attrs in read.tags if attrs.get("http-equiv"))
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in read.scripts]
+    assert re.findall("script-src '(.*?)'", policy) == [f"sha256-{digest}" for digest in digests]
+    assert not {tag for tag, _ in read.tags} & {"iframe", "link", "object", "form", "base"}
     ids = [value for _, name, value in attributes if name == "id"]
     assert len(ids) == len(set(ids))
     assert {v[1:] for tag, name, v in attributes if tag == "a" and name == "href"} <= set(ids)
@@ -154,8 +162,55 @@ def test_few_and_many_classes(num_classes, build_records, config):
     records = build_records([f"class {i}" for i in range(num_classes)], phases=("head", "full"), n=600)
     words = check(page.render(records, config, "t", "picture", "pictures")).words()
     assert f"All classes {num_classes}" in words
-    assert ("The 20 classes that stand in most errors" in words) == (num_classes > 20)
+    assert ("The 20 classes of the most confused pairs, of 200, with counts" in words) == (num_classes > 50)
+    assert ("The 20 classes with the lowest F1" in words) == (num_classes > 20)
     assert ("Top-5 accuracy" in words) == (num_classes > 10)
+
+
+def test_the_table_of_many_classes_can_be_searched(build_records, config):
+    few, many = (
+        check(page.render(build_records([f"class {i}" for i in range(n)], phases=("head",), n=300), config, "t"))
+        for n in (50, 51)
+    )
+    assert not few.scripts and len(many.scripts) == 1
+    (field,) = [attrs for tag, attrs in many.tags if tag == "input"]
+    ids = {attrs.get("id") for _, attrs in many.tags}
+    assert {field["data-rows"], field["data-told"]} <= ids and field["aria-label"]
+    # Without the script nothing asks for a search that would not answer.
+    assert ("p", {"class": "search", "hidden": None}) in many.tags
+    # Twenty classes of the most confused pairs; no map of all classes.
+    assert sum(tag == "svg" for tag, _ in many.tags) == sum(tag == "svg" for tag, _ in few.tags) - 1
+
+
+def test_many_classes_without_a_mistake_have_no_matrix(build_records, config):
+    records = build_records([f"class {i}" for i in range(60)], phases=("head",), n=100)
+    metrics = next(r for r in records if r["kind"] == "evaluation")["metrics"]
+    metrics["confusion"] = np.diag([c["support"] for c in metrics["per_class"]]).tolist()
+    assert "It made no mistake on these" in check(page.render(records, config, "t")).words()
+
+
+def test_the_worst_mistakes_are_mistakes(build_records, config):
+    records = build_records(phases=("head",), n=100)
+    evaluation = next(r for r in records if r["kind"] == "evaluation")
+    # As records of before list them: a hesitant right answer among the mistakes, or nothing else.
+    fine = {"name": "fine", "label": "cat", "predicted": "cat", "probability": 0.4, "loss": 0.9}
+    wrong = {"name": "wrong", "label": "cat", "predicted": "dog", "probability": 0.9, "loss": 2.3}
+    evaluation["top_losses"] = [wrong, fine]
+    words = check(page.render(records, config, "t")).words()
+    assert "The worst mistakes" in words and "wrong" in words and "fine" not in words
+    evaluation["top_losses"] = [fine]
+    assert "The worst mistakes" not in check(page.render(records, config, "t")).words()
+
+
+def test_a_list_of_duplicates_ends_behind_a_name(build_records, config):
+    names = [f"garden/daisy/a photograph of number {i}.jpg" for i in range(20)]
+    records = build_records(phases=("head",), n=100)
+    text = f"38 test pictures also stand among the training ones: {'; '.join(names)}; and 18 more"
+    records.append({"kind": "warning", "text": text})
+    (shown,) = [part for part in page.render(records, config, "t").split("<bdi>") if part.startswith("38 test")]
+    shown = shown.split("</bdi>")[0]
+    told = shown.removesuffix(" \N{HORIZONTAL ELLIPSIS}").partition(": ")[2].split("; ")
+    assert told == names[: len(told)] and 10 < len(told) < 20
 
 
 def test_hostile_names_are_shown_and_do_nothing(build_records, hostile_names):

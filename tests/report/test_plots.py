@@ -91,7 +91,7 @@ def test_hostile_names_are_text(build_records, hostile_names):
         assert not list(root.iter(f"{SVG}script")), name
         assert not [a for e in root.iter() for a in e.attrib if a.startswith("on")], name
         if name in ("classes", "matrix"):
-            assert {"<script>alert(1…", "(no name)", "$\\frac{1}{2}$ {…"} <= set(texts(svg))
+            assert {"<script>…script>", "(no name)", "$\\frac{1…%s {0}"} <= set(texts(svg))
 
 
 def test_comparison_bars_are_the_accuracies(full_records, axes):
@@ -160,6 +160,25 @@ def test_most_confused_counts_errors_both_ways():
     counts[2, 3] = 2
     assert confusion.most_confused(counts, 2).tolist() == [1, 3]
     assert confusion.most_confused(counts, 99).tolist() == [0, 1, 2, 3]
+
+
+def test_the_classes_of_the_most_confused_pairs_are_drawn():
+    # Class 0 has the most errors, but spread over many classes; 5 and 7 are taken for each other.
+    counts = np.diag([50] * 10)
+    counts[0, 1:] = 3
+    counts[5, 7], counts[7, 5], counts[2, 4] = 4, 3, 5
+    assert confusion.of_pairs(counts, 4).tolist() == [2, 4, 5, 7]
+    assert confusion.of_pairs(counts, 5).tolist() == [2, 4, 5, 7]
+    assert confusion.of_pairs(np.diag([3, 2]), 4).tolist() == []
+
+
+def test_long_names_keep_both_ends_and_stay_apart(axes):
+    names = ["quercus alba leaf in spring", "quercus alba leaf in autumn", "oak"]
+    rows = [{"name": name, "f1": 0.5, "recall": 0.5, "support": 9} for name in names]
+    written = texts(plots.class_bars(rows))
+    assert {"quercus…spring", "quercus…autumn", "oak"} <= set(written)
+    written = texts(confusion.matrix(np.eye(3, dtype=int), names))
+    assert written.count("quercus…spring") == 2 and max(map(len, written)) <= 16
 
 
 def test_class_bars_show_f1_recall_and_support(axes):

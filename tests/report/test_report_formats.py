@@ -57,3 +57,27 @@ def test_nothing_is_a_dash(name):
         assert function({"low": math.nan, "high": 1.0}) == formats.DASH
     else:
         assert function(math.nan) == function(math.inf) == function("text") == function(True) == formats.DASH
+
+
+def test_a_long_name_is_shortened_in_the_middle():
+    assert formats.shortened("white oak leaf, autumn", 16) == "white oa…autumn"
+    assert formats.shortened("  white\noak ", 16) == "white oak"
+    assert [len(formats.shortened("x" * 300, n)) for n in (2, 3, 40)] == [2, 3, 40]
+    assert formats.shortened("", 16) == ""
+
+
+def test_names_that_would_look_alike_are_shortened_less():
+    alike = ["a class of many, number 1 of a kind", "a class of many, number 2 of a kind"]
+    assert len(set(formats.told_apart(alike))) == 2
+    assert formats.told_apart(["", "b"]) == ["(no name)", "b"]
+    # Alike also in the longest form: shortened all the same.
+    assert max(map(len, formats.told_apart([f"{'n' * 100}{i}{'m' * 100}" for i in range(3)]))) == 32
+
+
+def test_a_text_is_broken_off_behind_an_entry_or_a_word():
+    assert formats.clipped("a few words", 20) == "a few words"
+    assert formats.clipped("two were found: first one.jpg; second one.jpg; third", 50) == (
+        "two were found: first one.jpg; second one.jpg …"
+    )
+    assert formats.clipped("several words that go on", 17) == "several words …"
+    assert formats.clipped("x" * 90, 20) == "x" * 10 + "…" + "x" * 9

@@ -79,7 +79,7 @@ def load_training(
         "splits": {part: len(split) for part, split in parts.items()},
         "split_digest": plan.facts["digest"],
         "stored_size": list(train.inputs.shape[1:3]),
-        "notes": {kind: [one_line(text) for text in texts] for kind, texts in notes.items()},
+        "notes": {kind: [one_line(text, 600) for text in texts] for kind, texts in notes.items()},
     }
     weights = splits.class_weights(train.labels, len(source.class_names), class_weights)
     return TrainingData(train, validation, tuple(source.class_names), weights, facts, seen)

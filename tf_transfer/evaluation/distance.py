@@ -1,7 +1,8 @@
 """How far two domains lie apart in a feature space: pure functions of two sets of features.
 
 All take float `[N, D]` features of a source and `[M, D]` of a target from one network. A distance says how different
-the examples look to that network, not how hard the target's task is. Features that are NaN or infinite are a ValueError.
+the examples look to that network, not how hard the target's task is.
+Features that are NaN or infinite are a ValueError.
 """
 
 from collections.abc import Iterator

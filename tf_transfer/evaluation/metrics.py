@@ -170,7 +170,7 @@ def precision_recall_f1(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 
 @dataclass(frozen=True)
 class TopLoss:
-    """An example a model is badly wrong about.
+    """An example that a model takes for another class.
 
     Attributes:
         index: row of the example.
@@ -188,10 +188,10 @@ class TopLoss:
 
 
 def top_losses(logits: np.ndarray, labels: np.ndarray, k: int) -> list[TopLoss]:
-    """Returns the `k` examples with the largest loss, the worst first."""
+    """Returns the `k` mistakes with the largest loss, the worst first; fewer where the model makes fewer."""
     logits, labels = checked(logits, labels)
-    losses = _losses(logits, labels)
-    worst = np.argsort(-losses, kind="stable")[:k]
+    losses, wrong = _losses(logits, labels), np.flatnonzero(~right(logits, labels))
+    worst = wrong[np.argsort(-losses[wrong], kind="stable")[:k]]
     probabilities, predicted = softmax(logits[worst]).max(-1), logits[worst].argmax(-1)
     columns = (worst, labels[worst], predicted, probabilities, losses[worst])
     return [TopLoss(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]

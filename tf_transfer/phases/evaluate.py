@@ -99,7 +99,7 @@ def _source_logits(session: Session, split: Split, class_names: tuple[str, ...])
 
 
 def _top_losses(logits: np.ndarray, split: Split, class_names: tuple[str, ...], modality: Modality) -> list[dict]:
-    """Returns the test examples with the largest losses, each with a preview."""
+    """Returns the mistakes on the test examples with the largest losses, each with a preview."""
     return [
         {
             "name": one_line(split.names[worst.index]),

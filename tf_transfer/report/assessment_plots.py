@@ -9,6 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from tf_transfer.errors import one_line
 from tf_transfer.phases.catalogue import FULL, HEAD, SCRATCH
 from tf_transfer.report import figure as look
+from tf_transfer.report.formats import told_apart
 
 # Kinds differ in their marks too, not only in colour.
 _KINDS = {FULL: (look.BLUE, "o"), HEAD: (look.SKY, "s"), SCRATCH: (look.ORANGE, "^")}
@@ -130,7 +131,8 @@ def interpolation(alphas: Sequence[float], accuracy: Mapping[str, Sequence[Mappi
 def distances(rows: Mapping[str, Mapping]) -> str:
     """Draws the proxy A-distance of each set with its interval; 0 is indistinguishable, 2 wholly apart."""
     names = list(rows)
-    margin = 16 + 7.6 * max(len(look.short(n)) for n in names)
+    labels = told_apart(names, 20)
+    margin = 16 + 7.6 * max(map(len, labels))
     with look.plot("distances", look.WIDTH, 34 * len(names) + 44, (margin, 16, 6, 36)) as p:
         for y, name in enumerate(names):
             e = rows[name]["proxy_a_distance"]
@@ -140,7 +142,7 @@ def distances(rows: Mapping[str, Mapping]) -> str:
                 [e["value"]], [y], "s" if control else "o", color=look.GREY if control else look.BLUE, markersize=8
             )
         p.ax.set(xlim=(-0.6, 2.05), ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)))
-        p.ax.set_yticklabels([look.short(n) for n in names], color=look.INK)
+        p.ax.set_yticklabels(labels, color=look.INK)
         p.ax.set_xlabel("proxy A-distance")
         p.ax.grid(visible=False, axis="y")
     return p.svg

@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from tf_transfer.report.figure import BLUE, INK, LINE, VERMILLION, WIDTH, note, plot, short
+from tf_transfer.report.figure import BLUE, INK, LINE, VERMILLION, WIDTH, note, plot
+from tf_transfer.report.formats import told_apart
 
 
 def matrix(counts: np.ndarray, class_names: Sequence[str]) -> str:
@@ -18,7 +19,7 @@ def matrix(counts: np.ndarray, class_names: Sequence[str]) -> str:
     counts = np.asarray(counts)
     n, cell = len(counts), 44 if len(counts) <= 10 else 36
     shares = _shares(counts)
-    labels = [short(c) for c in class_names]
+    labels = told_apart(class_names)
     margin = 16 + 7.6 * max(map(len, labels))
     left = max(44, margin)  # Leaves room for the word "true".
     with plot("confusion", n * cell + left + 4, n * cell + margin + 26, (left, 4, margin + 22, 4)) as p:
@@ -50,6 +51,24 @@ def most_confused(counts: np.ndarray, k: int = 20) -> np.ndarray:
     """Returns the `k` classes with the most errors, as label or as prediction, in ascending order of class."""
     errors = np.asarray(counts) * (1 - np.eye(len(counts), dtype=int))
     return np.sort(np.argsort(-(errors.sum(0) + errors.sum(1)), kind="stable")[:k])
+
+
+def of_pairs(counts: np.ndarray, k: int = 20) -> np.ndarray:
+    """Returns the classes of the most confused pairs, `k` at most, in ascending order of class.
+
+    Both directions of a pair count together. Among many classes those with the most errors are seldom confused with
+    each other; these are.
+    """
+    counts = np.asarray(counts)
+    both = np.triu(counts + counts.T, 1)
+    found: list[int] = []
+    for cell in np.argsort(-both, axis=None, kind="stable"):
+        pair = divmod(int(cell), len(counts))
+        more = [c for c in pair if c not in found]
+        if not both[pair] or len(found) + len(more) > k:
+            break
+        found += more
+    return np.sort(np.array(found, int))
 
 
 def heat_map(counts: np.ndarray) -> str:

@@ -12,8 +12,6 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tf_transfer.errors import one_line
-
 # Wide enough for a column of a wide screen, legible where a phone scales it down.
 WIDTH = 420
 
@@ -117,11 +115,6 @@ def _opening_tag(width: float, height: float) -> str:
         f'style="width: 100%; height: auto; min-width: {0.7 * width:g}px; max-width: {1.3 * width:g}px; '
         'font-family: var(--font, system-ui, sans-serif); stroke-linejoin: round; stroke-linecap: butt">'
     )
-
-
-def short(name: str) -> str:
-    """Shortens a name to fit beside a plot."""
-    return one_line(name, 16) or "(no name)"
 
 
 def percent_axis(axis: Axis) -> None:

@@ -2,11 +2,45 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from tf_transfer.errors import one_line
 
 DASH = "\N{EN DASH}"
 _SPACE = "\N{NO-BREAK SPACE}"
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
+
+def shortened(text: Any, limit: int) -> str:
+    """Returns one line of at most `limit` characters; a longer one is shortened in the middle.
+
+    Names of classes and files often begin alike and differ at the end.
+    """
+    flat = one_line(text, max(limit, len(str(text))))
+    if len(flat) <= limit:
+        return flat
+    end = (limit - 1) // 2
+    return f"{flat[: limit - 1 - end].rstrip()}{_ELLIPSIS}{flat[len(flat) - end :].lstrip()}"
+
+
+def told_apart(names: Sequence[str], limit: int = 16) -> list[str]:
+    """Returns the names shortened to `limit` characters; to more where two names would otherwise look alike."""
+    for longer in (limit, 3 * limit // 2, 2 * limit):
+        found = [shortened(name, longer) or "(no name)" for name in names]
+        if len(set(found)) >= len(set(names)):
+            break
+    return found
+
+
+def clipped(text: Any, limit: int) -> str:
+    """Returns one line of at most `limit` characters, broken off behind an entry of its list or behind a word."""
+    flat = one_line(text, max(limit, len(str(text))))
+    if len(flat) <= limit:
+        return flat
+    room = flat[: limit - 1]
+    at = next((i for i in (room.rfind("; "), room.rfind(" ")) if i >= limit // 2), -1)
+    return shortened(flat, limit) if at < 0 else f"{room[:at]} {_ELLIPSIS}"
 
 
 def number(value: Any) -> float | None:

@@ -1,11 +1,14 @@
 """One self-contained HTML page about a run: what it transferred, how well, at what cost, and how to repeat it."""
 
+import base64
 import functools
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from tf_transfer.errors import one_line
 from tf_transfer.phases.catalogue import SOURCE
@@ -14,7 +17,7 @@ from tf_transfer.report.tables import comparison_table
 
 _FILTERS = (
     *("percent", "percent_range", "decimal", "decimal_range", "points", "p_value"),
-    *("count", "duration", "byte_size", "setting"),
+    *("count", "duration", "byte_size", "setting", "shortened", "clipped"),
 )
 
 
@@ -25,7 +28,9 @@ def render(
     one: str = "example",
     many: str = "examples",
 ) -> str:
-    """Returns the page as HTML; it needs no network, no script and no other file.
+    """Returns the page as HTML; it needs no network and no other file.
+
+    Above 50 classes it has a script, allowed by its digest, that searches the table of the classes.
 
     Args:
         records: the records of a run, oldest first; any of them may be missing.
@@ -46,7 +51,11 @@ def render(
         transfer["weights"] = _find(settings, "source_dataset") or SOURCE
     data = summary.target_data(held, transfer["dataset"])
     rows = comparison_table(records)
+    errors = sections.errors(evaluation)
+    script = _search() if errors and errors["searched"] else None
     context = {
+        "script": script,
+        "script_digest": _digest(script or ""),
         "one": one,
         "many": many,
         "title": one_line(title, 120) or "Transfer report",
@@ -58,7 +67,7 @@ def render(
         "headline": sections.headline(model, evaluated, held),
         "comparison": sections.comparison(rows),
         "learning": sections.learning(held),
-        "errors": sections.errors(evaluation),
+        "errors": errors,
         "confidence": sections.confidence(evaluation),
         "data": data,
         "splits": sections.splits(data, held),
@@ -73,6 +82,16 @@ def render(
         "others": [r for r in held if r.get("kind") == "evaluation" and r.get("metrics") and r is not evaluation],
     }
     return environment().get_template("template.html").render(context)
+
+
+@functools.cache
+def _search() -> Markup:
+    return Markup((Path(__file__).parent / "search.js").read_text("utf-8"))
+
+
+def _digest(script: str) -> str:
+    """Returns what a Content-Security-Policy calls an inline script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _distinct(texts: Iterable[str | None]) -> list[str]:

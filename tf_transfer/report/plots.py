@@ -27,9 +27,8 @@ from tf_transfer.report.figure import (
     note,
     percent_axis,
     plot,
-    short,
 )
-from tf_transfer.report.formats import count, number, percent
+from tf_transfer.report.formats import count, number, percent, told_apart
 
 _MODEL_COLOURS = {
     SOURCE: GREY, HEAD: SKY, FULL: BLUE, SCRATCH: ORANGE, "random head": PURPLE, "blind guess": GREY,
@@ -127,7 +126,7 @@ def class_bars(per_class: Sequence[Mapping]) -> str:
         per_class: rows of a `score` record, drawn from top to bottom; about 20 at most.
     """
     n = len(per_class)
-    y, labels = np.arange(n), [short(c["name"]) for c in per_class]
+    y, labels = np.arange(n), told_apart([c["name"] for c in per_class])
     margin = 12 + 7.6 * max(map(len, labels))
     with plot("classes", WIDTH, 26 * n + 58, (margin, 54, 30, 28)) as p:
         p.ax.barh(y, [c["f1"] for c in per_class], 0.62, color=SKY, label="F1")

@@ -11,7 +11,8 @@ from tf_transfer.report import confusion, plots, summary
 from tf_transfer.report.formats import number, percent
 from tf_transfer.report.tables import artefact_rows
 
-_MOST_CLASSES = 20
+# Classes that a figure names at most, and number of classes above which only the most confused ones are drawn.
+_MOST_CLASSES, _MANY = 20, 50
 
 
 def figure(svg: str, alt: str, caption: str) -> dict:
@@ -116,10 +117,12 @@ def errors(evaluation: Mapping) -> dict | None:
     counts, names = np.array(metrics["confusion"]), [c["name"] for c in classes]
     return {
         "matrices": _matrices(counts, names),
-        "pairs": _pairs(counts, names),
+        "pairs": _pairs(counts, names, 8 if len(names) <= _MANY else _MOST_CLASSES),
+        "searched": len(names) > _MANY,
         "bars": _class_bars(classes),
         "classes": classes,
-        "top_losses": evaluation.get("top_losses") or [],
+        # Older records list right answers among them.
+        "top_losses": [t for t in evaluation.get("top_losses") or [] if t.get("label") != t.get("predicted")],
     }
 
 
@@ -137,6 +140,8 @@ def _matrices(counts: np.ndarray, names: Sequence[str]) -> list[dict]:
     shading = "Rows are the true classes; blue is right, orange is wrong, and the shade is the share of the row."
     if len(names) <= _MOST_CLASSES:
         return [figure(confusion.matrix(counts, names), alt, f"{shading} The numbers are counts.")]
+    if len(names) > _MANY:
+        return _pairs_matrix(counts, names, shading)
     chosen = confusion.most_confused(counts, _MOST_CLASSES)
     part = confusion.matrix(counts[np.ix_(chosen, chosen)], [names[i] for i in chosen])
     most = f"The {_MOST_CLASSES} classes that stand in most errors"
@@ -146,7 +151,20 @@ def _matrices(counts: np.ndarray, names: Sequence[str]) -> list[dict]:
     ]
 
 
-def _pairs(counts: np.ndarray, names: Sequence[str], k: int = 8) -> list[dict]:
+def _pairs_matrix(counts: np.ndarray, names: Sequence[str], shading: str) -> list[dict]:
+    """Returns the matrix of the most confused pairs of many classes; empty where nothing was confused."""
+    chosen = confusion.of_pairs(counts, _MOST_CLASSES)
+    if not len(chosen):
+        return []
+    part = counts[np.ix_(chosen, chosen)]
+    wrong, shown = (int(c.sum() - np.trace(c)) for c in (counts, part))
+    alt = f"Confusion matrix of the {len(chosen)} classes of the most confused pairs: {shown} of {wrong} errors."
+    told = f"The {len(chosen)} classes of the most confused pairs, of {len(names):,}, with counts"
+    caption = f"{told}: {shown:,} of {wrong:,} errors. {shading}"
+    return [figure(confusion.matrix(part, [names[i] for i in chosen]), alt, caption)]
+
+
+def _pairs(counts: np.ndarray, names: Sequence[str], k: int) -> list[dict]:
     """Returns the `k` most frequent confusions of one class with another."""
     wrong = counts * (1 - np.eye(len(counts), dtype=int))
     pairs = []

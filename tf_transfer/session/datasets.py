@@ -167,7 +167,7 @@ class DataSets:
                 f"{len(duplicates)} test {many} also stand among the training ones, such as {duplicates[0]}"
             )
         listed = [names for names in (unreadable, duplicates) if names]
-        texts = [text.format("; ".join(names[:20])) for text, names in zip(texts, listed, strict=True)]
+        texts = [text.format(_listed(names)) for text, names in zip(texts, listed, strict=True)]
         there = {r.get("text") for r in self.run.records("warning")}
         return [{"kind": "warning", "text": text} for text in texts if text not in there]
 
@@ -176,3 +176,9 @@ def _first(class_names: Sequence[str], most: int = 5) -> str:
     """Returns the first class names in one text, with dots where there are more."""
     names = [one_line(name, 30) for name in class_names[:most]]
     return ", ".join(names) + (", ..." if len(class_names) > most else "")
+
+
+def _listed(names: list[str], most: int = 20) -> str:
+    """Returns the first names, and how many more there are."""
+    more = [f"and {len(names) - most:,} more"] if len(names) > most else []
+    return "; ".join([*names[:most], *more])

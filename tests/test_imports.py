@@ -122,6 +122,19 @@ def test_nothing_heavy_is_imported_before_it_is_used(module):
     assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
 
 
+def test_a_phase_starts_without_what_no_phase_of_its_kind_uses(tmp_path):
+    """Keras imports two of them for helpers; together they took half the time to the first line of a command."""
+    code = (
+        "import atexit, runpy, sys\n"
+        "heavy = {'tensorflow', 'keras', 'sklearn', 'scipy.stats', 'matplotlib', 'jinja2'}\n"
+        "atexit.register(lambda: print(sorted(heavy & set(sys.modules))))\n"
+        f"sys.argv = ['run.py', '--phase=full', '--dataset=digits', '--run_dir={tmp_path}/run']\n"
+        f"runpy.run_path('{ROOT / 'run.py'}', run_name='__main__')\n"
+    )
+    result = run(code)
+    assert "Run --phase=head" in result.stderr and result.stdout.strip() == "['keras', 'tensorflow']", result
+
+
 def test_the_package_offers_its_names_late():
     code = (
         "import sys, tf_transfer\n"

@@ -1,6 +1,5 @@
 """What the tests of the command line share: fresh processes, a small run, pictures to draw."""
 
-import functools
 import os
 import re
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -85,16 +85,15 @@ def assert_refused(done: subprocess.CompletedProcess, *patterns: str) -> None:
 
 
 def tiny_run(tmp_path_factory) -> Path:
-    """A run directory with everything in it, made once a session in one fresh process; not to be changed."""
-    return _tiny_run(tmp_path_factory.getbasetemp())
-
-
-@functools.cache
-def _tiny_run(base: Path) -> Path:
-    folder = base / "tiny"
-    folder.mkdir()
-    done = run_py("--phase=all", "--run_dir=run", *flags(**TINY), cwd=folder)
-    assert done.returncode == 0, done
+    """A run directory with everything in it, made once for all workers in one fresh process; not to be changed."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny"
+    with filelock.FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            done = run_py("--phase=all", "--run_dir=run", *flags(**TINY), cwd=folder)
+            assert done.returncode == 0, done
+    assert (folder / "run/saved_model").is_dir(), "it failed in the other worker"
     return folder / "run"
 
 

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from tf_transfer.machine.quiet import quiet, without_warnings
+from tf_transfer.machine.quiet import quiet, without_packages, without_warnings
 
 PROGRAM = """
 import os, subprocess, sys
@@ -66,3 +66,15 @@ def test_warnings_and_the_named_log_are_dropped_inside(caplog):
     assert [str(w.message) for w in found] == ["outside"]
     assert [r.getMessage() for r in caplog.records] == ["an error", "of another", "outside"]
     assert log.level == logging.INFO
+
+
+def test_packages_are_hidden_inside_unless_they_were_imported_before(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "hidden_inside.py").write_text("")
+    with without_packages("hidden_inside", "logging"):
+        with pytest.raises(ImportError):
+            import hidden_inside
+        import logging as still_there
+    import hidden_inside
+
+    assert still_there is logging and sys.modules.pop("hidden_inside") is hidden_inside

@@ -1,7 +1,5 @@
 """Folding against Keras itself: every family, in float64; real weights, in float32; what must be left alone."""
 
-import gc
-
 import keras
 import numpy as np
 import pytest
@@ -40,14 +38,14 @@ def _eager_and_tidy():
     yield
     tf.config.run_functions_eagerly(False)
     keras.config.set_dtype_policy("float32")
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
 
 
 @pytest.fixture
 def _large():
-    """A large network refers to itself and stays until it is collected: 0.5 s, too slow after every small test."""
+    """A large network refers to itself and stays until it is collected: too slow after every small test."""
     yield
-    gc.collect()
+    keras.backend.clear_session()
 
 
 def build(name, size=None):

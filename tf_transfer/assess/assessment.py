@@ -143,7 +143,7 @@ def _assess(session: Session, asked: dict, timer: Clock) -> dict:
 
 def _import() -> None:
     """Imports what measurements import late, so that no measurement is charged for it."""
-    for name in ("sklearn.covariance", "sklearn.linear_model", "scipy.optimize"):
+    for name in ("sklearn.covariance", "sklearn.linear_model", "scipy.optimize", "scipy.stats"):
         importlib.import_module(name)
 
 

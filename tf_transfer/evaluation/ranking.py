@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import scipy.stats
+from scipy.special import stdtrit
 
 
 def weighted_tau(forecasts: Sequence[float], outcomes: Sequence[float]) -> float | None:
@@ -23,7 +23,9 @@ def weighted_tau(forecasts: Sequence[float], outcomes: Sequence[float]) -> float
     """
     if len(forecasts) < 2:
         return None
-    tau = float(scipy.stats.weightedtau(forecasts, outcomes).statistic)
+    from scipy.stats import weightedtau  # Its import takes half a second, and few commands rank.
+
+    tau = float(weightedtau(forecasts, outcomes).statistic)
     return tau if np.isfinite(tau) else None
 
 
@@ -75,7 +77,7 @@ def score_interval(score: Callable[[np.ndarray], float], n: int, repeats: int, s
     value = float(score(np.arange(n)))
     halves = [float(score(rows)) for rows in half_samples(n, repeats, seed)]
     # Many scores depend on n: the halves tell the spread, not the level.
-    half = float(scipy.stats.t.ppf(0.975, repeats - 1) * np.std(halves, ddof=1))
+    half = float(stdtrit(repeats - 1, 0.975) * np.std(halves, ddof=1))
     return {"value": value, "low": value - half, "high": value + half, "n": n, "halves": halves}
 
 
@@ -85,8 +87,10 @@ def rank_intervals(halves: Mapping[str, Sequence[float]]) -> dict[str, dict]:
     Args:
         halves: scores by network, of the same halves in the same order; larger is better.
     """
+    from scipy.stats import rankdata
+
     names = list(halves)
-    ranks = scipy.stats.rankdata(-np.array([halves[name] for name in names]), axis=0)
+    ranks = rankdata(-np.array([halves[name] for name in names]), axis=0)
     found = {}
     for name, row in zip(names, ranks, strict=True):
         low, high = np.quantile(row, [0.025, 0.975], method="nearest")

@@ -19,6 +19,8 @@ import numpy as np
 
 # Names of outputs, and what kind of answer each is; the first that an artefact has counts.
 OUTPUTS = ("logits", "probabilities", "features")
+# Keras imports these, where they are installed, for helpers that no artefact calls.
+_HELPERS = ("sklearn", "matplotlib")
 # Timed calls for each batch size, after one that is not timed.
 _CALLS = 20
 
@@ -287,8 +289,10 @@ class _Hidden:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    keras_too = () if Path(sys.argv[1]).suffix in _OF_KERAS else ("keras", "tf_keras")
-    sys.meta_path[:] = [_Hidden(finder, ("tf_transfer", *keras_too)) for finder in sys.meta_path]
+    hidden = ["tf_transfer", *_HELPERS]
+    if Path(sys.argv[1]).suffix not in _OF_KERAS:
+        hidden += ["keras", "tf_keras"]
+    sys.meta_path[:] = [_Hidden(finder, hidden) for finder in sys.meta_path]
     try:
         main(*sys.argv[1:])
     # Libraries raise any error on a damaged or foreign artefact; the gate reports it in a line.

@@ -32,6 +32,21 @@ def quiet(shown_on: type[BaseException] | tuple[type[BaseException], ...] = ()) 
 
 
 @contextlib.contextmanager
+def without_packages(*names: str) -> Iterator[None]:
+    """Inside, packages of these names are as if not installed, unless they were imported before.
+
+    For what a library imports wherever it is installed, and this program does not use.
+    """
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
 def without_warnings(log: str) -> Iterator[None]:
     """Inside, Python's warnings are dropped, and all messages of a log but its errors.
 

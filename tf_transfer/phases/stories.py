@@ -1,5 +1,7 @@
 """The story of a run: one short function for each phase that trains nothing; read from the top down.
 
+What draws, and what assesses, is imported by the story that needs it: the others start a second sooner.
+
 `training.train` is the function of all that train. `predict`, `serve` and `compare` need no session: see `cli.py`.
 """
 
@@ -8,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tf_transfer.assess import assessment
 from tf_transfer.errors import LostWorkerError, UserError, one_line
 from tf_transfer.export import targets
 from tf_transfer.machine import cluster
@@ -19,7 +20,7 @@ from tf_transfer.phases import export as exporting
 from tf_transfer.phases.catalogue import PHASES, TRAINED
 from tf_transfer.phases.training import begun, not_begun, train
 from tf_transfer.registry import Registry, unknown_name
-from tf_transfer.report import page, plots, summary
+from tf_transfer.report import summary
 from tf_transfer.session import plan as plans
 from tf_transfer.session import train as fitting
 from tf_transfer.session.session import Session
@@ -38,6 +39,8 @@ STORIES = Registry("--phase")
 @STORIES.register("lr_find")
 def lr_find(session: Session) -> None:
     """Proposes a learning rate for the phase that would train next, see `_next`."""
+    from tf_transfer.report import plots
+
     phase = _next(session)
     data = session.datasets.training()
     classifier = begun(session, phase, data)
@@ -84,6 +87,8 @@ def evaluate(session: Session) -> None:
 @STORIES.register("assess")
 def assess(session: Session) -> None:
     """Assesses how well the network adapts, at what cost, and what to do."""
+    from tf_transfer.assess import assessment
+
     assessment.assess(session)
 
 
@@ -100,6 +105,8 @@ def export(session: Session) -> None:
 @STORIES.register("report")
 def report(session: Session) -> None:
     """Writes the run's page, `report.html`."""
+    from tf_transfer.report import page
+
     records, config = session.run.records(), session.config
     if not any(r.get("kind") in ("phase_end", "assessment") for r in records):
         raise UserError(
@@ -124,6 +131,8 @@ def run(session: Session, names: Sequence[str]) -> None:
     for name in set(names) & set(TRAINED):
         plans.check(session.config.training, name, session.modality)
     if "assess" in names:
+        from tf_transfer.assess import assessment
+
         assessment.check(session.config)
     if "export" in names:
         targets.parse(session.config.run.export_targets, session.modality)

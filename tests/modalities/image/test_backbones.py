@@ -1,7 +1,5 @@
 """The contract that every registered backbone keeps, and golden values of the preprocessing."""
 
-import gc
-
 import keras
 import numpy as np
 import pytest
@@ -79,7 +77,6 @@ def test_the_smallest_network_of_each_family_is_tested_without_all_too():
 def classifier(request):
     yield make(request.param)
     keras.backend.clear_session()
-    gc.collect()
 
 
 def test_network_has_the_number_of_parameters_that_its_spec_says(classifier, request):
@@ -119,7 +116,6 @@ def test_a_step_of_the_head_leaves_the_backbone_bit_for_bit(classifier):
 def trainable(request):
     yield make(request.param)
     keras.backend.clear_session()
-    gc.collect()
 
 
 @pytest.fixture

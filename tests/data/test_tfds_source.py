@@ -150,13 +150,13 @@ def test_which_split_serves_as_which(store, name, splits, origins):
 def test_features_are_found_or_listed(store):
     two = {"image": FIXED, "coarse": tfds.features.ClassLabel(num_classes=2), "fine": LABEL}
     rows = [{"image": image, "coarse": i % 2, "fine": i % 3} for i, image in enumerate(pictures(12, 0))]
-    message = r"tfds\(name=two\): label=... expects one ClassLabel feature of: coarse \(ClassLabel\), fine \(Cl"
+    message = r"tfds\(name=two\): label=... expects one ClassLabel, Text or .* of: coarse \(ClassLabel\), fine \(Cl"
     folder = store("two", {"train": rows}, two)
     with pytest.raises(UserError, match=message):
         open_tfds("two", data_dir=folder)
     assert open_tfds("two", label="fine", data_dir=folder).class_names == CLASSES
     assert open_tfds("two", "coarse", data_dir=folder).class_names == ("0", "1")
-    with pytest.raises(UserError, match=r"label=... expects 'image' to be one ClassLabel"):
+    with pytest.raises(UserError, match=r"label=... expects 'image' to be one ClassLabel, Text"):
         open_tfds("two", label="image", data_dir=folder)
     real = {"image": tfds.features.Image(shape=(4, 4, 1), dtype=np.float32), "label": LABEL}
     store("floats", {"train": examples(pictures(2, 0, (4, 4, 1)).astype(np.float32))}, real)
@@ -206,3 +206,77 @@ def test_real_data(shared_data, name, counts):
     rows = [row for i, row in enumerate(theirs.as_numpy_iterator()) if i % 3 == 0]
     np.testing.assert_array_equal(part.labels, [row["label"] for row in rows])
     np.testing.assert_array_equal(part.inputs, [np.repeat(r["image"], 3 // r["image"].shape[-1], -1) for r in rows])
+
+
+NUMBER, TEXT = tfds.features.Scalar(dtype=np.int32), tfds.features.Text()
+
+
+@pytest.mark.parametrize(
+    ("name", "feature", "values", "names"),
+    [
+        ("numbers", NUMBER, [10, -1, 9], ("-1", "9", "10")),
+        ("texts", TEXT, ["Rösen", "daisy", "a b"], ("Rösen", "a b", "daisy")),
+    ],
+)
+def test_labels_of_other_features(store, name, feature, values, names):
+    images = pictures(30, 0)
+    rows = examples(images, [values[i % 3] for i in range(30)])
+    parts = {"train": rows[:21], "test": rows[21:]}
+    source = open_tfds(name, data_dir=store(name, parts, {"image": FIXED, "label": feature}))
+    assert set(source.class_names) == set(names) and source.splits == ("train", "test")
+    if name == "numbers":
+        assert source.class_names == names
+    truth = {image.tobytes(): str(values[i % 3]) for i, image in enumerate(images)}
+    for split in source.splits:
+        part = source.load(split)
+        assert part.labels.dtype == np.int32
+        assert [source.class_names[label] for label in part.labels] == [truth[i.tobytes()] for i in part.inputs]
+
+
+def test_a_class_label_goes_before_other_features(store):
+    both = {"image": FIXED, "label": LABEL, "id": NUMBER, "note": TEXT}
+    rows = [{"image": p, "label": i % 3, "id": i, "note": f"n{i}"} for i, p in enumerate(pictures(12, 0))]
+    folder = store("both", {"train": rows}, both)
+    assert open_tfds("both", data_dir=folder).class_names == CLASSES
+    with pytest.raises(UserError, match=r"label=id has 12 different values in 12 examples; .* Choose another feature"):
+        open_tfds("both", label="id", data_dir=folder)
+
+
+def test_texts_that_are_empty_in_the_test_split_and_texts_it_alone_has(store):
+    features = {"image": FIXED, "label": TEXT}
+    train = examples(pictures(12, 0), ["a", "b", "c"] * 4)
+    folder = store("unknown_texts", {"train": train, "test": examples(pictures(6, 1), [""] * 6)}, features)
+    assert "set aside" in open_tfds("unknown_texts", data_dir=folder).notes["splits"][0]
+    store("new_texts", {"train": train, "test": examples(pictures(6, 1), ["a", "z"] * 3)}, features)
+    with pytest.raises(UserError, match="the class 'z' of the split test has no training example"):
+        open_tfds("new_texts", data_dir=folder).labels("test")
+
+
+def test_deep_pictures_are_scaled_and_said(store):
+    deep = np.random.default_rng(2).integers(0, 1 << 16, (12, 4, 4, 1)).astype(np.uint16)
+    features = {"image": tfds.features.Image(shape=(4, 4, 1), dtype=np.uint16), "label": LABEL}
+    source = open_tfds("deep", data_dir=store("deep", {"train": examples(deep)}, features), test_fraction=0.5)
+    found = np.concatenate([source.load(split).inputs for split in source.splits])[..., 0].reshape(12, -1)
+    expected = (deep / 257).reshape(12, -1)
+    for row in found:
+        assert np.abs(expected - row).max(1).min() <= 1
+    assert source.notes["depth"] == ["The pictures are uint16, scaled from its whole range to that of uint8."]
+
+
+@pytest.mark.parametrize(
+    ("split", "splits", "origins"),
+    [
+        ("extra", {"train": "extra", "test": "test"}, {"train": 6, "extra": 9, "test": 3}),
+        ("test", {"train": "test", "test": "test"}, {"test": 15}),
+        ("test", {"train": "test", "test": "validation"}, {"test": 9, "validation": 3}),
+    ],
+)
+def test_another_split_trains(store, split, splits, origins):
+    name = f"of_{split}_{len(origins)}"
+    folder = store(name, {s: examples(pictures(n, 5)) for s, n in origins.items()})
+    source = open_tfds(name, data_dir=folder, split=split)
+    assert {s: source.load(s).names[0].split("/")[1].split("#")[0] for s in source.splits} == splits
+    both = [set(source.load(s).names) for s in ("train", "test")]
+    assert not both[0] & both[1]
+    with pytest.raises(UserError, match=r"expected a labelled split trein, found .*; say with split= which"):
+        open_tfds(name, data_dir=folder, split="trein")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tf_transfer.data import tfds_labels
 from tf_transfer.data.decoding import batch_size
 from tf_transfer.data.disk_arrays import MEMORY_LIMIT, release, temporary
 from tf_transfer.data.examples import Examples, Stored
@@ -27,6 +28,7 @@ def open_tfds(
     label: str | None = None,
     example: str | None = None,
     test_fraction: float = 0.2,
+    split: str | None = None,
     *,
     image: str | None = None,
     modality: Examples,
@@ -37,9 +39,10 @@ def open_tfds(
 
     Args:
         name: TFDS name, perhaps with a config and a version.
-        label: feature that holds the class, where there are several.
+        label: feature that holds the class, where there are several; whole numbers and texts are taken too.
         example: feature that holds the example, where there are several.
         test_fraction: share of every class that becomes the test split where there is none.
+        split: the split that trains, if it is not `train`.
         image: the older name of `example`.
         modality: of the examples.
         data_dir: where TFDS keeps its data sets; None is `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
@@ -54,7 +57,7 @@ def open_tfds(
             builder = import_tfds().builder_from_directory(directory)
     except Exception as e:  # On a damaged description TFDS, protobuf and json raise various errors.
         raise UserError(f"The data set in {one_line(directory)} is damaged, prepare it again: {one_line(e)}") from e
-    return TfdsSource(builder, str(name), label, example or image, test_fraction, modality)
+    return TfdsSource(builder, str(name), label, example or image, test_fraction, modality, split)
 
 
 class TfdsSource:
@@ -73,32 +76,41 @@ class TfdsSource:
         example: str | None,
         test_fraction: float,
         modality: Examples,
+        split: str | None = None,
     ):
         """Finds the features and the splits.
 
         Raises:
-            UserError: no example or class feature, or several; no labelled `train` split.
+            UserError: no example or class feature, or several; no labelled split to train on.
         """
         tfds = import_tfds()
         features, supervised = builder.info.features, builder.info.supervised_keys or ()
         self._builder, self._name, self._modality, self.modality = builder, name, modality, modality.name
+        self._what = f"tfds(name={name})"
         if modality.tfds_feature is None:
             raise UserError(f"tfds(name={name}): no TFDS feature holds {modality.many}; use a folder or a CSV.")
         kind = getattr(tfds.features, modality.tfds_feature)
-        self._example = _feature(name, features, kind, "example", example, supervised)
-        self._label = _feature(name, features, tfds.features.ClassLabel, "label", label, supervised)
+        holders = [key for key, feature in features.items() if type(feature) is kind]
+        self._example = _feature(name, features, holders, kind.__name__, "example", example, supervised)
+        holders = tfds_labels.candidates(features, label)
+        self._label = _feature(name, features, holders, tfds_labels.LABELS, "label", label, supervised)
         if (written := builder.info.file_format.value) != "tfrecord":
             raise UserError(f"tfds(name={name}): expected files of format tfrecord, found {written}; prepare it again.")
         dtype = np.dtype(features[self._example].np_dtype)
-        if dtype != np.dtype(modality.dtype):
+        # Decoding brings an unsigned type to another one; the notes say so.
+        if dtype != np.dtype(modality.dtype) and (dtype.kind, np.dtype(modality.dtype).kind) != ("u", "u"):
             expected = f"{np.dtype(modality.dtype)} {modality.many}"
             raise UserError(f"tfds(name={name}): expected {expected}, {self._example!r} is {dtype}.")
-        self.class_names = tuple(one_line(c) for c in features[self._label].names or ())
+        self.class_names = tuple(one_line(c) for c in getattr(features[self._label], "names", None) or ())
         self.notes: dict[str, list[str]] = {}
+        if dtype != np.dtype(modality.dtype):
+            scaled = f"{modality.many} are {dtype}, scaled from its whole range to that of {np.dtype(modality.dtype)}"
+            self.notes["depth"] = [f"The {scaled}."]
+        self._distinct: np.ndarray | None = None
         self._all_labels: dict[str, np.ndarray] = {}
         self._known_sides: dict[str, np.ndarray] = {}
         self._whole: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
-        self._parts = self._find_splits(test_fraction)
+        self._parts = self._find_splits(test_fraction, split or "train")
         self.splits = tuple(self._parts)
 
     def again(self) -> "TfdsSource":
@@ -107,21 +119,33 @@ class TfdsSource:
         fresh._whole = {}
         return fresh
 
-    def _find_splits(self, test_fraction: float) -> dict[str, tuple[str, np.ndarray]]:
+    def _find_splits(self, test_fraction: float, training: str) -> dict[str, tuple[str, np.ndarray]]:
         """Returns, for each split, the TFDS split it comes from and the examples of that split."""
         sizes = {name: info.num_examples for name, info in self._builder.info.splits.items()}
-        usable = [s for s in ("train", "validation", "test") if sizes.get(s) and self._is_labelled(s)]
-        found = {s: np.arange(sizes[s]) for s in usable}
+        origins = {"train": training} | {s: s for s in ("validation", "test") if s != training}
+        usable = {s: origin for s, origin in origins.items() if sizes.get(origin) and self._is_labelled(origin)}
+        found = {s: (origin, np.arange(sizes[origin])) for s, origin in usable.items()}
         if "train" not in found:
-            raise UserError(f"tfds(name={self._name}): expected a labelled split train, found {', '.join(sizes)}.")
+            raise UserError(
+                f"tfds(name={self._name}): expected a labelled split {one_line(training)}, found {', '.join(sizes)}; "
+                "say with split= which one trains."
+            )
+        self._name_classes(training)
         if "test" not in found and "validation" in found:
             self.notes["splits"] = ["There is no test split: the validation split serves as one."]
-            return {"train": ("train", found["train"]), "test": ("validation", found["validation"])}
+            return {"train": found["train"], "test": found["validation"]}
         if "test" not in found:
-            train, test = carve_test(self._read_labels("train"), len(self.class_names), test_fraction)
-            self.notes["splits"] = [carved_note(len(test), sizes["train"])]
-            return {"train": ("train", train), "test": ("train", test)}
-        return {split: (split, rows) for split, rows in found.items()}
+            train, test = carve_test(self._read_labels(training), len(self.class_names), test_fraction)
+            self.notes["splits"] = [carved_note(len(test), sizes[training])]
+            return {"train": (training, train), "test": (training, test)}
+        return found
+
+    def _name_classes(self, training: str) -> None:
+        """Takes the values of the training labels for the classes where the feature does not name them."""
+        if not self.class_names:
+            values = self._raw_labels(training)
+            self._distinct = tfds_labels.classes(values, self._what, self._label)
+            self.class_names = tfds_labels.names(self._distinct)
 
     def labels(self, split: str) -> np.ndarray:
         """Returns the int32 `[N]` labels of a split; no example is decoded."""
@@ -141,14 +165,23 @@ class TfdsSource:
 
     def _is_labelled(self, origin: str) -> bool:
         """Says whether a split has labels, by its first examples: some test splits are published with labels -1."""
-        return bool((next(self._iterate(origin, self._records(origin, self._label)), np.zeros(0)) >= 0).all())
+        first = next(self._iterate(origin, self._records(origin, self._label)), np.zeros(0))
+        return tfds_labels.are_there(first, self._builder.info.features[self._label])
 
     def _read_labels(self, origin: str) -> np.ndarray:
         if origin not in self._all_labels:
-            batches = [np.zeros(0, np.int64), *self._iterate(origin, self._records(origin, self._label))]
-            self._all_labels[origin] = np.concatenate(batches).astype(np.int32)
-            self._check_count(origin, len(self._all_labels[origin]), self._builder.info.splits[origin].num_examples)
+            labels = self._raw_labels(origin)
+            if self._distinct is not None:
+                labels = tfds_labels.indices(labels, self._distinct, self._what, origin)
+            self._all_labels[origin] = labels.astype(np.int32)
         return self._all_labels[origin]
+
+    def _raw_labels(self, origin: str) -> np.ndarray:
+        """Reads the labels of a split as the records hold them."""
+        batches = list(self._iterate(origin, self._records(origin, self._label)))
+        labels = np.concatenate(batches) if batches else np.zeros(0, np.int64)
+        self._check_count(origin, len(labels), self._builder.info.splits[origin].num_examples)
+        return labels
 
     def _examples(self, origin: str, rows: np.ndarray, size: int | None) -> np.ndarray:
         total = self._builder.info.splits[origin].num_examples
@@ -213,7 +246,8 @@ class TfdsSource:
         import tensorflow as tf
 
         files = [str(path) for path in self._builder.info.splits[origin].filepaths]
-        wanted = {feature: tf.io.FixedLenFeature((), tf.string if feature == self._example else tf.int64)}
+        is_bytes = feature == self._example or tfds_labels.is_text(self._builder.info.features[feature])
+        wanted = {feature: tf.io.FixedLenFeature((), tf.string if is_bytes else tf.int64)}
         batches = tf.data.TFRecordDataset(files).batch(_READ)
         return batches.map(lambda records: tf.io.parse_example(records, wanted)[feature], tf.data.AUTOTUNE)
 
@@ -234,14 +268,15 @@ class TfdsSource:
         return UserError(f"The split {origin} in {where} is damaged, prepare it again: {one_line(reason)}")
 
 
-def _feature(name: str, features: Any, kind: type, argument: str, asked: str | None, supervised: tuple) -> str:
-    """Returns the feature of this kind: the given one, the only one, or the supervised pair's."""
-    fitting = [key for key, feature in features.items() if type(feature) is kind]
+def _feature(
+    name: str, features: Any, fitting: list[str], kind: str, argument: str, asked: str | None, supervised: tuple
+) -> str:
+    """Returns one of the fitting features: the given one, the only one, or the supervised pair's."""
     chosen = [key for key in fitting if key == asked] if asked else fitting
     if len(chosen) > 1:
         chosen = [key for key in chosen if key in supervised]
     if len(chosen) != 1:
         listed = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in sorted(features.items()))
         expected = f"{one_line(asked)!r} to be one" if asked else "one"
-        raise UserError(f"tfds(name={name}): {argument}=... expects {expected} {kind.__name__} feature of: {listed}.")
+        raise UserError(f"tfds(name={name}): {argument}=... expects {expected} {kind} feature of: {listed}.")
     return chosen[0]

@@ -30,7 +30,7 @@ def written(classifier, names, tmp_path_factory):
 
 def test_an_artefact_is_run_by_itself(classifier, names, written, pictures):
     images = pictures(70, 24, 24, 3)
-    found = gate.answers(written, images, latency=(1, 3), sample=base.find("image").sample)
+    found = gate.answers(written, images, latency=(1, 3), sample=base.find("image").probe)
     logits = classifier.logits(images).numpy()
     assert np.allclose(found.logits, logits, atol=1e-4)
     assert found.facts["class_names"] == list(names) and found.facts["shape"] == [None] * 3

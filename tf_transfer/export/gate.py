@@ -73,7 +73,7 @@ def answers(
     artefact: Path,
     examples: np.ndarray,
     latency: Sequence[int] = (),
-    sample: Callable[[np.ndarray], tuple[str, bytes]] | None = None,
+    sample: Callable[[np.ndarray, int], tuple[str, bytes]] | None = None,
     fit: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Answers:
     """Runs an artefact over examples in a fresh process that has only TensorFlow, or the artefact's own runtime.
@@ -82,8 +82,8 @@ def answers(
         artefact: see `runners.open_artefact`.
         examples: `[N, ...]`, numbers or strings.
         latency: sizes of a batch to time.
-        sample: given an example, returns the ending and the content of a file of it, see `Modality.sample`; the
-            artefact is then also given files, see `runners.by_bytes`.
+        sample: given an example and its number, returns the ending and the content of a file of it, see
+            `Modality.probe`; the artefact is then also given files, see `runners.by_bytes`.
         fit: applied to every batch first, such as a resizing that the artefact does not do itself.
 
     Raises:
@@ -132,7 +132,7 @@ def _written(folder: Path, sample: Callable, examples: np.ndarray) -> list[str]:
     """Writes a file of each example; returns their paths."""
     paths = []
     for number, example in enumerate(examples):
-        ending, content = sample(example)
+        ending, content = sample(example, number)
         paths.append(folder / f"{number}{ending}")
         paths[-1].write_bytes(content)
     return [str(path) for path in paths]

@@ -203,6 +203,10 @@ class Modality(ABC):
     def sample(self, example: np.ndarray) -> tuple[str, bytes]:
         """Returns ending and content of a file that `decode` reads back to this stored example."""
 
+    def probe(self, example: np.ndarray, number: int) -> tuple[str, bytes]:
+        """Returns a file as `sample` does, for the gate; where the format has variants, that of this number."""
+        return self.sample(example)
+
     def told(self, size: int) -> str:
         """Returns an input size in words: "96 px"."""
         return f"{size} {self.unit}"

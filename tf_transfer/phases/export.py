@@ -175,7 +175,7 @@ def _write(session, classifier: Classifier, class_names, folder: Path, measured:
     warm = done["calibration"]["temperature"]
     modality = session.modality
     signatures = saved_model.write(classifier, modality, class_names, folder, warm, assets)
-    found = gate.answers(folder, measured.examples, LATENCY, modality.sample if modality.endings else None)
+    found = gate.answers(folder, measured.examples, LATENCY, modality.probe if modality.endings else None)
     held_to, expected, original = gate.TOLERANCE[done["precision"]], measured.logits, {}
     if done["precision"] != session.precision:
         original = {"original": gate.compare(found, expected, gate.TOLERANCE["other"], warm, many=modality.many)}

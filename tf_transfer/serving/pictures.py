@@ -37,7 +37,8 @@ def is_pillow(item: object) -> bool:
 def in_colours(image):
     """Converts a Pillow image with palette, transparency or CMYK to RGB, as its file would be decoded.
 
-    Only GIF differs: transparent pixels of a GIF file become black.
+    Two things differ: transparent pixels of a GIF file become black, and an EXIF orientation is applied to a file
+    alone; a Pillow image is taken as it is, see `PIL.ImageOps.exif_transpose`.
     """
     mode = getattr(image, "mode", "RGB")
     # Modes I and F have more than 8 bits.

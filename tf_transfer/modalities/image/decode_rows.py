@@ -39,12 +39,14 @@ def decode(contents: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _decode(form: pixels.Format, contents, rows, size: int, images, status):
     """Decodes the files of one kind into their places."""
+    # Orientations outside of the pipeline: inside, their loops would take longer to start than to run.
+    turns = tf.scatter_nd(rows, form.orientations(tf.gather_nd(contents, rows)), tf.shape(status, tf.int64))
 
-    def read(row, content):
-        return row, tf.cast(preprocessing.resize(form.decode(content), size), tf.uint8)
+    def read(row, content, turn):
+        return row, tf.cast(preprocessing.resize(form.decode(content, turn), size), tf.uint8)
 
     empty = tf.zeros((0, 1), tf.int64), tf.zeros((0, size, size, 3), tf.uint8)
-    good, decoded = _answers(read, contents, rows, empty)
+    good, decoded = _answers(read, (contents, turns), rows, empty)
     status = _set(status, rows, DAMAGED)
     status = _set(status, good, OK)
     images = tf.tensor_scatter_nd_update(images, good, decoded)
@@ -55,18 +57,18 @@ def _decode(form: pixels.Format, contents, rows, size: int, images, status):
 
 def _explain(form: pixels.Format, contents, rows, status):
     empty = tf.zeros((0, 1), tf.int64), tf.zeros((0,), tf.string)
-    asked, reasons = _answers(lambda row, content: (row, form.refused(content)), contents, rows, empty)
+    asked, reasons = _answers(lambda row, content: (row, form.refused(content)), (contents,), rows, empty)
     refused = reasons != ""
     return tf.tensor_scatter_nd_update(status, tf.boolean_mask(asked, refused), tf.boolean_mask(reasons, refused))
 
 
-def _answers(function, contents, rows, empty):
-    """Maps (row, file) to tensors, in parallel; returns the successful ones, stacked."""
+def _answers(function, values, rows, empty):
+    """Maps each row and its values to tensors, in parallel; returns the successful ones, stacked."""
     options = tf.data.Options()
     # Autotuning and optimising a pipeline this short would take longer than running it.
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
-    files = tf.data.Dataset.from_tensor_slices((rows, tf.gather_nd(contents, rows)))
+    files = tf.data.Dataset.from_tensor_slices((rows, *(tf.gather_nd(value, rows) for value in values)))
     answers = files.map(function, num_parallel_calls=_PARALLEL, deterministic=False).ignore_errors()
     whole = answers.batch(tf.shape(rows, tf.int64)[0]).with_options(options)
     return whole.reduce(empty, lambda _, batch: batch)

@@ -1,8 +1,11 @@
 """Reads the size of a picture from the header of its file, without decoding it."""
 
+import io
+import struct
 from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tf_transfer.modalities.image.limits import MAX_PIXELS, NO_PICTURE, TOO_LARGE
 
@@ -10,10 +13,10 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 
 def header(file: str | BinaryIO) -> tuple[int, int] | str:
-    """Returns a picture's (height, width), or the reason why it cannot be read."""
+    """Returns the (height, width) of a picture turned upright, or the reason why it cannot be read."""
     try:
         with Image.open(file, formats=FORMATS) as image:
-            width, height = image.size
+            width, height = image.size if _orientation(image) < 5 else image.size[::-1]
     except Image.DecompressionBombError:
         return TOO_LARGE
     except UnidentifiedImageError:
@@ -23,3 +26,49 @@ def header(file: str | BinaryIO) -> tuple[int, int] | str:
     except Exception:  # On damaged bytes, Pillow's parsers raise various errors.
         return "damaged header"
     return (height, width) if width * height <= MAX_PIXELS else TOO_LARGE
+
+
+# How a picture is stored that an orientation turns upright; 6 and 8 undo each other.
+_STORED = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+           5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+           8: Image.Transpose.ROTATE_270}  # fmt: skip
+
+
+def turned(picture: np.ndarray, orientation: int) -> tuple[str, bytes]:
+    """Returns ending and content of a file, without loss, whose EXIF orientation makes it this picture."""
+    image, exif, file = Image.fromarray(np.ascontiguousarray(picture)), Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = orientation
+    if orientation in _STORED:
+        image = image.transpose(_STORED[orientation])
+    kind = "PNG" if orientation % 2 else "WEBP"
+    image.save(file, kind, lossless=True, exif=exif.tobytes())
+    return f".{kind.lower()}", file.getvalue()
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation of an open picture; 1 where there is none, or it is damaged.
+
+    The same as of `orientation`, which reads it where the picture is decoded.
+    """
+    exif = Image.Exif()
+    try:
+        exif.load(_of_png(image.fp) if image.format == "PNG" else image.info.get("exif", b""))
+        stated = exif.get(ExifTags.Base.Orientation)
+    except Exception:  # On damaged bytes, Pillow's parsers raise various errors.
+        return 1
+    return stated if isinstance(stated, int) and 1 <= stated <= 8 else 1
+
+
+def _of_png(file: BinaryIO) -> bytes:
+    """Returns the EXIF block of a PNG file; Pillow would decode the picture to look behind its pixels."""
+    block, at, kind = b"", 8, b""
+    while kind != b"IEND":
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8:
+            break
+        size, kind = struct.unpack(">I4s", head)
+        if kind == b"eXIf" and len(content := file.read(size)) == size:
+            block = b"Exif\0\0" + content
+        at += 12 + size
+    return block

@@ -23,14 +23,13 @@ class Images(base.Modality):
     tfds_feature = "Image"
     targets = ("keras", "weights", "litert_float16", "litert_int8", "onnx")
     raw = "pixels from 0 to 255"
-    limits = ("Orientations in EXIF data are not applied.",)
     # Arguments of the constructors that the package sets itself.
     reserved = frozenset({"include_top", "weights", "input_tensor", "input_shape", "pooling", "classes",
                           "classifier_activation", "include_preprocessing", "name", "dropout",
                           "dropout_rate"})  # fmt: skip
 
     def measure(self, file: str | BinaryIO) -> tuple[int, int] | str:
-        """Returns a picture's (height, width) by its header, or why it cannot be read."""
+        """Returns the (height, width) of an upright picture by its header, or why it cannot be read."""
         from tf_transfer.modalities.image.files import header
 
         return header(file)
@@ -162,6 +161,12 @@ class Images(base.Modality):
     def show(self, example: np.ndarray) -> dict[str, str]:
         """Returns {"png": base64} of a picture."""
         return {"png": base64.b64encode(self.sample(example)[1]).decode()}
+
+    def probe(self, example: np.ndarray, number: int) -> tuple[str, bytes]:
+        """Returns a picture as a file with the EXIF orientation 1 + `number` mod 8: PNG, or for even ones WebP."""
+        from tf_transfer.modalities.image.files import turned
+
+        return turned(example, 1 + number % 8)
 
     def sample(self, example: np.ndarray) -> tuple[str, bytes]:
         """Returns a picture as a PNG file."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from tf_transfer.modalities.image import orientation
 from tf_transfer.modalities.image.limits import MAX_PIXELS, MOVING, NO_PICTURE, TOO_LARGE
 
 
@@ -13,7 +14,8 @@ def decode(content: tf.Tensor) -> tf.Tensor:
 
     Grey is repeated to three channels, palettes are looked up, CMYK is converted, 16 bits are cut to
     8, and transparent pixels of a PNG or WebP are laid on white, as in a viewer (in a GIF they become
-    black). The EXIF orientation is not applied. Works eagerly and inside a graph.
+    black). The EXIF orientation of a JPEG, PNG or WebP is applied, see `orientation`. Works eagerly and
+    inside a graph.
 
     Args:
         content: scalar string, the bytes of the file.
@@ -25,7 +27,10 @@ def decode(content: tf.Tensor) -> tf.Tensor:
         tf.errors.InvalidArgumentError: the bytes are no such picture, are cut short, or claim more than `MAX_PIXELS`.
     """
     head = start(content)
-    cases = [(form.matches(head), lambda form=form: form.decode(content)) for form in FORMATS]
+    cases = [
+        (form.matches(head), lambda form=form: form.decode(content, form.orientations(content[None])[0]))
+        for form in FORMATS
+    ]
     return tf.ensure_shape(tf.case(cases, default=_refused), (None, None, 3))
 
 
@@ -47,6 +52,7 @@ class Format:
         sides: maps a scalar file to the two sides in its header; fails for a JPEG without them.
         pixels: maps a scalar file to uint8 `[H, W, 3]`.
         moving: says whether a scalar file has several frames that would all be decoded.
+        exif: where its files keep an orientation; None for a kind that has none.
     """
 
     magic: bytes
@@ -54,6 +60,7 @@ class Format:
     sides: Callable[[tf.Tensor], tf.Tensor]
     pixels: Callable[[tf.Tensor], tf.Tensor]
     moving: Callable[[tf.Tensor], tf.Tensor] = lambda content: tf.constant(False)
+    exif: orientation.Exif | None = None
 
     def matches(self, head: tf.Tensor) -> tf.Tensor:
         """Returns bool of the shape of `head`, which `start` returned."""
@@ -64,11 +71,16 @@ class Format:
         too_large = tf.reduce_prod(tf.cast(self.sides(content), tf.int64)) > MAX_PIXELS
         return tf.where(too_large, TOO_LARGE, tf.where(self.moving(content), MOVING, ""))
 
-    def decode(self, content: tf.Tensor) -> tf.Tensor:
-        """Decodes a scalar file of this kind, see `decode`; a refused file fails first."""
+    def orientations(self, contents: tf.Tensor) -> tf.Tensor:
+        """Returns the EXIF orientations of files of this kind, string `[N]` to int32 `[N]`; never fails."""
+        return tf.ones_like(contents == "", tf.int32) if self.exif is None else self.exif.orientations(contents)
+
+    def decode(self, content: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
+        """Decodes a scalar file of this kind, whose orientation is `turn`; a refused file fails first."""
         reason = self.refused(content)
         with tf.control_dependencies([tf.debugging.Assert(reason == "", [reason])]):
-            return self.pixels(tf.identity(content))
+            image = self.pixels(tf.identity(content))
+        return image if self.exif is None else orientation.upright(image, turn)
 
 
 def _refused() -> tf.Tensor:
@@ -142,9 +154,9 @@ def _webp(content: tf.Tensor) -> tf.Tensor:
 
 
 FORMATS = (
-    Format(b"\xff\xd8\xff", 0, lambda c: tf.image.extract_jpeg_shape(c)[:2], _jpeg),
-    Format(b"\x89PNG", 0, lambda c: _numbers(c, 16, tf.int32, little_endian=False), _png),
+    Format(b"\xff\xd8\xff", 0, lambda c: tf.image.extract_jpeg_shape(c)[:2], _jpeg, exif=orientation.JPEG),
+    Format(b"\x89PNG", 0, lambda c: _numbers(c, 16, tf.int32, little_endian=False), _png, exif=orientation.PNG),
     Format(b"GIF8", 0, lambda c: _numbers(c, 6, tf.uint16), _gif),
     Format(b"BM", 0, lambda c: tf.abs(_numbers(c, 18, tf.int32)), _bmp),
-    Format(b"WEBP", 8, _webp_sides, _webp, _webp_moves),
+    Format(b"WEBP", 8, _webp_sides, _webp, _webp_moves, orientation.WEBP),
 )

@@ -12,6 +12,7 @@ from PIL import Image
 import tf_transfer
 from tf_transfer import api, config
 from tf_transfer.errors import UserError
+from tf_transfer.phases import catalogue
 from tf_transfer.run import directory
 
 
@@ -52,7 +53,9 @@ def test_what_was_not_made_is_none(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": "3"}, "--epochs: expected a value of type float, got '3'"),
+        ({"epochs": "three"}, "--epochs: expected a number, got 'three'"),
+        ({"epochs": "full:2,haed:1"}, "--epochs='full:2,haed:1': expected PHASE:VALUE"),
+        ({"phases": ["train"]}, r"Unknown --phase 'train'\. Did you mean 'head'"),
         ({"seed": 1.5}, "--seed: expected a value of type int"),
         ({"batch_size": True}, "--batch_size: expected a value of type int, got True"),
         ({"epochs": {"haed": 1}}, "--epochs: a value for each of source, head, full, scratch"),
@@ -287,3 +290,31 @@ def test_a_result_of_an_unopened_run(tmp_path):
     api.open_run({"run_dir": str(tmp_path / "run"), "dataset": "digits"}, ["full"], write=False)
     assert not (tmp_path / "run").exists()
     assert directory.RunDir(tmp_path / "run").config() is None
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"epochs": "full:2"}, {"epochs": {"full": 2.0}}),
+        ({"epochs": "3", "batch_size": "head:8,full:4"}, {"epochs": 3.0, "batch_size": {"head": 8, "full": 4}}),
+        ({"optimizer": "full:adamw(weight_decay=0.1)"}, {"optimizer": {"full": "adamw(weight_decay=0.1)"}}),
+        ({"phases": "head, evaluate"}, {"phases": ["head", "evaluate"]}),
+        ({"phases": "all"}, {"phases": list(catalogue.ALL)}),
+        ({"phases": ["assess", "all"]}, {"phases": ["assess", *catalogue.ALL]}),
+    ],
+)
+def test_texts_are_read_as_flags_are(tmp_path, monkeypatch, given, same):
+    class ReachedError(Exception):
+        pass
+
+    def stop(options, phases, *_, **__):
+        raise ReachedError(options, phases)
+
+    monkeypatch.setattr(api, "open_run", stop)
+    plain = {"dataset": "digits", "run_dir": str(tmp_path / "run"), "quiet": True, "phases": ["head"]}
+    seen = []
+    for options in (given, same):
+        with pytest.raises(ReachedError) as reached:
+            api.fine_tune(**plain | options)
+        seen.append(reached.value.args)
+    assert seen[0] == seen[1]

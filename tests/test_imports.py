@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # from what bears its own name; never from above, never sideways.
 LAYERS = (
     {"cli"},
-    {"api", "help"},
+    {"api", "flag_files", "help"},
     {"phases", "serving.files", "serving.http"},
     {"assess"},
     {"session"},

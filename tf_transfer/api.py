@@ -14,6 +14,7 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.machine import cluster
 from tf_transfer.machine.quiet import quiet
 from tf_transfer.phases import catalogue
+from tf_transfer.registry import split_list
 from tf_transfer.run import lock
 from tf_transfer.run.directory import RunDir
 
@@ -63,7 +64,7 @@ def fine_tune(
     Args:
         dataset: as `--dataset`: a TFDS name, `folder(path=...)`, `csv(path=...)`, `digits`, or a path.
         backbone: as `--backbone`; by default what the run directory records, `resnet50` in a new one.
-        phases: names of phases, in order.
+        phases: names of phases, in order; or one text, as `--phase`.
         restart: train again phases that have ended in the run directory.
         quiet: print nothing.
         **options: any other flag by its name, such as `weights="imagenet"`, `run_dir="runs/mine"`,
@@ -75,10 +76,14 @@ def fine_tune(
     Raises:
         UserError: bad input, in one line.
     """
-    phases = [phases] if isinstance(phases, str) else list(phases)
+    phases = split_list(phases) if isinstance(phases, str) else list(phases)
+    phases = [name for phase in phases for name in (catalogue.ALL if phase == "all" else [phase])]
     given = {"dataset": dataset, **options} | ({"backbone": backbone} if backbone is not None else {})
     given = configs.canonical(given)
     given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in given.items()}
+    # A text is read as that of the flag is, `epochs="full:2"`.
+    texts = {k for k, v in given.items() if isinstance(v, str) and k in configs.option_fields()}
+    given = {k: configs.parse_option(k, v) if k in texts else v for k, v in given.items()}
     chief = cluster.find(given.get("strategy", "auto")).chief
     console = Console(Nowhere()) if quiet or not chief else Console()
     with writing(given):

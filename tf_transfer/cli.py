@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from tf_transfer import config, help
+from tf_transfer import config, flag_files, help
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import LostWorkerError, UserError, one_line
 from tf_transfer.machine import cluster, signals
 from tf_transfer.machine.quiet import quiet, without_packages
+from tf_transfer.phases import catalogue
 from tf_transfer.registry import unknown_name
 
 
@@ -63,9 +64,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
         print(help.help_text())
         sys.exit(0)
     try:
-        rest = flags.FLAGS(list(argv))
-    except (flags.CantOpenFlagFileError, UnicodeDecodeError) as e:
-        _fail(f"--flagfile: {one_line(str(e).removeprefix('ERROR:: '))}", 2)
+        rest = flags.FLAGS(flag_files.expanded(argv))
+    except UserError as e:
+        _fail(str(e), 2)
     except flags.Error as e:
         _fail(one_line(e, 300), 2)
     if len(rest) > 1:
@@ -130,7 +131,7 @@ def _phases(text: str | None) -> list[str]:
     names = []
     for name in filter(None, map(str.strip, text.split(","))):
         if name not in known:
-            raise unknown_name("--phase", name, known)
+            raise unknown_name("--phase", name, known, catalogue.MEANT.get(name.lower()))
         names += help.ALL if name == "all" else [name]
     return names
 

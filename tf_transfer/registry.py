@@ -81,9 +81,9 @@ def _literal(text: str) -> Any:
         return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 
-def unknown_name(kind: str, name: str, known: list[str]) -> UserError:
-    """Returns the error for an unknown name; it lists all known names, the nearest first."""
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+def unknown_name(kind: str, name: str, known: list[str], meant: str | None = None) -> UserError:
+    """Returns the error for an unknown name; it lists all known names, the one that is `meant` or the nearest first."""
+    near = [meant] if meant in known else difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     listed = ", ".join(near + [k for k in known if k not in near])
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return UserError(f"Unknown {kind} {one_line(name)!r}.{hint} Known: {listed}.")

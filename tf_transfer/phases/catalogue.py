@@ -101,6 +101,15 @@ PHASES = {row.name: row for row in _ROWS}
 ALL = ("head", "full", "evaluate", "export", "report")
 """What `--phase=all` means."""
 
+MEANT = {
+    **dict.fromkeys(("train", "training", "fit", "linear_probe", "probe"), "head"),
+    **dict.fromkeys(("finetune", "fine_tune", "fine-tune", "tune"), "full"),
+    **dict.fromkeys(("eval", "test", "validate", "val", "score"), "evaluate"),
+    **dict.fromkeys(("infer", "inference", "classify"), "predict"),
+    **dict.fromkeys(("save", "convert"), "export"),
+}
+"""Words that other programs use, with the phase that does it here."""
+
 TRAINED = tuple(row.name for row in _ROWS if row.begins)
 """The phases that train a model, in the order of the story."""
 

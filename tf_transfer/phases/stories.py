@@ -170,5 +170,6 @@ def _story(name: str) -> Callable[[Session], None]:
         UserError: there is no such phase.
     """
     if name not in (*TRAINED, *STORIES.names()):
-        raise unknown_name("--phase", name, sorted([*TRAINED, *STORIES.names()]))
+        known = sorted([*TRAINED, *STORIES.names()])
+        raise unknown_name("--phase", name, known, catalogue.MEANT.get(name.lower()))
     return functools.partial(train, name=name) if name in TRAINED else STORIES.factory(name)

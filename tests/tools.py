@@ -121,7 +121,9 @@ def shape_picture(random: np.random.Generator, kind: int, size: int) -> Image.Im
     return picture
 
 
-def supervised(classifier, split=None, phase="full", validation=None, strategy=None, weights=None, **options):
+def supervised(
+    classifier, split=None, phase="full", validation=None, strategy=None, weights=None, offsets=None, **options
+):
     """The supervised method on a setting of a test: nothing of the plan is left open, and what is not given is off.
 
     Args:
@@ -131,6 +133,7 @@ def supervised(classifier, split=None, phase="full", validation=None, strategy=N
         validation: split that validates.
         strategy: by default the first device.
         weights: float32 `[C]`, of the classes.
+        offsets: float32 `[C]`, which the loss adds to the logits.
         **options: of the plan, and `on_features`.
     """
     from tf_transfer import methods
@@ -146,7 +149,8 @@ def supervised(classifier, split=None, phase="full", validation=None, strategy=N
     plain = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1, "optimizer": "sgd", "warmup": 0.0, "bn": "train"}
     plain |= {"regularizer": "none", "augment": "none", "feature_views": 0, "ema": 0.0, "clip_norm": 0.0}
     weights = np.ones(classifier.num_classes, np.float32) if weights is None else weights
-    data = TrainingData(split, validation, tuple(map(str, range(classifier.num_classes))), weights)
+    names = tuple(map(str, range(classifier.num_classes)))
+    data = TrainingData(split, validation, names, weights, class_offsets=offsets)
     plan, where = Training(**plain | options), strategy or make_strategy("one")
     return methods.create(
         "supervised",

@@ -35,7 +35,11 @@ class Data:
     data_dir: str = option(None, "where TFDS keeps its data sets (default ~/tensorflow_datasets)")
     validation_fraction: float = option(0.1, "share of the training data that validates", float, low=0.01, high=0.9)
     examples_per_class: int = option(None, "few-shot: labelled examples a class, validation included", int, low=1)
-    class_weights: str = option("none", "balanced: weigh classes against their frequency", choices=("none", "balanced"))
+    class_weights: str = option(
+        "none",
+        "for uneven classes: balanced weighs them against their frequency, adjusted moves the logits by it",
+        choices=("none", "balanced", "adjusted"),
+    )
     max_unreadable: int = option(0, "how many unreadable files may be skipped", int, low=0)
 
 
@@ -95,7 +99,7 @@ class Training:
         None, "decay of a moving average of the weights, such as 0.999", float, low=0.0, high=0.99999, per_phase=True
     )
     patience: int = option(
-        0, "epochs without a better validation before a phase stops; 0 = never", int, low=0, per_phase=True
+        None, "epochs without a better validation before a phase stops; 0 = never", int, low=0, per_phase=True
     )
     clip_norm: float = option(None, "largest norm of the gradient; 0 = none", float, low=0.0, high=1e9, per_phase=True)
 

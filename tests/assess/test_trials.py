@@ -22,7 +22,8 @@ DIGEST = "f96f24d11bd2"
 
 
 def digest(**changed):
-    given = config.from_values(GIVEN | {"epochs": {"full": 2.0, "scratch": 2.0}} | changed)
+    # Trials never stop early, as none did.
+    given = config.from_values(GIVEN | {"epochs": {"full": 2.0, "scratch": 2.0}, "patience": 0} | changed)
     return trials.digest_of((given.training, given.model, given.data), "float32", "0123abcd", "pool")
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from tf_transfer.data.splits import Split, carve_test, class_weights, find_duplicates, plan_splits
+from tf_transfer.data.splits import Split, carve_test, class_offsets, class_weights, find_duplicates, plan_splits
 from tf_transfer.errors import UserError
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [100, 40, 10]))
@@ -85,6 +85,16 @@ def test_an_absent_class_has_no_weight_and_changes_no_other():
     weights = class_weights(LABELS, 5, "balanced")
     np.testing.assert_array_equal(weights[3:], 0)
     np.testing.assert_allclose(weights[:3], class_weights(LABELS, 3, "balanced"))
+
+
+def test_class_offsets_are_the_logarithms_of_the_frequencies():
+    labels = np.repeat([0, 1, 3], [300, 12, 8])
+    offsets = class_offsets(labels, 4, "adjusted")
+    # The class without examples counts as if it had one.
+    np.testing.assert_allclose(offsets, np.log([300 / 320, 12 / 320, 1 / 320, 8 / 320]), rtol=1e-6)
+    assert offsets.dtype == np.float32
+    np.testing.assert_array_equal(class_weights(labels, 4, "adjusted"), np.ones(4))
+    assert class_offsets(labels, 4, "none") is None and class_offsets(labels, 4, "balanced") is None
 
 
 def test_take_keeps_order_and_repeats():

@@ -222,3 +222,21 @@ def test_another_loss_is_a_method_with_another_problem():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(losses_of(Focal(setting, gamma=0.0), examples)[0], plain, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(same, hits)
+
+
+def test_where_classes_are_adjusted_the_loss_sees_the_offsets_and_the_record_does_not():
+    classifier, offsets = small(), np.log([0.7, 0.2, 0.1]).astype(np.float32)
+    validation = Split(IMAGES, LABELS, [""] * 7)
+    plain, adjusted = (
+        method(classifier, split=validation, validation=validation, offsets=given) for given in (None, offsets)
+    )
+    logits = classifier.logits(IMAGES).numpy()
+    crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
+    losses, hits = losses_of(adjusted, batch())
+    np.testing.assert_allclose(losses, crossentropy(LABELS, logits + offsets), rtol=1e-4)
+    np.testing.assert_allclose(hits, logits.argmax(1) == LABELS)
+    np.testing.assert_allclose(losses_of(plain, batch())[0], crossentropy(LABELS, logits), rtol=1e-4)
+    score = adjusted.score()
+    assert score.value == pytest.approx(np.mean((logits + offsets).argmax(1) == LABELS))
+    assert score.loss == pytest.approx(float(np.mean(crossentropy(LABELS, logits + offsets))), rel=1e-4)
+    assert dict(score.measures) == pytest.approx(dict(plain.score().measures))

@@ -150,6 +150,17 @@ def test_the_length_follows_a_batch_size_that_was_asked_for():
     assert plan("full", FEW, batch_size=8).epochs == 30
 
 
+@pytest.mark.parametrize(("epochs", "patience"), [(8.0, 4), (9.0, 5), (0.5, 1)])
+def test_what_can_fall_back_waits_half_its_epochs_for_a_better_validation(epochs, patience):
+    held = dataclasses.replace(CIFAR, validation=100)
+    assert plan("full", held, epochs=epochs).patience == patience
+    assert plan("head", held, feature_views=0, epochs=epochs).patience == patience
+    # The controls are trained to the end, and so is what nothing validates.
+    assert {plan(phase, held).patience for phase in ("source", "scratch")} == {0}
+    assert plan("full", CIFAR).patience == 0
+    assert plan("full", held, patience=0).patience == 0
+
+
 def test_rates_are_small_where_statistics_stay():
     frozen, trained = plan("full", bn="frozen"), plan("full", bn="train")
     assert frozen.learning_rate == pytest.approx(0.002) and trained.learning_rate == pytest.approx(0.03)

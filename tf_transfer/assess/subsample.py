@@ -34,10 +34,13 @@ def affordable(data: TrainingData, seconds: float, budget: float, weighing: str,
     train, validation = data.train.take(rows), data.validation
     if validation is not None:
         validation = validation.take(stratified(validation.labels, max(part, _LEAST / len(validation)), seed))
-    weights = splits.class_weights(train.labels, len(data.class_names), weighing)
+    weights, offsets = (
+        of(train.labels, len(data.class_names), weighing) for of in (splits.class_weights, splits.class_offsets)
+    )
     digest = hashlib.sha256(f"{data.facts['split_digest']}{rows.tolist()}".encode()).hexdigest()[:16]
+    facts = {**data.facts, "split_digest": digest}
     return dataclasses.replace(
-        data, train=train, validation=validation, class_weights=weights, facts={**data.facts, "split_digest": digest}
+        data, train=train, validation=validation, class_weights=weights, class_offsets=offsets, facts=facts
     )
 
 

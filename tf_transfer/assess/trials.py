@@ -95,12 +95,12 @@ class Trials:
         plan = self._rows(trial.labels, trial.seed)
         train = data.train.take(plan.train)
         validation = data.train.take(plan.validation) if len(plan.validation) else None
-        weights = self._class_weights(train.labels)
         facts = {**data.facts, "splits": {"train": len(train)}, "split_digest": plan.facts["digest"], "notes": {}}
-        return TrainingData(train, validation, data.class_names, weights, facts)
+        return TrainingData(train, validation, data.class_names, facts=facts, **self._weighing(train.labels))
 
-    def _class_weights(self, labels: np.ndarray) -> np.ndarray:
-        return splits.class_weights(labels, len(self.data.class_names), self.session.config.data.class_weights)
+    def _weighing(self, labels: np.ndarray) -> dict[str, np.ndarray | None]:
+        of = labels, len(self.data.class_names), self.session.config.data.class_weights
+        return {"class_weights": splits.class_weights(*of), "class_offsets": splits.class_offsets(*of)}
 
     def epochs(self, trial: Trial) -> float:
         """Epochs of a trial at scale 1: those of full for every kind, so that all are trained equally long.
@@ -136,17 +136,17 @@ class Trials:
     def head(self, trial: Trial) -> TrialResult:
         """Solves a head on features of the pool."""
         begun, pool = time.perf_counter(), self.pools[trial.backbone]
-        train, validation, weights = pool.train, pool.validation, self.data.class_weights
+        train, validation, data = pool.train, pool.validation, self.data
         if trial.labels is not None:
             rows = self._rows(trial.labels, trial.seed)
             views = len(pool.train) // len(self.data.train)
             train = pool.train.take(np.concatenate([rows.train + v * len(self.data.train) for v in range(views)]))
             validation = pool.train.take(rows.validation) if len(rows.validation) else None
-            weights = self._class_weights(train.labels)
+            data = dataclasses.replace(data, **self._weighing(train.labels))
         plan = self._plan(pool.heading, HEAD, trial)
         with PeakMemory() as memory:
             scale = extract.Standardizer(train.inputs)
-            best = heads.solve_on(train, validation, scale, weights, plan)
+            best = heads.solve_on(train, validation, scale, data, plan)
         pass_seconds = pool.seconds * (len(train) + (len(validation) if validation is not None else 0))
         cost = {
             "seconds": time.perf_counter() - begun + pass_seconds,
@@ -181,6 +181,9 @@ class Trials:
         """Returns a session on the trial's folder, whose name holds a digest of all that decides the training."""
         parent, epochs = self.pools[trial.backbone].session, max(self.epochs(trial) * scale, 1.0)
         training = dataclasses.replace(parent.config.training, epochs={FULL: epochs, SCRATCH: epochs})
+        if training.patience is None:
+            # All kinds are trained equally long: none stops early.
+            training = dataclasses.replace(training, patience=0)
         if trial.labels is not None:
             # Batches of a few labels may be too small to be accumulated in parts.
             training = dataclasses.replace(training, accumulate=1)

@@ -175,13 +175,26 @@ def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray
     """Returns float32 `[num_classes]` weights, averaging 1 over the examples.
 
     `balanced` weighs class c by N / (C * N_c), as scikit-learn's `class_weight="balanced"`;
-    a class without examples gets 0. `none` weighs every class 1.
+    a class without examples gets 0. `none` and `adjusted`, see `class_offsets`, weigh every class 1.
     """
-    if mode == "none":
+    if mode != "balanced":
         return np.ones(num_classes, np.float32)
     counts = np.bincount(labels, minlength=num_classes)
     present = np.count_nonzero(counts)
     return np.where(counts > 0, len(labels) / (present * np.maximum(counts, 1)), 0).astype(np.float32)
+
+
+def class_offsets(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray | None:
+    """Returns what training adds to the logits: log(N_c / N) for `adjusted`, float32 `[num_classes]`, else None.
+
+    The loss of `logits + offsets` makes the logits those of equally frequent classes (logit adjustment, Menon et al.
+    2021, arXiv:2007.07314). Unlike weights, it also moves a network that fits its training examples without an error.
+    A class without examples counts as if it had one.
+    """
+    if mode != "adjusted":
+        return None
+    counts = np.maximum(np.bincount(labels, minlength=num_classes), 1)
+    return np.log(counts / len(labels)).astype(np.float32)
 
 
 def find_duplicates(parts: dict[str, Split], seen: dict[bytes, tuple[str, str]] | None = None) -> list[str]:

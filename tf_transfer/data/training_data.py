@@ -20,6 +20,7 @@ class TrainingData:
         class_weights: float32 `[C]`.
         facts: for the record: data set, sizes, digest of the split, and `notes`, texts by kind.
         digests: `{digest of an example: (split, name)}`, to find duplicates in the test split.
+        class_offsets: float32 `[C]`, added to the logits in the loss, see `splits.class_offsets`; None: nothing is.
     """
 
     train: splits.Split
@@ -28,6 +29,7 @@ class TrainingData:
     class_weights: np.ndarray
     facts: Mapping[str, Any] = field(default_factory=dict)
     digests: Mapping[bytes, tuple[str, str]] = field(default_factory=dict)
+    class_offsets: np.ndarray | None = None
 
 
 def plan_training(
@@ -63,7 +65,7 @@ def load_training(
         source: the data set.
         name: as the user wrote it.
         plan: result of `plan_training`.
-        class_weights: `none` or `balanced`, see `splits.class_weights`.
+        class_weights: `none`, `balanced` or `adjusted`, see `splits.class_weights` and `splits.class_offsets`.
         size: input size of the network.
     """
     train = source.load("train", plan.train, size)
@@ -81,8 +83,10 @@ def load_training(
         "stored_size": list(train.inputs.shape[1:3]),
         "notes": {kind: [one_line(text, 600) for text in texts] for kind, texts in notes.items()},
     }
-    weights = splits.class_weights(train.labels, len(source.class_names), class_weights)
-    return TrainingData(train, validation, tuple(source.class_names), weights, facts, seen)
+    weights, offsets = (
+        of(train.labels, len(source.class_names), class_weights) for of in (splits.class_weights, splits.class_offsets)
+    )
+    return TrainingData(train, validation, tuple(source.class_names), weights, facts, seen, offsets)
 
 
 def load_sample(source: splits.Source, plan: splits.SplitPlan, count: int, size: int) -> tuple[str, splits.Split]:

@@ -1,5 +1,6 @@
 """Trains a head on features that the frozen backbone computes once, instead of in every epoch."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -62,7 +63,7 @@ def solve(
     train, validation = features(session, model, data, plan)
     scale = extract.Standardizer(train.inputs)
     told = {"log": log, "progress": session.progress(phase)}
-    best = solve_on(train, validation, scale, data.class_weights, plan, **told)
+    best = solve_on(train, validation, scale, data, plan, **told)
     # Every worker has solved the head, but processors may round differently: all take the chief's.
     model.head.set_weights([from_chief(session.strategy, w) for w in scale.fold(best.kernel, best.bias)])
     return {
@@ -78,7 +79,7 @@ def solve_on(
     train: Split,
     validation: Split | None,
     scale: extract.Standardizer,
-    class_weights: np.ndarray,
+    data: TrainingData,
     plan: Training,
     **told: Callable,
 ) -> solver.Solution:
@@ -88,15 +89,24 @@ def solve_on(
         train: features of all views.
         validation: features that choose the L2; None where there are none.
         scale: of the training features; the solution is for scaled features.
-        class_weights: float32 `[C]`.
+        data: what the features are of: its `class_weights` and `class_offsets` count.
         plan: of the head.
         **told: `log` and `progress` of `solver.solve`.
     """
-    problem = solver.Problem(train, scale, class_weights[train.labels], len(class_weights), plan.label_smoothing)
+    weights = data.class_weights
+    problem = solver.Problem(train, scale, weights[train.labels], len(weights), plan.label_smoothing)
     penalty = REGULARIZERS.create(plan.regularizer, [], [])
     strengths = penalty.head if penalty else (0.0,)
     iterations = optimizers.SOLVERS.create(plan.optimizer).iterations
-    return solver.solve(problem, strengths, _validator(scale, validation), iterations, **told)
+    best = solver.solve(problem, strengths, _validator(scale, validation), iterations, **told)
+    if data.class_offsets is None:
+        return best
+    # The bias has no L2: the optimum with offsets is the optimum without them, less the offsets.
+    best = dataclasses.replace(best, bias=best.bias - data.class_offsets)
+    if validation is not None:
+        plain = _validator(scale, validation)(best.kernel, best.bias)
+        best = dataclasses.replace(best, measures=best.measures | {f"validation_{k}": v for k, v in plain.items()})
+    return best
 
 
 def _validator(scale: extract.Standardizer, split: Split | None):

@@ -4,6 +4,7 @@ They follow BiT's hyper-rule (Kolesnikov et al. 2019, arXiv:1912.11370, section 
 on the size of the data, augmentation on the resolution, and nothing needs a search. Pure functions.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -169,6 +170,16 @@ def _regularizer(row: Phase, facts: Facts, plan: dict) -> str:
     return f"l2({min(0.03, 50 / facts.examples):.2g})"
 
 
+def _patience(row: Phase, facts: Facts, plan: dict) -> int:
+    """Chooses half of the epochs, where a phase has something to fall back to: what it began from.
+
+    No less: validation often falls while the rate is high and is best near the end of the schedule.
+    """
+    if plan["feature_views"] or row.begins == RANDOM or not facts.validation:
+        return 0
+    return math.ceil(plan["epochs"] / 2)
+
+
 def _ema(row: Phase, facts: Facts, plan: dict) -> float:
     """Chooses the decay: a pretrained network that trains as a whole averages its weights over 1/20 of the steps."""
     if row.head_only or row.begins == RANDOM:
@@ -189,6 +200,7 @@ _RULES: dict[str, Any] = {
     "learning_rate": _learning_rate,
     "regularizer": _regularizer,
     "ema": _ema,
+    "patience": _patience,
     "warmup": lambda row, facts, plan: 0.0 if plan["feature_views"] else 0.05,
     "clip_norm": lambda row, facts, plan: 0.0 if plan["feature_views"] else 5.0,
 }

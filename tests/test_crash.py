@@ -26,6 +26,7 @@ def test_stopped_in_the_middle_it_ends_as_it_would_have(undisturbed, tmp_path):
     assert not (tmp_path / "run/checkpoints/full").exists()
 
 
+@pytest.mark.large
 def test_killed_while_writing_it_ends_as_it_would_have(undisturbed, tmp_path):
     places = crash.disturbed(tmp_path / "run", kills=2, seconds=8, seed=1)
     assert sum(places.values()) == 2
@@ -39,6 +40,7 @@ def test_differences_are_seen(undisturbed, tmp_path):
     assert any("records" in found for found in crash.differences(undisturbed, other))
 
 
+@pytest.mark.large
 def test_other_options_do_not_go_on_with_it(undisturbed, tmp_path):
     crash.stopped(tmp_path / "run", signal.SIGKILL)
     code, error = crash.run(tmp_path / "run", "--learning_rate=full:0.01")

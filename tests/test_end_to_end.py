@@ -141,6 +141,7 @@ def test_full_without_head_is_refused(tmp_path, one):
         api.fine_tune("digits", phases=["full"], run_dir=one.parent / "other")
 
 
+@pytest.mark.large
 def test_restart_trains_again_and_forgets_what_came_after(tmp_path, one):
     options = tools.TINY | {"run_dir": tmp_path / "run", "quiet": True}
     api.fine_tune(**options, phases=["head", "full", "evaluate", "export"])
@@ -177,6 +178,7 @@ def test_two_devices_give_what_one_gives(tmp_path, one):
         api.fine_tune(**options, phases=["head"], restart=True, batch_size=7)
 
 
+@pytest.mark.large
 def test_resnet50_learns_shapes(tmp_path):
     folder = tools.draw_shapes(tmp_path / "shapes", 8)
     result = api.fine_tune(
@@ -203,6 +205,7 @@ def test_resnet50_learns_shapes(tmp_path):
     assert result.report.stat().st_size > 10_000
 
 
+@pytest.mark.large
 def test_learning_rate_search_for_head_and_full(tmp_path, capsys):
     options = tools.TINY | {"run_dir": tmp_path / "run"}
     for phase in ("head", "full"):

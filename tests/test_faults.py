@@ -23,6 +23,7 @@ def disk(folder, size):
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.large
 def test_a_full_disk_ends_with_a_line_and_with_room_the_run_goes_on(tmp_path):
     with disk(tmp_path / "disk", "2500k"):
         code, error = crash.run(tmp_path / "disk/run")

@@ -79,6 +79,7 @@ def test_bad_pictures_are_named_and_nothing_is_begun(made):
     assert not (base / "run").exists()
 
 
+@pytest.mark.large
 def test_the_whole_story_with_bad_pictures_and_hostile_names(made):
     base, bad = made
     before = listing(base / "data")

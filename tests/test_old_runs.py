@@ -122,6 +122,7 @@ def test_an_assessment_of_then_is_done_and_the_test_split_is_not_read_again(old,
     assert json.loads(done.read_text())["id"] == "0123456789ab"
 
 
+@pytest.mark.large
 def test_its_artefact_is_evaluated_from_elsewhere(old, tmp_path):
     done = tools.run_py("--phase=evaluate", "--dataset=digits", "--saved_model=run", "--run_dir=none", cwd=tmp_path)
     (accuracy,) = {r["metrics"]["accuracy"]["value"] for r in RunDir(old).records("evaluation") if r["model"] == "full"}

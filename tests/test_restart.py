@@ -18,6 +18,7 @@ def trained():
     return [r["phase"] for r in RunDir("run").records("phase_end")]
 
 
+@pytest.mark.large
 def test_it_goes_on_and_then_begins_anew(monkeypatch):
     phases = ["head", "full", "evaluate", "export"]
     api.fine_tune(**OPTIONS, phases=phases)

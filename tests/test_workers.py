@@ -5,6 +5,7 @@ import os
 import time
 
 import numpy as np
+import pytest
 import tools
 
 from benchmarks import crash, distributed
@@ -14,6 +15,7 @@ FLAGS = (*BASE, "--optimizer=sgd", "--feature_views=0", "--epochs=full:3,head:1"
          "--clip_norm=0.5", "--dropout=0.2", "--augment=flip,crop", "--checkpoint_every=2")  # fmt: skip
 
 
+@pytest.mark.large
 def test_a_lost_worker_ends_the_other_and_all_go_on_as_one_device_would(tmp_path):
     alone, folder = tmp_path / "one", tmp_path / "run"
     distributed.finish(distributed.replicas(1, *FLAGS, f"--run_dir={alone}"))
@@ -32,6 +34,7 @@ def test_a_lost_worker_ends_the_other_and_all_go_on_as_one_device_would(tmp_path
     assert found["head"] < 1e-6 and max(found.values()) < 1e-4, found
 
 
+@pytest.mark.large
 def test_workers_that_slurm_started_solve_the_head_of_one(tmp_path):
     """On features that the workers share."""
     flags = [*BASE, "--phase=head,evaluate"]

@@ -17,11 +17,13 @@ def test_families(name, tmp_path):
     assert found["features"] <= 1e-4 and found["probability"] <= gate.TOLERANCE["float32"].probability, found
 
 
+@pytest.mark.large
 def test_bfloat16(tmp_path):
     found = parity.compare("mobilenet(alpha=0.25)", "bfloat16", tmp_path)
     assert found["probability"] <= gate.TOLERANCE["bfloat16"].probability, found
 
 
+@pytest.mark.large
 def test_mirrored(tmp_path):
     assert len(tf.config.list_logical_devices("CPU")) == 2
     found = parity.compare("mobilenet(alpha=0.25)", "float32", tmp_path, "mirrored")

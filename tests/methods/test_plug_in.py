@@ -89,6 +89,7 @@ def test_it_trains_and_its_measures_are_recorded(alone):
     assert [r["plan"]["method"] for r in records if r["kind"] == "plan" and r["phase"] == "head"] == ["supervised"]
 
 
+@pytest.mark.large
 def test_killed_it_goes_on_to_the_bit(folder, alone):
     train(folder, "killed", phases="head")
     command = [sys.executable, str(tools.ROOT / "run.py"), "--phase=full", "--run_dir=killed", *OPTIONS]

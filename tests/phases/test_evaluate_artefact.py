@@ -94,6 +94,7 @@ def test_what_does_not_fit_is_told(run, tmp_path):
     tools.assert_refused(evaluate(tmp_path, tmp_path), "cannot be run in a process of its own")
 
 
+@pytest.mark.large
 def test_pictures_are_brought_to_the_size_of_the_artefact_alone(tmp_path):
     """By way of the 224 pixels of the default network they would not be those that the artefact gets of files."""
     random = np.random.default_rng(1)
@@ -118,7 +119,7 @@ def test_pictures_are_brought_to_the_size_of_the_artefact_alone(tmp_path):
     assert f"nll {small:.3f}" in done.stdout and f"{small:.3f}" != f"{large:.3f}"
 
 
-@pytest.mark.parametrize("model", ["x", None, {"image_size": "x"}, {"image_size": -3}])
+@pytest.mark.parametrize("model", tools.by_tier(["x", None, {"image_size": "x"}, {"image_size": -3}], ["x"]))
 def test_a_foreign_card_of_another_kind_tells_no_size(tmp_path, model):
     module, kernel = tf.Module(), np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32)
 

@@ -135,6 +135,7 @@ def test_interrupted_it_goes_on(run, many, undisturbed, monkeypatch, ending):
     assert not [name for name in names(many) if name.startswith(".")]
 
 
+@pytest.mark.large
 def test_killed_in_the_midst_it_goes_on(run, many, undisturbed):
     top, expected = undisturbed[".jsonl"]
     command = [sys.executable, tools.ROOT / "run.py", "--phase=predict", f"--saved_model={run}", "--images=in"]

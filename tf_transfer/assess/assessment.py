@@ -80,6 +80,8 @@ def candidates(config: Config) -> list[str]:
 def _asked(session: Session) -> dict:
     """Returns all that decides the result of an assessment, the clock aside."""
     config = session.config.to_dict()
+    # Trials stop early only where it was asked for: what the rules choose elsewhere decides nothing here.
+    config["training"]["patience"] = config["training"]["patience"] or 0
     models = {p: (session.run.done(p) or {}).get("seconds") for p in TRAINED}
     if session.config.model.weights != SOURCE:
         models[SOURCE] = None

@@ -165,7 +165,7 @@ def test_a_path_in_cp1252_finds_the_file_whose_name_is_utf8(make, tmp_path, writ
 def test_an_encoding_may_be_given(make):
     path, _ = make("path,label\n" + rows().replace(",b", ",роза"), "cp1251")
     assert open_csv(path, encoding="cp1251").class_names == ("a", "роза")
-    for wrong in ("klingon", "ascii"):
+    for wrong in ("klingon", "ascii", 5):
         with pytest.raises(UserError, match=f"the text cannot be decoded, encoding={wrong}: ") as error:
             open_csv(path, encoding=wrong)
         assert "\n" not in str(error.value)

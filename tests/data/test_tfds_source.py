@@ -280,3 +280,5 @@ def test_another_split_trains(store, split, splits, origins):
     assert not both[0] & both[1]
     with pytest.raises(UserError, match=r"expected a labelled split trein, found .*; say with split= which"):
         open_tfds(name, data_dir=folder, split="trein")
+    with pytest.raises(UserError, match=r"expected a labelled split \['trein'\]"):
+        open_tfds(name, data_dir=folder, split=["trein"])

@@ -59,7 +59,7 @@ def _text(path: str, what: str, encoding: str | None) -> str:
     if content.startswith(b"PK\3\4"):
         raise UserError(f"{what}: expected a text file, found an archive or a spreadsheet; save it as CSV.")
     try:
-        return content.decode(encoding).removeprefix("\ufeff") if encoding else decoded(content)
+        return content.decode(str(encoding)).removeprefix("\ufeff") if encoding else decoded(content)
     except (LookupError, UnicodeError) as e:
         hint = f"encoding={one_line(encoding)}" if encoding else "save the file as UTF-8, or give encoding="
         raise UserError(f"{what}: the text cannot be decoded, {hint}: {one_line(e)}.") from e

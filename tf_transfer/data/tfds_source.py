@@ -110,7 +110,7 @@ class TfdsSource:
         self._all_labels: dict[str, np.ndarray] = {}
         self._known_sides: dict[str, np.ndarray] = {}
         self._whole: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}
-        self._parts = self._find_splits(test_fraction, split or "train")
+        self._parts = self._find_splits(test_fraction, str(split or "train"))
         self.splits = tuple(self._parts)
 
     def again(self) -> "TfdsSource":

@@ -123,8 +123,8 @@ def test_names_that_are_not_utf8_or_printable(make, write_picture):
     ("names", "message"),
     [
         ([], "expected training pictures of at least 2 classes, found no picture"),
-        (["a/1.txt"], "found no picture"),
-        (["2.png", "1.png", "notes.txt"], r"its 2 pictures stand right in it, such as 1\.png; expected one sub-folder"),
+        (["a/1.txt"], "found the one class 'a'"),
+        (["2.png", "1.png", "3.odd"], r"its 3 pictures stand right in it, such as 1\.png; expected one sub-folder"),
         (grid("a"), "found the one class 'a'"),
         ([*grid("a", "b", prefix="train/"), "test/zebra/1.png"], "the class 'zebra' of test picture 'test/zebra/1"),
         ([*grid("a", "b", prefix="train/"), "val/yak/1.png"], r"the class 'yak' of validation picture"),

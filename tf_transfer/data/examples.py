@@ -1,9 +1,13 @@
 """The part of a modality that data sources use: how files are measured, decoded and stored."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
+
+HEAD = 32
+"""How many bytes at the start of a file say what it holds."""
 
 
 class Stored(NamedTuple):
@@ -41,6 +45,9 @@ class Examples(Protocol):
     def measure(self, file: str | BinaryIO) -> tuple[int, ...] | str:
         """Returns the sides of the example in a file, read from its start, or why it cannot be read."""
 
+    def recognises(self, head: bytes) -> bool:
+        """Says whether a file that starts with these `HEAD` bytes holds an example, whatever its name."""
+
     def stored(self, sides: np.ndarray, size: int | None) -> Stored:
         """Decides the form in which examples of these `[N, R]` sides are kept for an input size."""
 
@@ -54,6 +61,27 @@ class Examples(Protocol):
         """Brings stored examples `[N, ...]` to another size."""
 
 
-def is_example(name: str, endings: Sequence[str]) -> bool:
-    """Says whether a visible file of this name holds an example."""
-    return name.lower().endswith(tuple(endings)) and not name.startswith(".")
+class Kind(Protocol):
+    """What tells the files of examples from others: a modality, or the words of an exported model."""
+
+    endings: Sequence[str]
+
+    def recognises(self, head: bytes) -> bool:
+        """See `Examples.recognises`."""
+
+
+def is_example(path: str, kind: Kind) -> bool:
+    """Says whether a file holds an example, by the ending of its name or, with another ending, by its first bytes."""
+    return path.lower().endswith(tuple(kind.endings)) or kind.recognises(first_bytes(path))
+
+
+def first_bytes(path: str) -> bytes:
+    """Returns the first `HEAD` bytes of a regular file; nothing where it cannot be read."""
+    try:
+        # Opening a pipe would wait for its writer.
+        if not os.path.isfile(path):
+            return b""
+        with open(path, "rb") as file:
+            return file.read(HEAD)
+    except (OSError, ValueError):
+        return b""

@@ -79,7 +79,7 @@ def _read(root: str, name: str, modality: Examples, above: tuple[tuple[int, int]
         for entry in entries:
             if entry.is_dir():
                 below.append((entry.name, entry.is_symlink()))
-            elif is_example(entry.name, modality.endings):
+            elif not entry.name.startswith(".") and is_example(entry.path, modality):
                 folder.examples.append(entry.name)
             else:
                 folder.others["broken link" if _is_broken(entry) else kind(entry.name)] += 1

@@ -87,8 +87,8 @@ def parse(text: str | None, modality: Modality) -> list[str]:
         missing = [p for p in TARGET.factory(name).packages if importlib.util.find_spec(p) is None]
         if missing:
             raise UserError(
-                f"--export_targets={name} needs {', '.join(missing)}: pip install -e '.[{name}]', or "
-                f"pip install {' '.join(missing)}."
+                f"--export_targets={name} needs {', '.join(missing)}: pip install {' '.join(missing)}, or in a "
+                f"checkout of this package pip install -e '.[{name}]'."
             )
     return names
 

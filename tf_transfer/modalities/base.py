@@ -91,6 +91,10 @@ class Modality(ABC):
     def measure(self, file: str | BinaryIO) -> tuple[int, ...] | str:
         """Returns the dimensions of the example in a file, from its header, or the reason why it cannot be read."""
 
+    def recognises(self, head: bytes) -> bool:
+        """Says whether a file that starts with these 32 bytes holds an example, where its ending does not say it."""
+        return False
+
     @abstractmethod
     def stored(self, sides: np.ndarray, size: int | None) -> Stored:
         """Chooses the stored form of examples with these int `[N, R]` dimensions, for an input size.

@@ -1,7 +1,7 @@
 """The words for the examples of an exported model, from its model card."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from tf_transfer.modalities import base
 
@@ -16,17 +16,22 @@ class Words:
     Attributes:
         one, many: the words for an example and for several.
         endings: of the files that hold one, in lower case, with the dot; () where none do.
+        recognises: says of a file's first bytes whether it holds one, see `Modality.recognises`.
     """
 
     one: str
     many: str
     endings: tuple[str, ...]
+    recognises: Callable[[bytes], bool] = field(default=lambda head: False, compare=False)
 
 
 def of_card(card: Mapping) -> Words:
     """Takes the words from a model card, which may be of another version, or empty."""
     told = card.get("modality")
     if isinstance(told, Mapping) and {"one", "many"} <= set(told) and isinstance(told.get("endings"), list):
-        return Words(str(told["one"]), str(told["many"]), tuple(told["endings"]))
+        # The modality may be of a package that is not imported here; then endings alone count.
+        named = told["endings"] and told.get("name") in base.MODALITIES.names()
+        recognises = {"recognises": base.find(told["name"]).recognises} if named else {}
+        return Words(str(told["one"]), str(told["many"]), tuple(told["endings"]), **recognises)
     modality = base.find(BEFORE)
-    return Words(modality.one, modality.many, modality.endings)
+    return Words(modality.one, modality.many, modality.endings, modality.recognises)

@@ -1,9 +1,11 @@
 """Which files are meant, and those that come into a folder that is being filled."""
 
 import functools
+import io
 import re
 
 import pytest
+from PIL import Image
 
 from tf_transfer.errors import UserError
 from tf_transfer.modalities.words import Words, of_card
@@ -31,8 +33,29 @@ def test_find_files(tmp_path, monkeypatch):
     for text, nothing in (("b", "b"), ("a,nix", "nix"), (",", ",")):
         with pytest.raises(UserError, match=re.escape(f"--inputs={nothing!r}: there is no such file or folder")):
             found(text)
-    assert finding.passed_over("a", WORDS) == 1
-    assert finding.passed_over("4.jpeg", WORDS) == finding.passed_over("nix", WORDS) == 0
+    assert finding.passed_over("a", WORDS) == {".txt": 1}
+    assert finding.passed_over("4.jpeg", WORDS) == finding.passed_over("nix", WORDS) == {}
+
+
+def test_content_counts_where_the_ending_says_nothing(tmp_path, picture_file):
+    names = ("a.jfif", "b.heic", "no_ending", "c.txt")
+    for name in names:
+        (tmp_path / name).write_bytes(picture_file)
+    (tmp_path / "BMW.txt").write_text("BMW and other cars, a text of more than 32 bytes")
+    (tmp_path / "d.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 30)
+    expected = sorted(str(tmp_path / name) for name in names)
+    assert finding.find_files(str(tmp_path), WORDS) == finding.find_files(f"{tmp_path}/*", WORDS) == expected
+    assert finding.passed_over(str(tmp_path), WORDS) == {".txt": 1, ".heic": 1}
+    arrivals = finding.Arrivals(str(tmp_path), WORDS)
+    arrivals.look()
+    assert arrivals.look() == expected
+
+
+@pytest.fixture
+def picture_file():
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(stream, "JPEG")
+    return stream.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +92,8 @@ def test_the_endings_are_those_of_the_model(tmp_path, monkeypatch):
         (tmp_path / "in" / name).touch()
     texts = of_card({"modality": {"name": "text", "one": "text", "many": "texts", "endings": [".txt"]}})
     assert texts == Words("text", "texts", (".txt",))
-    assert finding.find_files("in", texts) == ["in/a.txt", "in/b.TXT"] and finding.passed_over("in", texts) == 1
+    assert finding.find_files("in", texts) == ["in/a.txt", "in/b.TXT"]
+    assert finding.passed_over("in", texts) == {".png": 1}
     with pytest.raises(UserError, match=r"no text found; expected a file, a folder, a glob of \.txt files, or"):
         finding.find_files("in/*.png", texts)
     # Cards of before, or of nobody knows what.

@@ -107,5 +107,7 @@ def test_bad_values(tmp_path, monkeypatch, given, told):
 def test_parquet_without_its_package(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pyarrow" else find(name))
-    with pytest.raises(UserError, match=r"Parquet needs pyarrow; pip install pyarrow, or name a \.csv"):
+    with pytest.raises(
+        UserError, match=r"Parquet needs pyarrow: pip install pyarrow, or in .*'\.\[parquet\]'; or name a \.csv"
+    ):
         files.Asked.parse("in", "out.parquet", None, None)

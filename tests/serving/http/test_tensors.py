@@ -164,3 +164,18 @@ def test_bytes_are_text_unless_the_name_says_otherwise():
     assert found == ["caf\u00e9", "\\xff\x00", '"<b>']
     found = json.loads(tensors.render({"y_bytes": content[1:2]}, True))["predictions"]
     assert found == [{"b64": "/wA="}]
+
+
+@pytest.mark.parametrize("document", [
+    {"instances": [{"b64": "AAAA"}]},
+    {"inputs": [{"b64": "AAAA"}]},
+    {"instances": [{"x": {"b64": "AAAA"}}]},
+    {"inputs": {"contents": [{"b64": "AAAA"}]}},
+])  # fmt: skip
+def test_bytes_without_a_signature_are_told_which_takes_files(document):
+    body = json.dumps(document).encode()
+    with pytest.raises(RequestError, match=r'; files are answered with "signature_name": "serve_bytes"$'):
+        tensors.read(body, {"serving_default": X, "serve_bytes": FILES}, 9)
+    with pytest.raises(RequestError) as refused:
+        tensors.read(body, {"serving_default": X}, 9)
+    assert "serve_bytes" not in str(refused.value)

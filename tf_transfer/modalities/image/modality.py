@@ -34,6 +34,12 @@ class Images(base.Modality):
 
         return header(file)
 
+    def recognises(self, head: bytes) -> bool:
+        """Says whether these are the first bytes of a JPEG, PNG, GIF, BMP or WebP file."""
+        from tf_transfer.modalities.image.limits import recognised
+
+        return recognised(head)
+
     def stored(self, sides: np.ndarray, size: int | None) -> Stored:
         """Keeps pictures of one common size up to `size`; others become squares of that side."""
         low, high = sides.min(axis=0), sides.max(axis=0)

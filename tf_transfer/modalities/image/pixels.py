@@ -118,6 +118,28 @@ def _on_white(rgba: tf.Tensor) -> tf.Tensor:
 
 
 def _bmp(content: tf.Tensor) -> tf.Tensor:
+    # Bytes 28 to 33: the bits of a pixel, and the compression, none in these files.
+    told = tf.strings.substr(content, 28, 6)
+    few = [(told == bytes([bits]) + b"\0" * 5, lambda bits=bits: _bmp_of_few_bits(content, bits)) for bits in (1, 4)]
+    return tf.case(few, default=lambda: _bmp_of_bytes(content))
+
+
+def _bmp_of_few_bits(content: tf.Tensor, bits: int) -> tf.Tensor:
+    """Decodes a BMP whose bytes hold several pixels each; TensorFlow refuses them."""
+    header = tf.io.decode_raw(tf.strings.substr(content, 10, 16), tf.int32)
+    width, height = header[2], tf.abs(header[3])
+    # Rows fill four bytes each, the lowest first, unless the height is negative.
+    row = (width * bits + 31) // 32 * 4
+    stored = tf.reshape(
+        tf.io.decode_raw(tf.strings.substr(content, header[0], row * height), tf.uint8), (height, row, 1)
+    )
+    shifts = tf.range(8 - bits, -1, -bits)
+    indices = tf.bitwise.right_shift(tf.cast(stored, tf.int32), shifts) % (1 << bits)
+    indices = tf.reshape(indices, (height, row * 8 // bits))[:, :width]
+    return _look_up(content, tf.cond(header[3] > 0, lambda: indices[::-1], lambda: indices))
+
+
+def _bmp_of_bytes(content: tf.Tensor) -> tf.Tensor:
     # Bytes 28-29 hold the bits a pixel: TensorFlow reads 8, 24 and 32 and refuses the others.
     stored = tf.io.decode_bmp(content)
     palette = tf.strings.substr(start(content), 28, 2) == b"\x08\0"

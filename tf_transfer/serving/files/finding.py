@@ -1,5 +1,6 @@
 """Finds the files of `--inputs`, and files that arrive in a watched folder."""
 
+import collections
 import csv
 import glob
 import os
@@ -7,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from tf_transfer.data.examples import is_example
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.modalities.words import Words
 
@@ -21,16 +23,16 @@ def find_files(text: str, words: Words) -> list[str]:
 
     Args:
         text: value of `--inputs`.
-        words: of the model; its endings say which files of a folder and of a glob count.
+        words: of the model; its endings, and else the first bytes, say which files of a folder and of a glob count.
 
     Raises:
         UserError: there are none.
     """
-    if files := _find(text, words.endings):
+    if files := _find(text, words):
         return files
     found = []
     for part in list(filter(None, map(str.strip, text.split(",")))) or [text]:
-        files = _find(part, words.endings)
+        files = _find(part, words)
         if not files:
             known = glob.has_magic(part) or os.path.lexists(os.path.expanduser(part))
             there = f"no {words.one} found" if known else "there is no such file or folder"
@@ -42,19 +44,23 @@ def find_files(text: str, words: Words) -> list[str]:
     return found
 
 
-def _find(text: str, endings: tuple[str, ...]) -> list[str]:
+def _find(text: str, words: Words) -> list[str]:
     path = os.path.expanduser(text)
     if os.path.isfile(path):
         return _listed(Path(path)) if path.lower().endswith(".csv") else [str(Path(path))]
     if os.path.isdir(path):
-        return sorted(_in_folder(path, endings))
+        return sorted(_in_folder(path, words))
     found = glob.glob(path, recursive=True)
-    return sorted(str(Path(f)) for f in found if f.lower().endswith(endings) and os.path.isfile(f))
+    return sorted(str(Path(f)) for f in found if os.path.isfile(f) and is_example(f, words))
 
 
-def _in_folder(folder: str, endings: tuple[str, ...]) -> Iterator[str]:
+def _in_folder(folder: str, words: Words) -> Iterator[str]:
+    return (path for path in _all_below(folder) if is_example(path, words))
+
+
+def _all_below(folder: str) -> Iterator[str]:
     for place, _, names in os.walk(Path(folder)):
-        yield from (os.path.join(place, name) for name in names if name.lower().endswith(endings))
+        yield from (os.path.join(place, name) for name in names)
 
 
 def _listed(path: Path) -> list[str]:
@@ -90,12 +96,13 @@ def _delimiter(head: str) -> str:
     return "," if "," in head else next(others, ",")
 
 
-def passed_over(text: str, words: Words) -> int:
-    """Returns the number of files in a folder with other endings; 0 if `text` is not a folder."""
+def passed_over(text: str, words: Words) -> dict[str, int]:
+    """Counts the files in a folder that hold no example, by their endings; none if `text` is not a folder."""
     folder = os.path.expanduser(text)
     if not os.path.isdir(folder):
-        return 0
-    return sum(not name.lower().endswith(words.endings) for _, _, names in os.walk(folder) for name in names)
+        return {}
+    others = (path for path in _all_below(folder) if not is_example(path, words))
+    return dict(collections.Counter(os.path.splitext(path)[1].lower() or "without ending" for path in others))
 
 
 class Arrivals:
@@ -103,7 +110,7 @@ class Arrivals:
 
     Args:
         folder: searched with its sub-folders.
-        words: of the model; its endings say which files count.
+        words: of the model; its endings, and else the first bytes, say which files count.
         known: files that are not reported as long as they have this state, see `state`.
 
     Raises:
@@ -114,12 +121,12 @@ class Arrivals:
         self._folder = os.path.expanduser(folder)
         if not os.path.isdir(self._folder):
             raise UserError(f"--inputs={one_line(folder)!r}: --watch looks into a folder; there is none of this name.")
-        self._known, self._endings = dict(known), words.endings
+        self._known, self._words = dict(known), words
         self._waiting: dict[str, tuple[int, int]] = {}
 
     def look(self) -> list[str]:
         """Returns the files, sorted, that are unchanged since the last call and were not returned in this state."""
-        states = {file: state(file) for file in _in_folder(self._folder, self._endings)}
+        states = {file: state(file) for file in _in_folder(self._folder, self._words)}
         fresh = {file: now for file, now in states.items() if now and self._known.get(file) != now}
         settled = {file: now for file, now in fresh.items() if self._waiting.get(file) == now}
         self._known |= settled

@@ -94,7 +94,8 @@ def check(path: Path) -> None:
         raise UserError(f"--predictions={one_line(path)!r}: expected a name that ends in {', '.join(FORMATS)}.")
     if kind == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise UserError(
-            f"--predictions={one_line(path)!r}: Parquet needs pyarrow; pip install pyarrow, or name a .csv."
+            f"--predictions={one_line(path)!r}: Parquet needs pyarrow: pip install pyarrow, or in a checkout of this "
+            "package pip install -e '.[parquet]'; or name a .csv."
         )
     if path.is_dir():
         raise UserError(f"--predictions={one_line(path)!r} is a folder; expected a file to write.")

@@ -55,9 +55,12 @@ def prepare(saved_model: str, options: Mapping[str, str | None]) -> Prepared:
     Raises:
         UserError: one of them is wrong, the port is taken, or a package is missing.
     """
-    for package in ("aiohttp", "prometheus_client"):
-        if importlib.util.find_spec(package) is None:
-            raise UserError(f"--phase=serve needs {package}, which is not installed: pip install -e '.[serve]'.")
+    packages = {"aiohttp": "aiohttp", "prometheus_client": "prometheus-client"}
+    if missing := [name for package, name in packages.items() if importlib.util.find_spec(package) is None]:
+        raise UserError(
+            f"--phase=serve needs {' and '.join(missing)}: pip install {' '.join(packages.values())}, or in a checkout "
+            "of this package pip install -e '.[serve]'."
+        )
     limits = Limits()
     megabytes = _number(options, "max_request_mb", int, limits.request_bytes >> 20, 1, 1024)
     limits = Limits(

@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_transfer.errors import one_line
 from tf_transfer.serving.http.limits import RequestError
-from tf_transfer.serving.signatures import EXAMPLES, Signature, Tensor
+from tf_transfer.serving.signatures import EXAMPLES, FILES, Signature, Tensor
 
 # Outputs with this ending hold bytes; all other strings are text.
 _BYTES = "_bytes"
@@ -42,11 +42,25 @@ def read(body: bytes, signatures: Mapping[str, Signature], most: int) -> tuple[s
     if name not in signatures:
         known = ", ".join(sorted(signatures))
         raise RequestError(400, f'Serving signature name: "{one_line(name, 60)}" not found; there are {known}')
-    inputs, row = arrays(document, signatures[name])
+    try:
+        inputs, row = arrays(document, signatures[name])
+    except RequestError as e:
+        raise RequestError(e.status, f"{e}{_for_files(document, signatures)}") from None
     rows = max((len(v) for v in inputs.values() if v.ndim), default=1)
     if rows > most:
         raise RequestError(400, f"{rows} rows in a request; {most} are allowed")
     return name, inputs, row
+
+
+def _for_files(document: Mapping, signatures: Mapping[str, Signature]) -> str:
+    """Returns what to add to a refusal where bytes were sent and no signature was named, as the server refuses too."""
+    given = document.get("instances", document.get("inputs"))
+    first = given[0] if isinstance(given, list) and given else given
+    values = [first, *(first.values() if isinstance(first, dict) else ())]
+    values += [value[0] for value in values if isinstance(value, list) and value]
+    if FILES not in signatures or document.get("signature_name") or not any(map(_is_bytes, values)):
+        return ""
+    return f'; files are answered with "signature_name": "{FILES}"'
 
 
 def parse(body: bytes) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def test_a_temperature_of_many_classes_takes_bounded_time_and_shows_its_progress
 def test_a_broken_resize_of_files_is_caught(options, monkeypatch):
     api.fine_tune(**options, phases=["head"])
     decode = pixels.Format.decode
-    monkeypatch.setattr(pixels.Format, "decode", lambda self, content: 255 - decode(self, content))
+    monkeypatch.setattr(pixels.Format, "decode", lambda self, *given: 255 - decode(self, *given))
     with pytest.raises(api.UserError, match="answers picture files otherwise than pictures"):
         api.fine_tune(**options, phases=["export"])
     assert not (options["run_dir"] / "saved_model").exists()

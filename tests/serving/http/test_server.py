@@ -70,7 +70,7 @@ def test_a_port_that_is_taken(run):
 def test_without_a_package_a_line_says_what_to_install(run, tmp_path, package):
     program = f'HIDDEN = {{"{package}"}}' + tools.HIDE + "from tf_transfer import cli; cli.run()"
     done = tools.python("-c", program, "--phase=serve", f"--run_dir={run}", cwd=tmp_path)
-    tools.assert_refused(done, rf"needs {package}, .*pip install -e '\.\[serve\]'")
+    tools.assert_refused(done, rf"needs {package.replace('_', '-')}: pip install .*pip install -e '\.\[serve\]'")
 
 
 @contextlib.contextmanager

@@ -59,9 +59,11 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Turns a picture `[H, W, C]` by its orientation, a scalar from 1 (as it is) to 8."""
 
     def turned() -> tf.Tensor:
-        exchanged = tf.cond(orientation > 4, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+        # As floats, exact for uint8: on some processors oneDNN writes to standard error that it transposes no integers.
+        whole = tf.cast(image, tf.float32)
+        exchanged = tf.cond(orientation > 4, lambda: tf.transpose(whole, (1, 0, 2)), lambda: whole)
         axes = tf.where(tf.gather(_FLIPS, orientation - 1) > 0)[:, 0]
-        return tf.reverse(exchanged, axes)
+        return tf.cast(tf.reverse(exchanged, axes), image.dtype)
 
     return tf.cond(orientation > 1, turned, lambda: image)
 

@@ -74,7 +74,7 @@ def compare(name: str, precision: str, folder: Path, strategy: str = "one") -> d
     saved_model.write(
         classifier, base.find("image"), [f"class {i}" for i in range(_CLASSES)], folder / "1", _TEMPERATURE
     )
-    found = gate.answers(folder / "1", images, sample=base.find("image").sample)
+    found = gate.answers(folder / "1", images, sample=base.find("image").probe)
     by_bytes = found.facts["bytes"]
     difference = np.abs(found.arrays["probabilities"] - softmax(logits / _TEMPERATURE, axis=1)).max()
     embedded = tf.saved_model.load(str(folder / "1")).signatures["features"](images=tf.constant(images))["features"]

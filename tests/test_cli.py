@@ -1,6 +1,5 @@
 """The command line: help, flags, exit codes, and one line for every mistake."""
 
-import functools
 import re
 import signal
 import subprocess
@@ -191,9 +190,7 @@ def test_control_c_finishes_the_step_and_saves(tmp_path):
     options = tools.flags(**tools.TINY | {"epochs": 10_000, "run_dir": "run"})
     arguments = [sys.executable, str(tools.ROOT / "run.py"), "--phase=head", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # Where the tests run in the background of a shell, SIGINT is ignored, and would be by the process, too.
-    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(arguments, cwd=tmp_path, preexec_fn=heed, **pipes) as running:
+    with subprocess.Popen(arguments, cwd=tmp_path, preexec_fn=tools.heed_interrupts, **pipes) as running:
         while "head  epoch" not in running.stdout.readline():
             assert running.poll() is None
         running.send_signal(signal.SIGINT)

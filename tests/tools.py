@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterable
@@ -74,6 +75,11 @@ def python(*arguments: str, cwd: Path, timeout: float = 120, **environment: str)
         text=True,
         timeout=timeout,
     )
+
+
+def heed_interrupts() -> None:
+    """For `preexec_fn`: where tests run in the background of a shell, SIGINT is ignored, and would be by a child."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def assert_refused(done: subprocess.CompletedProcess, *patterns: str) -> None:

@@ -45,10 +45,7 @@ def render(
     model = summary.headline(evaluated)
     evaluation = evaluated.get(model, {})
     settings = flatten(config or {})
-    transfer = {key: _find(settings, key) for key in ("backbone", "weights", "dataset")}
-    if transfer["weights"] == SOURCE:
-        # `source` means the source model of this run: its data set tells the reader more.
-        transfer["weights"] = _find(settings, "source_dataset") or SOURCE
+    transfer = _transfer(settings)
     data = summary.target_data(held, transfer["dataset"])
     rows = comparison_table(records)
     errors = sections.errors(evaluation)
@@ -82,6 +79,15 @@ def render(
         "others": [r for r in held if r.get("kind") == "evaluation" and r.get("metrics") and r is not evaluation],
     }
     return environment().get_template("template.html").render(context)
+
+
+def _transfer(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is transferred to which data set."""
+    found = {key: _find(settings, key) for key in ("backbone", "weights", "dataset")}
+    if found["weights"] == SOURCE:
+        # `source` means the source model of this run: its data set tells the reader more.
+        found["weights"] = _find(settings, "source_dataset") or SOURCE
+    return found
 
 
 @functools.cache

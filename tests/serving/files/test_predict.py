@@ -327,7 +327,8 @@ def test_a_signal_ends_watching_with_all_that_is_answered_written(run, many, tmp
     command += ["--watch", "--predictions=out.csv"]
     expected = []
     for name, number in (("a", signal.SIGTERM), ("b", signal.SIGINT)):
-        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as running:
+        pipes = {"stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, cwd=tmp_path, preexec_fn=tools.heed_interrupts, **pipes) as running:
             for i in range(3):
                 os.link(many / f"{i}.png", tmp_path / f"in/{name}{i}.png")
                 expected.append(f"in/{name}{i}.png")

@@ -1,7 +1,6 @@
 """The command: what it refuses, what it says, and how it ends."""
 
 import contextlib
-import functools
 import json
 import signal
 import socket
@@ -76,9 +75,8 @@ def test_without_a_package_a_line_says_what_to_install(run, tmp_path, package):
 @contextlib.contextmanager
 def process(run, *flags):
     command = [sys.executable, str(tools.ROOT / "run.py"), "--phase=serve", f"--run_dir={run}", "--port=0", *flags]
-    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, preexec_fn=heed, **pipes) as running:
+    with subprocess.Popen(command, preexec_fn=tools.heed_interrupts, **pipes) as running:
         try:
             yield running, running.stdout.readline()
         finally:

@@ -117,6 +117,7 @@ def _of_jpeg(content: tf.Tensor) -> tf.Tensor:
     length = tf.strings.length(content)
 
     def step(at: tf.Tensor, block: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns where the next segment begins, and the block with what this one adds."""
         head = tf.cast(tf.io.decode_raw(tf.strings.substr(content, at, 4), tf.uint8), tf.int32)
         mark, size = head[1], tf.maximum(256 * head[2] + head[3], 2)
         # Bytes that are no marker, and the bytes 255 before one, are passed one at a time.
@@ -160,6 +161,7 @@ def _of_webp(content: tf.Tensor) -> tf.Tensor:
     length = tf.cast(tf.strings.length(content), tf.int64)
 
     def step(at: tf.Tensor, block: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns where the next chunk begins that is unlike this one, and the block if this one holds it."""
         kind = tf.strings.substr(content, at, 4)
         size = tf.cast(tf.io.decode_raw(tf.strings.substr(content, at + 4, 4), tf.int32)[0], tf.int64) % (1 << 32)
         exif = kind == b"EXIF"

@@ -15,7 +15,7 @@ from tf_transfer.errors import LostWorkerError, UserError, one_line
 from tf_transfer.machine import cluster, signals
 from tf_transfer.machine.quiet import quiet, without_packages
 from tf_transfer.phases import catalogue
-from tf_transfer.registry import unknown_name
+from tf_transfer.registry import split_list, unknown_name
 
 
 def _define() -> None:
@@ -129,7 +129,7 @@ def _phases(text: str | None) -> list[str]:
     if not (text or "").strip(" ,"):
         raise UserError(f"--phase: say what to do, one or a list of {', '.join(known)}; --help tells more.")
     names = []
-    for name in filter(None, map(str.strip, text.split(","))):
+    for name in split_list(text):
         if name not in known:
             raise unknown_name("--phase", name, known, catalogue.MEANT.get(name.lower()))
         names += help.ALL if name == "all" else [name]

@@ -85,6 +85,12 @@ def test_a_list_of_files(tmp_path, monkeypatch, content, expected):
             finding.find_files("lists/l.csv", WORDS)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
+def test_a_list_of_another_encoding(tmp_path, encoding):
+    (tmp_path / "l.csv").write_text("path;n\r\nGrün.png;1\r\n", encoding)
+    assert finding.find_files(str(tmp_path / "l.csv"), WORDS) == [str(tmp_path / "Grün.png")]
+
+
 def test_the_endings_are_those_of_the_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()

@@ -3,6 +3,7 @@
 import collections
 import csv
 import glob
+import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import MappingProxyType
 from tf_transfer.data.examples import is_example
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.modalities.words import Words
+from tf_transfer.text_file import decoded
 
 _COLUMNS = ("path", "file")
 
@@ -66,12 +68,10 @@ def _all_below(folder: str) -> Iterator[str]:
 def _listed(path: Path) -> list[str]:
     """Reads a list: the column `path` or `file` of a table, or one path a line, relative to the list's folder."""
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            delimiter = _delimiter(stream.readline())
-            stream.seek(0)
-            table = enumerate(csv.reader(stream, delimiter=delimiter), 1)
-            rows = [(number, row) for number, row in table if any(map(str.strip, row))]
-    except (OSError, csv.Error) as e:
+        text = decoded(path.read_bytes())
+        table = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]))
+        rows = [(number, row) for number, row in enumerate(table, 1) if any(map(str.strip, row))]
+    except (OSError, UnicodeError, csv.Error) as e:
         raise UserError(f"--inputs={one_line(path)!r} cannot be read: {one_line(e)}.") from e
     head = [cell.strip().lower() for cell in rows[0][1]] if rows else []
     column = next((head.index(name) for name in _COLUMNS if name in head), None)

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tf_transfer.modalities.image import pixels, preprocessing
+from tf_transfer.modalities.image import orientation, pixels, preprocessing
 from tf_transfer.modalities.image.limits import NO_PICTURE
 from tf_transfer.serving.inputs import DAMAGED, OK
 
@@ -43,7 +43,7 @@ def _decode(form: pixels.Format, contents, rows, size: int, images, status):
     turns = tf.scatter_nd(rows, form.orientations(tf.gather_nd(contents, rows)), tf.shape(status, tf.int64))
 
     def read(row, content, turn):
-        return row, tf.cast(preprocessing.resize(form.decode(content, turn), size), tf.uint8)
+        return row, tf.cast(preprocessing.resize(orientation.upright(form.decode(content), turn), size), tf.uint8)
 
     empty = tf.zeros((0, 1), tf.int64), tf.zeros((0, size, size, 3), tf.uint8)
     good, decoded = _answers(read, (contents, turns), rows, empty)

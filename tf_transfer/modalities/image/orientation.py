@@ -40,12 +40,13 @@ class Exif:
     name: str
     read: Callable[[tf.Tensor], tf.Tensor]
 
-    def orientations(self, contents: tf.Tensor) -> tf.Tensor:
-        """Returns the orientations of files, string `[N]` to int32 `[N]`: 1 (as it is) to 8.
+    def orientation(self, content: tf.Tensor) -> tf.Tensor:
+        """Returns the orientation of a scalar file, int32: 1 (as it is) to 8."""
+        return tf.cond(self._named(content), lambda: self.read(content), lambda: 1)
 
-        Most files have no block, and a scan for its name says so in a hundredth of the time that a search takes.
-        """
-        named = tf.strings.regex_full_match(contents, rf"\C*{self.name}\C*")
+    def orientations(self, contents: tf.Tensor) -> tf.Tensor:
+        """Returns the orientations of files, string `[N]` to int32 `[N]`."""
+        named = self._named(contents)
 
         def search() -> tf.Tensor:
             rows = tf.where(named)
@@ -53,6 +54,10 @@ class Exif:
             return tf.tensor_scatter_nd_update(tf.ones_like(named, tf.int32), rows, found)
 
         return tf.cond(tf.reduce_any(named), search, lambda: tf.ones_like(named, tf.int32))
+
+    def _named(self, contents: tf.Tensor) -> tf.Tensor:
+        """Says which files may have a block: most have none, and a scan takes a hundredth of the time of a search."""
+        return tf.strings.regex_full_match(contents, rf"\C*{self.name}\C*")
 
 
 def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
@@ -181,7 +186,13 @@ def _walk(more, step, start) -> tf.Tensor:
 
 def _reader(block: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
     # Traced once in a process, and not for each pipeline, as that takes half a second.
-    return tf.function(lambda content: _stated(block(content)), [tf.TensorSpec((), tf.string)], autograph=False)
+    # Not inlined: what holds it optimises its loops only if a file needs them.
+    return tf.function(
+        lambda content: _stated(block(content)),
+        [tf.TensorSpec((), tf.string)],
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
 
 
 JPEG = Exif(r"Exif\x00\x00", _reader(_of_jpeg))

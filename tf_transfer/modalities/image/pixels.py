@@ -28,10 +28,10 @@ def decode(content: tf.Tensor) -> tf.Tensor:
     """
     head = start(content)
     cases = [
-        (form.matches(head), lambda form=form: form.decode(content, form.orientations(content[None])[0]))
-        for form in FORMATS
+        (form.matches(head), lambda form=form: (form.decode(content), form.orientation(content))) for form in FORMATS
     ]
-    return tf.ensure_shape(tf.case(cases, default=_refused), (None, None, 3))
+    stored, turn = tf.case(cases, default=_refused)
+    return tf.ensure_shape(orientation.upright(stored, turn), (None, None, 3))
 
 
 def start(contents: tf.Tensor) -> tf.Tensor:
@@ -71,22 +71,25 @@ class Format:
         too_large = tf.reduce_prod(tf.cast(self.sides(content), tf.int64)) > MAX_PIXELS
         return tf.where(too_large, TOO_LARGE, tf.where(self.moving(content), MOVING, ""))
 
+    def orientation(self, content: tf.Tensor) -> tf.Tensor:
+        """Returns the EXIF orientation of a scalar file of this kind, int32; never fails."""
+        return tf.constant(1) if self.exif is None else self.exif.orientation(content)
+
     def orientations(self, contents: tf.Tensor) -> tf.Tensor:
         """Returns the EXIF orientations of files of this kind, string `[N]` to int32 `[N]`; never fails."""
         return tf.ones_like(contents == "", tf.int32) if self.exif is None else self.exif.orientations(contents)
 
-    def decode(self, content: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
-        """Decodes a scalar file of this kind, whose orientation is `turn`; a refused file fails first."""
+    def decode(self, content: tf.Tensor) -> tf.Tensor:
+        """Decodes a scalar file of this kind as it is stored; a refused file fails first."""
         reason = self.refused(content)
         with tf.control_dependencies([tf.debugging.Assert(reason == "", [reason])]):
-            image = self.pixels(tf.identity(content))
-        return image if self.exif is None else orientation.upright(image, turn)
+            return self.pixels(tf.identity(content))
 
 
-def _refused() -> tf.Tensor:
+def _refused() -> tuple[tf.Tensor, tf.Tensor]:
     # TensorFlow reads some other kinds too, whose size cannot be read from a few bytes: they are refused.
     with tf.control_dependencies([tf.debugging.Assert(False, [NO_PICTURE])]):
-        return tf.zeros((0, 0, 3), tf.uint8)
+        return tf.zeros((0, 0, 3), tf.uint8), tf.constant(1)
 
 
 def _numbers(content: tf.Tensor, position: int, kind: tf.DType, little_endian: bool = True) -> tf.Tensor:

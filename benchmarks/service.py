@@ -76,7 +76,8 @@ with urllib.request.urlopen("http://localhost:8501/v1/models/flowers:predict", b
 `"signature_name"` is one of:
 
 - `serving_default`: uint8 pictures `[H, W, 3]` or grey `[H, W, 1]`, all pictures of a request of the same size;
-- `serve_bytes`: JPEG, PNG, GIF, BMP and WebP files in base64. Rows are independent: `status` is `ok`, or says why a file has no
+- `serve_bytes`: JPEG, PNG, GIF, BMP and WebP files in base64; not TIFF, AVIF and HEIC, which TensorFlow does not decode:
+  their `status` says so, and `--phase=predict` reads them. Rows are independent: `status` is `ok`, or says why a file has no
   answer; its label is then empty and its numbers are 0. A request with invalid base64 is refused as a whole, as any malformed
   one;
 - `features`: the pooled embedding.

@@ -3,6 +3,7 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tf_transfer.data import folder
 from tf_transfer.errors import UserError
@@ -150,7 +151,7 @@ def test_unreadable_pictures_are_skipped_up_to_a_number(make):
     root, pixels = make(*grid("a", "b", prefix="train/"), *grid("a", prefix="test/"))
     (root / "train/a/3.png").write_bytes((root / "train/a/3.png").read_bytes()[:-40])
     (root / "train/b/5.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"--max_unreadable=0, but 1 of the files cannot be read: train/b/5.png \(no J"):
+    with pytest.raises(UserError, match=r"--max_unreadable=0, but 1 of the files cannot be read: train/b/5.png \(an e"):
         open_folder(str(root)).load("train")
     with pytest.raises(UserError, match=r"--max_unreadable=1, but 2 .*, train/a/3.png \(damaged or cut short\)"):
         open_folder(str(root), max_unreadable=1).load("train")
@@ -180,6 +181,24 @@ def test_no_readable_picture_at_all(make):
     (root / "test/a/1.png").write_bytes(b"?")
     with pytest.raises(UserError, match="No picture of the test split can be read"):
         open_folder(str(root), max_unreadable=9).load("test")
+
+
+def test_pictures_of_16_bits_are_noted_and_dark_ones_named(make):
+    root, _ = make(*grid("a", "b", count=4, prefix="train/"), "test/a/1.png")
+    for i, top in enumerate((65535, 65535, 4095)):
+        values = np.full((6, 6), top, np.uint16)
+        Image.fromarray(values).save(root / f"train/a/{i}.{'png' if i else 'tif'}")
+    source = open_folder(str(root))
+    assert source.load("train").inputs.max() == 255
+    assert source.notes["stored"] == ["train: 3 pictures of 16 bits a channel: their range is scaled to 8."]
+    assert source.load("test").inputs.shape == (1, 6, 6, 3) and len(source.notes["stored"]) == 1
+    dark = source.again()
+    assert "stored" not in dark.notes
+    dark.load("train", np.array([3]))
+    assert dark.notes["stored"] == [
+        "train: 1 picture of 16 bits a channel: their range is scaled to 8. They are dark, 16 of 255 at most: if they "
+        "hold fewer bits, scale them to the whole range."
+    ]
 
 
 def test_real_folder(shared_data):

@@ -105,7 +105,7 @@ def test_a_sample_is_read_back(case, modality, tmp_path):
         assert ending in modality.endings
         paths.append(tmp_path / f"{number}{ending}")
         paths[-1].write_bytes(content)
-    sides, reasons = decoding.measure_files([str(path) for path in paths], modality)
+    sides, reasons, _ = decoding.measure_files([str(path) for path in paths], modality)
     form = modality.stored(sides, case.size)
     assert not reasons and form.native and form.shape == examples.shape[1:] and form.dtype == modality.dtype
     decoded, good = decoding.decode_files([str(path) for path in paths], form, modality)

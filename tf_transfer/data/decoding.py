@@ -12,19 +12,21 @@ from tf_transfer.data.disk_arrays import release, temporary
 from tf_transfer.data.examples import Examples, Stored
 
 
-def measure_files(paths: Sequence[str], modality: Examples) -> tuple[np.ndarray, dict[int, str]]:
+def measure_files(paths: Sequence[str], modality: Examples) -> tuple[np.ndarray, dict[int, str], dict[int, str]]:
     """Reads the sides of examples without decoding them.
 
     Returns:
-        int64 `[N, R]` sides, 0 where unreadable; and the reason for each unreadable one, by its row.
+        int64 `[N, R]` sides, 0 where unreadable; the reason for each unreadable one, by its row; and the remarks on
+        others, see `examples.Sides`.
     """
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")  # Pillow warns about large files and odd metadata.
         answers = list(pool.map(modality.measure, paths))
     reasons = {i: answer for i, answer in enumerate(answers) if isinstance(answer, str)}
+    remarks = {i: answer.remark for i, answer in enumerate(answers) if getattr(answer, "remark", "")}
     unknown = (0,) * max((len(answer) for answer in answers if not isinstance(answer, str)), default=1)
     sides = np.array([unknown if isinstance(answer, str) else answer for answer in answers], np.int64)
-    return sides.reshape(-1, len(unknown)), reasons
+    return sides.reshape(-1, len(unknown)), reasons, remarks
 
 
 def decode_files(paths: Sequence[str], form: Stored, modality: Examples) -> tuple[np.ndarray, np.ndarray]:
@@ -40,8 +42,8 @@ def decode_files(paths: Sequence[str], form: Stored, modality: Examples) -> tupl
     """
     import tensorflow as tf
 
-    def read(row: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return row, modality.fit(modality.decode(tf.io.read_file(path)), form)
+    def read(row, path):
+        return row, modality.fit(modality.decode(modality.read(path)), form)
 
     inputs = temporary((len(paths), *form.shape), form.dtype)
     good = np.zeros(len(paths), bool)

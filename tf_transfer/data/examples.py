@@ -10,6 +10,22 @@ HEAD = 32
 """How many bytes at the start of a file say what it holds."""
 
 
+class Sides(tuple[int, ...]):
+    """The sides of an example, with a remark.
+
+    Attributes:
+        remark: what the user should know of how the file is read, such as "16 bits"; mostly empty.
+    """
+
+    remark: str
+
+    def __new__(cls, sides: Sequence[int], remark: str = ""):
+        """Makes a tuple of the sides."""
+        made = super().__new__(cls, sides)
+        made.remark = remark
+        return made
+
+
 class Stored(NamedTuple):
     """The form in which the examples of a split are kept in one array.
 
@@ -31,6 +47,7 @@ class Examples(Protocol):
         name: of the modality, such as `image`.
         one, many: the words for an example and for several.
         endings: of the files that hold an example, in lower case.
+        convertible: further endings, of files that `read` brings to a kind that `decode` takes.
         dtype: of stored examples.
         tfds_feature: class of `tensorflow_datasets.features` that holds an example; None where TFDS has none.
     """
@@ -39,17 +56,27 @@ class Examples(Protocol):
     one: str
     many: str
     endings: tuple[str, ...]
+    convertible: tuple[str, ...]
     dtype: type
     tfds_feature: str | None
 
     def measure(self, file: str | BinaryIO) -> tuple[int, ...] | str:
-        """Returns the sides of the example in a file, read from its start, or why it cannot be read."""
+        """Returns the sides of the example in a file, read from its start, or why it cannot be read.
+
+        `Sides` have a remark, too.
+        """
+
+    def remarked(self, remark: str, count: int, first: np.ndarray) -> str:
+        """Returns a note for the user on the examples whose files have this remark, by the first of them as stored."""
 
     def recognises(self, head: bytes) -> bool:
         """Says whether a file that starts with these `HEAD` bytes holds an example, whatever its name."""
 
     def stored(self, sides: np.ndarray, size: int | None) -> Stored:
         """Decides the form in which examples of these `[N, R]` sides are kept for an input size."""
+
+    def read(self, path: Any) -> Any:
+        """Reads a file, a scalar path, in tf.data: to content that `decode` takes."""
 
     def decode(self, content: Any) -> Any:
         """Decodes one file, a scalar string tensor; fails on a damaged one."""
@@ -65,6 +92,7 @@ class Kind(Protocol):
     """What tells the files of examples from others: a modality, or the words of an exported model."""
 
     endings: Sequence[str]
+    convertible: Sequence[str]
 
     def recognises(self, head: bytes) -> bool:
         """See `Examples.recognises`."""
@@ -72,7 +100,7 @@ class Kind(Protocol):
 
 def is_example(path: str, kind: Kind) -> bool:
     """Says whether a file holds an example, by the ending of its name or, with another ending, by its first bytes."""
-    return path.lower().endswith(tuple(kind.endings)) or kind.recognises(first_bytes(path))
+    return path.lower().endswith((*kind.endings, *kind.convertible)) or kind.recognises(first_bytes(path))
 
 
 def first_bytes(path: str) -> bytes:

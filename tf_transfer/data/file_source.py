@@ -10,6 +10,9 @@ from tf_transfer.data.examples import Examples
 from tf_transfer.data.splits import Split, carve_test, carved_note
 from tf_transfer.errors import UserError, one_line
 
+# Examples that are looked at for a note on all that are alike.
+_LOOKED_AT = 32
+
 
 @dataclass(frozen=True)
 class Row:
@@ -76,6 +79,7 @@ class FileSource:
         self._modality = modality
         self._max_unreadable = max_unreadable
         self._unreadable: dict[str, str] = {}
+        self._remarks: dict[tuple[str, str], str] = {}
         self._rows = {"train": train} | {s: [row for row in rows if row.split == s] for s in ("validation", "test")}
         self._labels = {s: np.array([index[row.label] for row in part], np.int32) for s, part in self._rows.items()}
         self._complete(test_fraction)
@@ -85,7 +89,7 @@ class FileSource:
     def again(self) -> "FileSource":
         """Returns the data set as it was opened; nothing is listed a second time."""
         fresh = copy.copy(self)
-        fresh.notes, fresh._unreadable = dict(self._notes_at_first), {}
+        fresh.notes, fresh._unreadable, fresh._remarks = dict(self._notes_at_first), {}, {}
         return fresh
 
     def _complete(self, test_fraction: float) -> None:
@@ -116,13 +120,23 @@ class FileSource:
         """
         indices = np.arange(len(self._rows[split])) if indices is None else np.asarray(indices)
         rows = [self._rows[split][i] for i in indices]
-        sides, reasons = measure_files([row.path for row in rows], self._modality)
+        sides, reasons, remarks = measure_files([row.path for row in rows], self._modality)
         readable = self._readable(split, rows, reasons)
         form = self._modality.stored(sides[readable], size)
         inputs, good = decode_files([rows[i].path for i in readable], form, self._modality)
         damaged = {int(readable[i]): "damaged or cut short" for i in np.flatnonzero(~good)}
         kept = self._readable(split, rows, reasons | damaged)
-        return Split(compact(inputs, good), self._labels[split][indices[kept]], [printable(rows[i].name) for i in kept])
+        inputs = compact(inputs, good)
+        self._remark(split, [remarks.get(i, "") for i in kept], inputs)
+        return Split(inputs, self._labels[split][indices[kept]], [printable(rows[i].name) for i in kept])
+
+    def _remark(self, split: str, remarks: list[str], inputs: np.ndarray) -> None:
+        """Notes what is to be told of examples of a split, by the remarks on their files."""
+        for remark in sorted(set(filter(None, remarks))):
+            rows = [i for i, found in enumerate(remarks) if found == remark]
+            self._remarks[split, remark] = self._modality.remarked(remark, len(rows), inputs[rows[:_LOOKED_AT]])
+        if self._remarks:
+            self.notes["stored"] = [f"{name}: {text}" for (name, _), text in sorted(self._remarks.items())]
 
     def _readable(self, split: str, rows: list[Row], reasons: dict[int, str]) -> np.ndarray:
         """Records the unreadable rows and returns the positions of the others."""

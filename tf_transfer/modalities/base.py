@@ -60,6 +60,7 @@ class Modality(ABC):
         unit: of input sizes in messages: "px".
         largest: largest input size that is accepted.
         endings: of files that hold an example, in lower case, with the dot.
+        convertible: of further files, which `read` and `--phase=predict` convert, and the SavedModel does not decode.
         dtype: of stored examples.
         tfds_feature: class of `tensorflow_datasets.features` that holds an example; None where TFDS has none.
         corruptions: names for `corrupt`; () where the assessment leaves corruptions out.
@@ -76,6 +77,7 @@ class Modality(ABC):
     unit: str
     largest: int = 1 << 20
     endings: tuple[str, ...]
+    convertible: tuple[str, ...] = ()
     dtype: type = np.uint8
     tfds_feature: str | None = None
     corruptions: tuple[str, ...] = ()
@@ -89,7 +91,20 @@ class Modality(ABC):
 
     @abstractmethod
     def measure(self, file: str | BinaryIO) -> tuple[int, ...] | str:
-        """Returns the dimensions of the example in a file, from its header, or the reason why it cannot be read."""
+        """Returns the dimensions of the example in a file, from its header, or the reason why it cannot be read.
+
+        `data.examples.Sides` carry a remark, for which `remarked` then finds the words.
+        """
+
+    def remarked(self, remark: str, count: int, first: np.ndarray) -> str:
+        """Returns a note on the `count` examples whose files `measure` gave this remark.
+
+        Args:
+            remark: of `data.examples.Sides`.
+            count: how many they are.
+            first: the first of them as they are stored, `[N, ...]`.
+        """
+        return f"{count:,} {self.one if count == 1 else self.many}: {remark}."
 
     def recognises(self, head: bytes) -> bool:
         """Says whether a file that starts with these 32 bytes holds an example, where its ending does not say it."""
@@ -102,6 +117,12 @@ class Modality(ABC):
         Raises:
             UserError: the sides differ and `size` is None.
         """
+
+    def read(self, path: "tf.Tensor") -> "tf.Tensor":
+        """Reads a file, a scalar path, inside tf.data; here files are converted that `decode` does not take."""
+        import tensorflow as tf
+
+        return tf.io.read_file(path)
 
     @abstractmethod
     def decode(self, content: "tf.Tensor") -> "tf.Tensor":

@@ -7,6 +7,10 @@ import numpy as np
 
 from tf_transfer.serving.signatures import Tensor
 
+MAX_PIXELS = 100_000_000
+"""Pictures whose header claims more pixels are not decoded; 300 MB as uint8, four times that as float32."""
+TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels"
+
 ARRAYS = "uint8 of shape [H, W, 3], [H, W, 1] or [H, W] with no side 0"
 STACKS = "[N, H, W, 3] or [N, H, W, 1]"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.serving import conversion, pictures
 from tf_transfer.serving.inputs import InputError, rows, to_array, to_content
 from tf_transfer.serving.model import Answer, Model
 
@@ -185,7 +186,9 @@ class Predictor:
     def _read(self, item: object) -> np.ndarray | bytes | InputError:
         try:
             content = to_content(item)
-            return to_array(item, self._model.tensor) if content is None else content
+            if content is None:
+                return to_array(item, self._model.tensor)
+            return conversion.converted(content) if pictures.takes(self._model.tensor) else content
         except InputError as e:
             return e
 

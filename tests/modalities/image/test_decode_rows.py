@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_transfer.modalities.image import decode_rows, pixels, preprocessing
+from tf_transfer.modalities.image.limits import CONVERTED
 
 SIZE = 16
 
@@ -57,7 +58,8 @@ def moving():
 BAD = {
     b"": "no JPEG, PNG, GIF, BMP or WebP picture",
     b"junk": "no JPEG, PNG, GIF, BMP or WebP picture",
-    encoded("TIFF"): "no JPEG, PNG, GIF, BMP or WebP picture",
+    encoded("TIFF"): CONVERTED,
+    encoded("AVIF"): CONVERTED,
     **{encoded(form)[:-100]: "damaged, or cut short" for form in FORMS},
     b"\xff\xd8\xff": "damaged, or cut short",
     moving(): "a moving WebP",

@@ -23,9 +23,9 @@ def test_headers_tell_sizes_and_reasons(tmp_path, write_picture):
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "cut.png").write_bytes((tmp_path / "0.png").read_bytes()[:20])
     bad = [str(tmp_path / name) for name in ("empty.png", "text.png", "cut.png", "absent.png")]
-    sizes, reasons = decoding.measure_files([*paths, *bad], IMAGES)
+    sizes, reasons, remarks = decoding.measure_files([*paths, *bad], IMAGES)
     np.testing.assert_array_equal(sizes, [(4, 9), (7, 5), *[(0, 0)] * 4])
-    assert sorted(reasons) == [2, 3, 4, 5]
+    assert sorted(reasons) == [2, 3, 4, 5] and remarks == {} and reasons[2] == "an empty file"
     assert reasons[3] == "no JPEG, PNG, GIF, BMP or WebP picture" and reasons[5] == "No such file or directory"
 
 

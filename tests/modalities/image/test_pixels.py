@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_transfer.modalities.image import pixels, preprocessing
+from tf_transfer.modalities.image.limits import CONVERTED, NO_PICTURE
 
 
 def picture(mode="RGB", width=48, height=40):
@@ -29,10 +30,10 @@ def encode(image, kind, **options):
 
 
 def by_pillow(content):
-    """What Pillow shows of a file: 16 bits cut to 8, transparency on white."""
+    """What Pillow shows of a file: 16 bits scaled to 8, transparency on white."""
     image = Image.open(io.BytesIO(content))
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
     if "A" in image.mode or "transparency" in image.info:
         rgba = image.convert("RGBA")
         return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
@@ -72,7 +73,7 @@ FILES = {
     "png 4 colours": encode(picture().quantize(4), "PNG"),
     "png alpha": encode(with_alpha(), "PNG"),
     "png grey alpha": encode(with_alpha().convert("LA"), "PNG"),
-    "png 16 bits": encode(Image.fromarray(np.asarray(picture("L")).astype(np.uint16) * 257), "PNG"),
+    "png 16 bits": encode(Image.fromarray(np.asarray(picture("L")).astype(np.uint16) * 257 - 100), "PNG"),
     "png 1 bit": encode(picture("1"), "PNG"),
     "gif": encode(picture("P"), "GIF"),
     "gif moving": encode(picture("P"), "GIF", save_all=True, append_images=[picture("P").transpose(1)]),
@@ -110,6 +111,28 @@ def test_decode_agrees_with_pillow(decode, kind):
 def test_grey_png_of_few_bits(bits, transparent):
     content, expected = grey_png(bits, transparent)
     np.testing.assert_array_equal(pixels.decode(tf.constant(content)), expected)
+
+
+def png_of_16_bits(channels):
+    """A PNG of 16 bits a channel with every number once a channel; Pillow writes no colours of 16 bits."""
+    values = np.stack([np.random.default_rng(i).permutation(65536).reshape(256, 256) for i in range(channels)], -1)
+    header = struct.pack(">IIBBBBB", 256, 256, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    body = b"".join(struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + body, values
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bits_are_scaled_by_their_range(channels):
+    content, values = png_of_16_bits(channels)
+    expected = np.round(values / 257)
+    if channels in (2, 4):
+        alpha = expected[..., -1:] / 255
+        expected = np.round(expected[..., :-1] * alpha + 255 * (1 - alpha))
+    decoded = pixels.decode(tf.constant(content)).numpy().astype(int)
+    # Halves of a grey level are rounded in float32.
+    np.testing.assert_allclose(decoded, np.broadcast_to(expected, decoded.shape), atol=channels % 2 == 0)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "jpeg progressive", "png", "gif", "bmp", "bmp 1 bit", "bmp palette", "webp"])
@@ -181,8 +204,8 @@ def test_a_picture_that_is_too_large_is_not_decoded(monkeypatch, kind, compiled)
 
 
 def test_other_kinds_are_refused():
-    for kind in ("TIFF", "PPM"):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="no JPEG, PNG, GIF, BMP or WebP picture"):
+    for kind, reason in (("TIFF", CONVERTED), ("AVIF", CONVERTED), ("PPM", NO_PICTURE)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=reason):
             pixels.decode(tf.constant(encode(picture(), kind)))
 
 

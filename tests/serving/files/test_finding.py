@@ -38,14 +38,15 @@ def test_find_files(tmp_path, monkeypatch):
 
 
 def test_content_counts_where_the_ending_says_nothing(tmp_path, picture_file):
-    names = ("a.jfif", "b.heic", "no_ending", "c.txt")
+    names = ("a.jfif", "b.heic", "no_ending", "c.txt", "d", "e.TIF")
     for name in names:
         (tmp_path / name).write_bytes(picture_file)
     (tmp_path / "BMW.txt").write_text("BMW and other cars, a text of more than 32 bytes")
-    (tmp_path / "d.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 30)
+    (tmp_path / "d").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 30)
+    (tmp_path / "film.heic.mov").write_bytes(b"\0\0\0\x18ftypqt  " + b"\0" * 30)
     expected = sorted(str(tmp_path / name) for name in names)
     assert finding.find_files(str(tmp_path), WORDS) == finding.find_files(f"{tmp_path}/*", WORDS) == expected
-    assert finding.passed_over(str(tmp_path), WORDS) == {".txt": 1, ".heic": 1}
+    assert finding.passed_over(str(tmp_path), WORDS) == {".txt": 1, ".mov": 1}
     arrivals = finding.Arrivals(str(tmp_path), WORDS)
     arrivals.look()
     assert arrivals.look() == expected

@@ -34,7 +34,7 @@ def decode(contents: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
             lambda form=form, rows=rows, state=(images, status): _decode(form, contents, rows, size, *state),
             lambda state=(images, status): state,
         )
-    return images, status
+    return images, tf.where(status == NO_PICTURE, pixels.no_picture(head), status)
 
 
 def _decode(form: pixels.Format, contents, rows, size: int, images, status):

@@ -1,5 +1,6 @@
 """Reads the size of a picture from the header of its file, without decoding it."""
 
+import contextlib
 import io
 import struct
 from typing import BinaryIO
@@ -7,25 +8,57 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from tf_transfer.modalities.image.limits import MAX_PIXELS, NO_PICTURE, TOO_LARGE
+from tf_transfer.data.examples import HEAD, Sides
+from tf_transfer.modalities.image.limits import EMPTY, MAX_PIXELS, NO_PICTURE, TOO_LARGE
+from tf_transfer.serving import conversion
+from tf_transfer.serving.inputs import InputError
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 
-def header(file: str | BinaryIO) -> tuple[int, int] | str:
-    """Returns the (height, width) of a picture turned upright, or the reason why it cannot be read."""
+def header(file: str | BinaryIO) -> Sides | str:
+    """Returns the (height, width) of a picture turned upright, or the reason why it cannot be read.
+
+    A remark says of more than 8 bits a channel how many they are.
+    """
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            width, height = image.size if _orientation(image) < 5 else image.size[::-1]
+        with _stream(file) as stream:
+            head = stream.read(HEAD)
+            stream.seek(0)
+            if not head:
+                return EMPTY
+            return _converted(stream) if conversion.kind(head) else _decoded(stream, head)
     except Image.DecompressionBombError:
         return TOO_LARGE
     except UnidentifiedImageError:
         return NO_PICTURE
+    except InputError as e:
+        return str(e)
     except OSError as e:
         return e.strerror or "cannot be read"
     except Exception:  # On damaged bytes, Pillow's parsers raise various errors.
         return "damaged header"
-    return (height, width) if width * height <= MAX_PIXELS else TOO_LARGE
+
+
+def _stream(file: str | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:
+    return open(file, "rb") if isinstance(file, str) else contextlib.nullcontext(file)
+
+
+def _decoded(stream: BinaryIO, head: bytes) -> Sides | str:
+    with Image.open(stream, formats=FORMATS) as image:
+        width, height = image.size if _orientation(image) < 5 else image.size[::-1]
+        # Byte 24 of a PNG.
+        bits = head[24] if image.format == "PNG" else 8
+    return _sides(height, width, bits) if width * height <= MAX_PIXELS else TOO_LARGE
+
+
+def _converted(stream: BinaryIO) -> Sides:
+    with conversion.opened(stream) as image:
+        return _sides(*conversion.sides(image), conversion.bits(image))
+
+
+def _sides(height: int, width: int, bits: int) -> Sides:
+    return Sides((height, width), f"{bits} bits" if bits > 8 else "")
 
 
 # How a picture is stored that an orientation turns upright; 6 and 8 undo each other.

@@ -1,10 +1,14 @@
 """Limits on picture files, the reasons for which they are refused, and their first bytes."""
 
-MAX_PIXELS = 100_000_000
-"""Pictures whose header claims more pixels are not decoded; 300 MB as uint8, four times that as float32."""
-TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels"
+from tf_transfer.serving import pictures
+
+MAX_PIXELS, TOO_LARGE = pictures.MAX_PIXELS, pictures.TOO_LARGE
+"""Pictures whose header claims more pixels are not decoded, and the reason for them."""
 NO_PICTURE = "no JPEG, PNG, GIF, BMP or WebP picture"
 """Reason for a file of another kind."""
+CONVERTED = "TIFF, AVIF and HEIC are not decoded in the exported model: send JPEG or PNG, or use --phase=predict"
+"""Reason for a file that training and predict convert, see `serving.conversion`."""
+EMPTY = "an empty file"
 MOVING = "a moving WebP"
 """Reason for a WebP file of several frames: TensorFlow would decode all of them."""
 

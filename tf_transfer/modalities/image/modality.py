@@ -1,4 +1,7 @@
-"""Pictures as a modality: uint8 `[H, W, 3]` examples, from JPEG, PNG, GIF, BMP and WebP files."""
+"""Pictures as a modality: uint8 `[H, W, 3]` examples, from files.
+
+Of JPEG, PNG, GIF, BMP and WebP files everywhere; of TIFF, AVIF and HEIC files in training and in `--phase=predict`.
+"""
 
 import base64
 from collections.abc import Sequence
@@ -9,6 +12,7 @@ import numpy as np
 from tf_transfer.data.examples import Stored
 from tf_transfer.errors import UserError
 from tf_transfer.modalities import backbones, base
+from tf_transfer.serving import conversion
 
 LARGEST_LIGHT = 112
 """Largest side in pixels for which large batches are used, see `effort`."""
@@ -20,6 +24,7 @@ class Images(base.Modality):
     name, one, many, unit = "image", "picture", "pictures", "px"
     largest = 2048
     endings = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+    convertible = conversion.ENDINGS
     tfds_feature = "Image"
     targets = ("keras", "weights", "litert_float16", "litert_int8", "onnx")
     raw = "pixels from 0 to 255"
@@ -35,10 +40,21 @@ class Images(base.Modality):
         return header(file)
 
     def recognises(self, head: bytes) -> bool:
-        """Says whether these are the first bytes of a JPEG, PNG, GIF, BMP or WebP file."""
+        """Says whether these are the first bytes of a JPEG, PNG, GIF, BMP, WebP, AVIF or HEIC file.
+
+        Not of a TIFF: the raw files of cameras begin as one, and hold a preview at its place.
+        """
         from tf_transfer.modalities.image.limits import recognised
 
-        return recognised(head)
+        return recognised(head) or conversion.kind(head) in ("AVIF", "HEIC")
+
+    def remarked(self, remark: str, count: int, first: np.ndarray) -> str:
+        """Says of pictures of more than 8 bits how they are stored, and whether they are dark for using few of them."""
+        told = f"{count:,} {self.one if count == 1 else self.many} of {remark} a channel: their range is scaled to 8."
+        # Numbers of 12 bits in 16 end at 4,095 of 65,535, which is 16 of 255.
+        if (top := int(first.max())) <= 16:
+            told += f" They are dark, {top} of 255 at most: if they hold fewer bits, scale them to the whole range."
+        return told
 
     def stored(self, sides: np.ndarray, size: int | None) -> Stored:
         """Keeps pictures of one common size up to `size`; others become squares of that side."""
@@ -50,6 +66,19 @@ class Images(base.Modality):
             ranges = f"{low.tolist()} to {high.tolist()}"
             raise UserError(f"The pictures differ in size, {ranges}: give one to resize them to.")
         return Stored((size, size, 3), native=False)
+
+    def read(self, path):
+        """Reads a file; a TIFF, AVIF or HEIC one is converted, see `serving.conversion`."""
+        import tensorflow as tf
+
+        from tf_transfer.modalities.image import pixels
+
+        content = tf.io.read_file(path)
+
+        def convert():
+            return tf.ensure_shape(tf.numpy_function(conversion.converted, [content], tf.string, stateful=False), ())
+
+        return tf.cond(pixels.is_converted(pixels.start(content)), convert, lambda: content)
 
     def decode(self, content):
         """Decodes a JPEG, PNG, GIF, BMP or WebP file to uint8 `[H, W, 3]`, see `pixels.decode`."""

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tf_transfer.modalities.image import orientation
-from tf_transfer.modalities.image.limits import MAX_PIXELS, MOVING, NO_PICTURE, TOO_LARGE
+from tf_transfer.modalities.image.limits import CONVERTED, MAX_PIXELS, MOVING, NO_PICTURE, TOO_LARGE
+from tf_transfer.serving import conversion
 
 
 def decode(content: tf.Tensor) -> tf.Tensor:
     """Decodes one JPEG, PNG, GIF (first frame), BMP or WebP file to RGB.
 
-    Grey is repeated to three channels, palettes are looked up, CMYK is converted, 16 bits are cut to
-    8, and transparent pixels of a PNG or WebP are laid on white, as in a viewer (in a GIF they become
+    Grey is repeated to three channels, palettes are looked up, CMYK is converted, 16 bits are scaled to
+    8, 65535 to 255, and transparent pixels of a PNG or WebP are laid on white, as in a viewer (in a GIF they become
     black). The EXIF orientation of a JPEG, PNG or WebP is applied, see `orientation`. Works eagerly and
     inside a graph.
 
@@ -30,13 +31,25 @@ def decode(content: tf.Tensor) -> tf.Tensor:
     cases = [
         (form.matches(head), lambda form=form: (form.decode(content), form.orientation(content))) for form in FORMATS
     ]
-    stored, turn = tf.case(cases, default=_refused)
+    stored, turn = tf.case(cases, default=lambda: _refused(head))
     return tf.ensure_shape(orientation.upright(stored, turn), (None, None, 3))
 
 
 def start(contents: tf.Tensor) -> tf.Tensor:
     """Returns the first 32 bytes of files, a string of any shape; shorter files are padded with zeros."""
     return tf.strings.substr(tf.strings.join([tf.strings.substr(contents, 0, 32), b"\0" * 32]), 0, 32)
+
+
+def is_converted(heads: tf.Tensor) -> tf.Tensor:
+    """Says of files, by what `start` returned, whether they are TIFF, AVIF or HEIC, see `conversion.kind`."""
+    brands = tf.constant([b"ftyp" + brand for brand in conversion.AVIF + conversion.HEIC])
+    tiff = tf.strings.substr(heads, 0, 4)[..., None] == tf.constant(conversion.TIFF)
+    return tf.reduce_any(tiff, -1) | tf.reduce_any(tf.strings.substr(heads, 4, 8)[..., None] == brands, -1)
+
+
+def no_picture(heads: tf.Tensor) -> tf.Tensor:
+    """Returns why files of no `FORMATS` are refused, by what `start` returned."""
+    return tf.where(is_converted(heads), CONVERTED, NO_PICTURE)
 
 
 @dataclass(frozen=True)
@@ -86,9 +99,9 @@ class Format:
             return self.pixels(tf.identity(content))
 
 
-def _refused() -> tuple[tf.Tensor, tf.Tensor]:
+def _refused(head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     # TensorFlow reads some other kinds too, whose size cannot be read from a few bytes: they are refused.
-    with tf.control_dependencies([tf.debugging.Assert(False, [NO_PICTURE])]):
+    with tf.control_dependencies([tf.debugging.Assert(False, [no_picture(head)])]):
         return tf.zeros((0, 0, 3), tf.uint8), tf.constant(1)
 
 
@@ -106,12 +119,19 @@ def _gif(content: tf.Tensor) -> tf.Tensor:
 
 
 def _png(content: tf.Tensor) -> tf.Tensor:
-    rgba = tf.io.decode_png(content, channels=4)
+    # Byte 24 tells the bits of a channel. As uint8, 16 bits would be cut to the upper 8, and white be 254.996.
+    bits = tf.cast(tf.io.decode_raw(tf.strings.substr(start(content), 24, 1), tf.uint8)[0], tf.int32)
+    rgba = tf.cond(bits == 16, lambda: _of_16_bits(content), lambda: tf.io.decode_png(content, channels=4))
     # A file without transparency gets the largest value of its depth as alpha: 1, 3 or 15 for 1, 2 or 4
-    # bits (byte 24), while its colours are scaled to 8 bits.
-    bits = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 24, 1), tf.uint8)[0], tf.int32)
-    opaque = tf.reduce_all(tf.cast(rgba[..., 3], tf.int32) == tf.bitwise.left_shift(1, bits) - 1)
+    # bits, while its colours are scaled to 8 bits.
+    opaque = tf.reduce_all(tf.cast(rgba[..., 3], tf.int32) == tf.bitwise.left_shift(1, tf.minimum(bits, 8)) - 1)
     return tf.cond(opaque, lambda: rgba[..., :3], lambda: _on_white(rgba))
+
+
+def _of_16_bits(content: tf.Tensor) -> tf.Tensor:
+    """Decodes a PNG of 16 bits: round(x / 257), in whole numbers."""
+    values = tf.cast(tf.io.decode_png(content, channels=4, dtype=tf.uint16), tf.int32)
+    return tf.cast((values + 128) // 257, tf.uint8)
 
 
 def _on_white(rgba: tf.Tensor) -> tf.Tensor:

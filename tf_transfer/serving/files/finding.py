@@ -40,7 +40,7 @@ def find_files(text: str, words: Words) -> list[str]:
             there = f"no {words.one} found" if known else "there is no such file or folder"
             raise UserError(
                 f"--inputs={one_line(part)!r}: {there}; expected a file, a folder, a glob of "
-                f"{', '.join(words.endings)} files, or a .csv list of them."
+                f"{', '.join((*words.endings, *words.convertible))} files, or a .csv list of them."
             )
         found += files
     return found

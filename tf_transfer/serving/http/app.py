@@ -12,7 +12,6 @@ import os
 import re
 import time
 import urllib.parse
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -283,12 +282,15 @@ def _json(document: dict[str, Any], status: int = 200) -> web.Response:
     return web.Response(body=json.dumps(document).encode(), status=status, content_type="application/json")
 
 
-def _kinds(endings: Sequence[str]) -> dict[str, str]:
+def _kinds(words: Words) -> dict[str, str]:
     """Returns the `accept` attribute of the page's file field, and the kinds of files in words."""
+    endings = words.endings
     types = {(mimetypes.guess_type(f"file{ending}", strict=False)[0] or "").partition("/")[0] for ending in endings}
     # With a type such as `image/*`, a phone offers its camera too.
     (only,) = types if len(types) == 1 else ("",)
-    return {"accept": f"{only}/*" if only else ",".join(endings), "kinds": ", ".join(e[1:].upper() for e in endings)}
+    taken, others = (", ".join(ending[1:].upper() for ending in some) for some in (endings, words.convertible))
+    kinds = f"{taken}; not {others}" if others else taken
+    return {"accept": f"{only}/*" if only else ",".join(endings), "kinds": kinds}
 
 
 def _page(name: str, decodes: bool, words: Words):
@@ -300,7 +302,7 @@ def _page(name: str, decodes: bool, words: Words):
         f"default-src 'none'; script-src {script}; style-src {style}; img-src blob: data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    told = {"model": name, "files": "yes" if decodes else "no", "one": words.one, **_kinds(words.endings)}
+    told = {"model": name, "files": "yes" if decodes else "no", "one": words.one, **_kinds(words)}
     for field, value in told.items():
         text = text.replace(f"{{{{{field}}}}}", html.escape(value))
     headers = {"Content-Security-Policy": allowed, "Referrer-Policy": "no-referrer"}

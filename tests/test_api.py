@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -255,18 +256,38 @@ def draw(path, seed):
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)).save(path)
 
 
-def test_data_that_changed_between_head_and_full_is_noticed(tmp_path):
+def test_data_that_changed_after_head_is_noticed(tmp_path, capsys):
     for label in "ab":
         for i in range(8):
             draw(tmp_path / "data" / label / f"{i}.png", seed=i + 10 * ord(label))
     options = {"dataset": tmp_path / "data", "backbone": "small_resnet(width=4)", "weights": "random", "epochs": 1}
     options |= {"run_dir": tmp_path / "run", "quiet": True, "image_size": 16}
     api.fine_tune(**options, phases=["head"])
-    draw(tmp_path / "data" / "a" / "00.png", seed=99)
-    with pytest.raises(UserError, match=r"has changed since --phase=head.* --phase=head,full --restart"):
-        api.fine_tune(**options, phases=["full"])
-    (tmp_path / "data" / "a" / "00.png").unlink()
+    (seen,) = (json.loads(path.read_text()) for path in (tmp_path / "run/data").glob("contents-*.json"))
+    kept = {name for split in seen.values() for name in split.values()}
+    # What trained it, or chose it, would have to test it: nothing else of the class is left.
+    for name in [name for name in seen["test"].values() if name.startswith("a/")]:
+        (tmp_path / "data" / name).rename(tmp_path / f"{name[2:]}.away")
+    for phase in ("full", "evaluate", "export"):
+        with pytest.raises(
+            UserError, match=r"has changed since --phase=head: .*now test\). .*--phase=head,full --restart"
+        ):
+            api.fine_tune(**options, phases=[phase])
+    for path in tmp_path.glob("*.away"):
+        path.rename(tmp_path / "data/a" / path.stem)
+    # What comes is added to every split, and told.
+    for label in "ab":
+        for i in range(40):
+            draw(tmp_path / "data" / label / f"new{i}.png", seed=1000 + i + 100 * ord(label))
+    capsys.readouterr()
+    api.fine_tune(**options | {"quiet": False}, phases=["evaluate"])
+    (line,) = re.findall("data  since --phase=head: (.*)", capsys.readouterr().out)
+    came = {split: int(number) for split, number in re.findall(r"(\w+) (\d+) came", line)}
+    assert sum(came.values()) == 80 and set(came) == {"train", "validation", "test"} and "went" not in line
+    with np.load(tmp_path / "run/evaluate/predictions.npz") as predicted:
+        assert len(predicted["labels"]) == len(seen["test"]) + came["test"] and len(kept) == 16
     assert api.fine_tune(**options, phases=["full"]).run_dir == tmp_path / "run"
+    assert len(list((tmp_path / "run/data").glob("contents-*.json"))) == 2
 
 
 def test_the_default_folder_is_named_after_what_is_transferred():

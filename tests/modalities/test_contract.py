@@ -15,7 +15,7 @@ import tensorflow as tf
 import tools
 
 from tf_transfer import api, serving
-from tf_transfer.console import Console
+from tf_transfer.console import Console, Nowhere
 from tf_transfer.data import decoding
 from tf_transfer.errors import UserError
 from tf_transfer.export import targets
@@ -199,7 +199,7 @@ def saved(case, result):
 def measured(case, result):
     """The test split as the export was measured on it: examples, logits."""
     config, directory = api.open_run({"run_dir": str(result.run_dir)}, [], write=False)
-    split = Session(config, frozenset(), directory, console=None).datasets.test_examples()
+    split = Session(config, frozenset(), directory, Console(Nowhere())).datasets.test_examples()
     with np.load(result.run_dir / "evaluate" / "predictions.npz") as recorded:
         return split.inputs, recorded["full"]
 

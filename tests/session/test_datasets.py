@@ -32,9 +32,9 @@ def folder(tmp_path):
 def test_a_folder_is_listed_once_a_command_and_each_reading_tells_of_its_own_files(folder, tmp_path, monkeypatch):
     opened, real = [], datasets.open_source
 
-    def counted(*arguments):
+    def counted(*arguments, **more):
         opened.append(arguments[0])
-        return real(*arguments)
+        return real(*arguments, **more)
 
     monkeypatch.setattr(datasets, "open_source", counted)
     for split, name in (("train", "ant/0.png"), ("test", "bee/3.png")):
@@ -69,3 +69,46 @@ def test_the_line_about_the_data_names_the_classes(tmp_path, monkeypatch, names,
     found = datasets.DataSets(chosen, RunDir(tmp_path), Console(lines), 8, base.find("image"), CLASSIFICATION)
     found.training()
     assert f"data  flowers: 4 to train, 4 to validate, {words}" in lines.getvalue()
+
+
+def test_a_run_keeps_the_way_in_which_its_splits_were_taken(tmp_path, write_picture):
+    for number in range(20):
+        write_picture(str(tmp_path / f"data/{'ab'[number % 2]}/{number}.png"), number)
+    chosen = config.from_values({"dataset": str(tmp_path / "data")})
+    run = RunDir(tmp_path / "run")
+
+    def carve():
+        made = datasets.DataSets(chosen, run, Console(Nowhere()), 8, base.find("image"), CLASSIFICATION)
+        source, plan = made.planned(chosen.data.dataset, few_shot=True)
+        return source.carve, plan.facts["digest"]
+
+    by_contents = carve()
+    # As version 0.1.0 recorded it, then another data set, then what a new command records.
+    run.record("data", dataset=chosen.data.dataset, split_digest="x")
+    run.record("data", dataset="other", carve=2)
+    by_places = carve()
+    assert (by_contents[0], by_places[0]) == (2, 1) and by_contents[1] != by_places[1]
+    run.record("start_over")
+    assert carve() == by_contents
+    run.record("data", dataset=chosen.data.dataset, carve=2)
+    assert carve() == by_contents
+
+
+def test_test_examples_on_which_the_weights_were_trained_are_told(tmp_path):
+    split = Split(np.arange(48, dtype=np.uint8).reshape(4, 2, 2, 3), np.zeros(4, np.int32), list("abcd"))
+    (tmp_path / "old/head").mkdir(parents=True)
+    (tmp_path / "old/head/backbone.weights.h5").touch()
+    places = {split.digests[1].hex(): ["train", "one"], split.digests[3].hex(): ["validation", "three"]}
+    RunDir(tmp_path / "old").write_json("data/digests.json", places)
+    lines = io.StringIO()
+    for weights, expected in (("old", ["b", "d"]), ("old/head/backbone.weights.h5", ["b", "d"]), ("imagenet", [])):
+        chosen = config.from_values({"dataset": "x", "weights": weights})
+        made = datasets.DataSets(
+            chosen, RunDir(tmp_path / "run"), Console(lines), 8, base.find("image"), CLASSIFICATION
+        )
+        found = made.lent(split)
+        assert [name.rpartition("test: ")[2] for name in found] == expected
+    made.warnings([], [], ["train: one = test: b"])
+    assert (
+        "1 test pictures are among those that --weights=imagenet was trained on, such as train: one" in lines.getvalue()
+    )

@@ -135,7 +135,7 @@ def begin(session: Session, clock: Clock, candidates: Sequence[str]) -> Study:
     for phase in on_target():
         if session.run.done(phase):
             session.check_classes(phase, data.class_names)
-            session.check_unchanged(data, phase)
+            session.check_unchanged(phase)
     session.datasets.record(data)
     networks = open_networks(session, clock, data, candidates)
     data = _affordable(session, clock, data, sum(n.seconds for n in networks.values()))

@@ -73,8 +73,9 @@ class Trials:
     @functools.cache  # noqa: B019, as it lives as long as the assessment
     def _rows(self, labels: int, seed: int) -> splits.SplitPlan:
         """Splits a label budget, drawn from all training examples, into training and validation rows."""
-        data, fraction = self.data, self.session.config.data.validation_fraction
-        return self.session.problem.split(data.train.labels, len(data.class_names), fraction, seed, labels)
+        train, fraction = self.data.train, self.session.config.data.validation_fraction
+        classes = len(self.data.class_names)
+        return self.session.problem.split(train.labels, classes, fraction, seed, labels, keys=train.keys)
 
     def size(self, trial: Trial) -> tuple[int, int]:
         """Number of examples that train, and that validate."""

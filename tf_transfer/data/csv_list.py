@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from tf_transfer.data import csv_text, split_words
 from tf_transfer.data.examples import Examples
-from tf_transfer.data.file_source import FileSource, Row
+from tf_transfer.data.file_source import CARVE, FileSource, Row
 from tf_transfer.errors import UserError, one_line
 
 _USUAL = {
@@ -41,6 +41,8 @@ def open_csv(
     *,
     modality: Examples,
     max_unreadable: int = 0,
+    carve: int = CARVE,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> FileSource:
     """Opens the files that a CSV file lists, one a line under a header.
 
@@ -58,6 +60,8 @@ def open_csv(
         encoding: of the text; by default UTF-8, or what the file's byte order mark says.
         modality: of the files.
         max_unreadable: how many files may be skipped because they cannot be decoded.
+        carve: see `file_source.FileSource`.
+        progress: the same.
 
     Raises:
         UserError: no such file, a column or a value is missing or unknown, a path leaves the root,
@@ -77,7 +81,7 @@ def open_csv(
     found = _Root(folder, str(prefix or "").replace("\\", "/").rstrip("/"))
     rows = list(_rows(cells, places, found, what))
     notes = _notes([values[places["label"]] for _, values in cells])
-    return FileSource(what, rows, test_fraction, max_unreadable, notes, modality)
+    return FileSource(what, rows, test_fraction, max_unreadable, notes, modality, carve, progress)
 
 
 def _places(header: list[str], asked: Mapping[str, str | None], columns: Mapping[str, str], what: str) -> dict:

@@ -1,10 +1,13 @@
 """A data set whose examples are files, the common part of folders and CSV files."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from tf_transfer.data import contents
+from tf_transfer.data.contents import Keys
 from tf_transfer.data.decoding import compact, decode_files, measure_files, printable
 from tf_transfer.data.examples import Examples
 from tf_transfer.data.splits import Split, carve_test, carved_note
@@ -31,12 +34,19 @@ class Row:
     name: str
 
 
+CARVE = 2
+"""Version of the way in which splits are taken out of files: 1 by their places in the list, 2 by their contents."""
+
+
 class FileSource:
     """A data set whose examples are files; see `splits.Source`.
 
     The training rows give the class names, in Unicode order. Where the rows name no splits, or only
     `train`, a test split is taken from them; where they name only `train` and `validation`, validation
     is the test split.
+
+    Attributes:
+        carve: version of the way in which splits are taken, see `CARVE`.
     """
 
     def __init__(
@@ -47,8 +57,10 @@ class FileSource:
         max_unreadable: int,
         notes: dict[str, list[str]],
         modality: Examples,
+        carve: int = CARVE,
+        progress: Callable[[int, int, str], None] | None = None,
     ):
-        """Sorts the rows into splits; reads no file.
+        """Sorts the rows into splits; reads the files, without decoding them, where a test split is to be taken.
 
         Args:
             what: name of the data set in errors.
@@ -57,6 +69,8 @@ class FileSource:
             max_unreadable: how many files may be skipped, over all splits.
             notes: facts to report; `unreadable` is added when files are skipped.
             modality: of the files.
+            carve: see `CARVE`; 1 for a run that began with it.
+            progress: called while files are read for their digests, with those done, all, and a text.
 
         Raises:
             UserError: there is no training example, one class only, or a class that `train` lacks.
@@ -75,11 +89,14 @@ class FileSource:
                     f"has no training {modality.one}; add some to train or remove it from {row.split}."
                 )
         self.class_names = tuple(printable(name) for name in names)
-        self.notes, self.modality = notes, modality.name
+        self.notes, self.modality, self.carve = notes, modality.name, carve
         self._modality = modality
         self._max_unreadable = max_unreadable
         self._unreadable: dict[str, str] = {}
         self._remarks: dict[tuple[str, str], str] = {}
+        # By path; shared with the sources that `again` returns.
+        self._digests: dict[str, bytes] = {}
+        self._progress = progress
         self._rows = {"train": train} | {s: [row for row in rows if row.split == s] for s in ("validation", "test")}
         self._labels = {s: np.array([index[row.label] for row in part], np.int32) for s, part in self._rows.items()}
         self._complete(test_fraction)
@@ -101,10 +118,28 @@ class FileSource:
             self.notes["splits"] = ["There is no test split: the validation split serves as one."]
             return
         rows, labels = self._rows["train"], self._labels["train"]
-        carved = carve_test(labels, len(self.class_names), test_fraction)
+        carved = carve_test(labels, len(self.class_names), test_fraction, self.keys("train"))
         for split, chosen in zip(("train", "test"), carved, strict=True):
             self._rows[split], self._labels[split] = [rows[i] for i in chosen], labels[chosen]
-        self.notes["splits"] = [carved_note(len(self._rows["test"]), len(rows))]
+        share = "about the same share of every class" if self.carve > 1 else "the same share of every class"
+        self.notes["splits"] = [carved_note(len(self._rows["test"]), len(rows), share)]
+
+    def keys(self, split: str) -> Keys | None:
+        """Returns what decides on which side each example of a split comes; None where its place in the list does."""
+        return Keys(self._contents(split)) if self.carve > 1 else None
+
+    def contents(self, split: str, indices: np.ndarray | None = None) -> dict[str, str]:
+        """Returns the digest of each file of a split, or of the files at `indices`, with its name."""
+        rows, digests = self._rows[split], self._contents(split)
+        indices = range(len(rows)) if indices is None else indices
+        # Backwards, so that of equal files the first gives the name.
+        return {digests[i].hex(): printable(rows[i].name) for i in reversed(indices)}
+
+    def _contents(self, split: str) -> list[bytes]:
+        paths = [row.path for row in self._rows[split]]
+        if new := [path for path in dict.fromkeys(paths) if path not in self._digests]:
+            self._digests.update(zip(new, contents.digests(new, self._progress), strict=True))
+        return [self._digests[path] for path in paths]
 
     def labels(self, split: str) -> np.ndarray:
         """Returns the int32 `[N]` labels of a split; no file is opened."""
@@ -128,7 +163,9 @@ class FileSource:
         kept = self._readable(split, rows, reasons | damaged)
         inputs = compact(inputs, good)
         self._remark(split, [remarks.get(i, "") for i in kept], inputs)
-        return Split(inputs, self._labels[split][indices[kept]], [printable(rows[i].name) for i in kept])
+        keys = self.keys(split)
+        names = [printable(rows[i].name) for i in kept]
+        return Split(inputs, self._labels[split][indices[kept]], names, keys and keys.take(indices[kept]))
 
     def _remark(self, split: str, remarks: list[str], inputs: np.ndarray) -> None:
         """Notes what is to be told of examples of a split, by the remarks on their files."""

@@ -2,11 +2,12 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 
 from tf_transfer.data import layout as layouts
 from tf_transfer.data import tree
 from tf_transfer.data.examples import Examples
-from tf_transfer.data.file_source import FileSource, Row
+from tf_transfer.data.file_source import CARVE, FileSource, Row
 from tf_transfer.errors import UserError, one_line
 
 
@@ -17,6 +18,8 @@ def open_folder(
     *,
     modality: Examples,
     max_unreadable: int = 0,
+    carve: int = CARVE,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> FileSource:
     """Opens `path/<class>/*.jpg`, or `path/train/<class>/*.jpg` with `validation` and `test` beside `train`.
 
@@ -30,6 +33,8 @@ def open_folder(
         layout: what each level of folders is, such as `CLASS/SPLIT` or `*/CLASS`; by default it is found.
         modality: of the files.
         max_unreadable: how many files may be skipped because they cannot be decoded.
+        carve: see `file_source.FileSource`.
+        progress: the same.
 
     Raises:
         UserError: no such folder, no examples, one class only, a class that `train` lacks, or a layout that may be
@@ -56,9 +61,8 @@ def open_folder(
             f"one sub-folder a class, named after it, with the {modality.many} of that class. A CSV with path,label "
             "does as well."
         )
-    return FileSource(
-        what, rows, test_fraction, max_unreadable, found.notes | _left_out(top, found, modality), modality
-    )
+    notes = found.notes | _left_out(top, found, modality)
+    return FileSource(what, rows, test_fraction, max_unreadable, notes, modality, carve, progress)
 
 
 def _left_out(top: tree.Folder, found: layouts.Layout, modality: Examples) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from typing import Any
 
 from tf_transfer.data.csv_list import open_csv
 from tf_transfer.data.examples import Examples
@@ -18,7 +19,9 @@ SOURCES.register("csv")(open_csv)
 SOURCES.register("tfds")(open_tfds)
 
 
-def open_source(spec: str, modality: Examples, data_dir: str | None = None, max_unreadable: int = 0) -> Source:
+def open_source(
+    spec: str, modality: Examples, data_dir: str | None = None, max_unreadable: int = 0, **more: Any
+) -> Source:
     """Opens a data set.
 
     Args:
@@ -27,17 +30,19 @@ def open_source(spec: str, modality: Examples, data_dir: str | None = None, max_
         modality: of the network; files are read by it.
         data_dir: where TFDS keeps its data sets.
         max_unreadable: how many files may be skipped because they cannot be decoded.
+        **more: other values for the parameters of these names, as far as the source has them: `carve` and `progress`
+            of `file_source.FileSource`.
 
     Raises:
         UserError: there is no such data set, it is of another modality than the network, or it cannot be used.
     """
     parsed = _meaning(spec.strip())
     offered = {"data_dir": data_dir, "max_unreadable": max_unreadable, "known": tuple(SOURCES.names())}
-    offered["modality"] = modality
+    offered |= {"modality": modality, **more}
     # A factory gets the values for which it has parameters of that name; arguments of the spec win.
     takes = inspect.signature(SOURCES.factory(parsed.name)).parameters
-    more = {name: value for name, value in offered.items() if name in takes and name not in parsed.kwargs}
-    source = SOURCES.create(parsed, **more)
+    given = {name: value for name, value in offered.items() if name in takes and name not in parsed.kwargs}
+    source = SOURCES.create(parsed, **given)
     if source.modality != modality.name:
         raise UserError(
             f"--dataset={one_line(spec)} holds examples of the modality {source.modality}, and --backbone takes "

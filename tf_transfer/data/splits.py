@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tf_transfer.data import holdout
+from tf_transfer.data.contents import Keys
 from tf_transfer.data.disk_arrays import release
 from tf_transfer.errors import UserError, one_line
 
@@ -24,11 +26,13 @@ class Split:
         inputs: stored examples `[N, ...]`, such as uint8 `[N, H, W, 3]`, or float32 `[N, D]` features.
         labels: int32 `[N]`, indices into the class names; None where training must not read them.
         names: one printable name an example (a path, or `cifar10/train#12`).
+        keys: what decides on which side of a split each example comes; None where its place in the data set does.
     """
 
     inputs: np.ndarray
     labels: np.ndarray | None
     names: Sequence[str]
+    keys: Keys | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -51,12 +55,13 @@ class Split:
     @property
     def unlabelled(self) -> "Split":
         """The same examples without their labels: what a method is given that must not read them."""
-        return Split(self.inputs, None, self.names)
+        return Split(self.inputs, None, self.names, self.keys)
 
     def take(self, indices: np.ndarray) -> "Split":
         """Returns the examples at `indices`, in that order."""
         labels = None if self.labels is None else self.labels[indices]
-        return Split(self.inputs[indices], labels, [self.names[i] for i in indices])
+        keys = None if self.keys is None else self.keys.take(indices)
+        return Split(self.inputs[indices], labels, [self.names[i] for i in indices], keys)
 
 
 class Source(Protocol):
@@ -112,6 +117,7 @@ def plan_splits(
     per_class: int | None = None,
     own_validation: bool = False,
     class_names: Sequence[str] = (),
+    keys: Keys | None = None,
 ) -> SplitPlan:
     """Takes a stratified, seeded validation split from the training labels.
 
@@ -120,10 +126,11 @@ def plan_splits(
         num_classes: number of classes, at least 2.
         validation_fraction: share of every class that validates, in (0, 0.9]; a class of two or more
             examples gives at least one and keeps at least one.
-        seed: the choice is a pure function of (labels, fraction, seed, per_class).
+        seed: the choice is a pure function of (labels, fraction, seed, per_class, keys).
         per_class: few-shot budget: this many labelled examples a class, validation included.
         own_validation: the source has a validation split, so none is taken.
         class_names: of the classes, for messages.
+        keys: of the examples: each is placed by its own key, see `holdout`; None: by its place among the labels.
 
     Raises:
         UserError: fewer than two classes present, or a class with too few examples.
@@ -131,28 +138,64 @@ def plan_splits(
     present = np.unique(labels)
     if num_classes < 2 or len(present) < 2:
         raise UserError(f"The training data has {len(present)} class; a classifier needs at least 2. Check --dataset.")
-    train, validation = [], []
     for label in range(num_classes):
-        rows = np.flatnonzero(labels == label)
-        if per_class is not None and 0 < len(rows) < per_class:
+        count = np.count_nonzero(labels == label)
+        if per_class is not None and 0 < count < per_class:
             name = repr(one_line(class_names[label], 60)) if class_names else label
-            raise UserError(f"--examples_per_class={per_class}: class {name} has only {len(rows)} training examples.")
-        rows = np.random.default_rng((seed, label, 0x5917)).permutation(rows)[:per_class]
-        held = min(max(1, round(validation_fraction * len(rows))), len(rows) - 1)
-        held = 0 if own_validation else max(held, 0)
-        validation.append(rows[:held])
-        train.append(rows[held:])
-    train, validation = np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
-    digest = hashlib.sha256(np.concatenate([train, [-1], validation]).astype("<i8").tobytes()).hexdigest()[:16]
+            raise UserError(f"--examples_per_class={per_class}: class {name} has only {count} training examples.")
+    fraction = 0.0 if own_validation else validation_fraction
+    if keys is None:
+        train, validation = _drawn(labels, num_classes, fraction, seed, per_class)
+    else:
+        train, validation = _placed(labels, keys, fraction, seed, per_class)
+    digest = _digest_of(train, validation, labels, keys)
     facts = {"train": len(train), "validation": len(validation), "seed": seed, "digest": digest}
     return SplitPlan(train, None if own_validation else validation, facts)
 
 
-def carve_test(labels: np.ndarray, num_classes: int, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+def _drawn(
+    labels: np.ndarray, num_classes: int, fraction: float, seed: int, per_class: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws the same share of every class from its rows; returns what trains and what validates, ascending."""
+    train, validation = [], []
+    for label in range(num_classes):
+        rows = np.flatnonzero(labels == label)
+        rows = np.random.default_rng((seed, label, 0x5917)).permutation(rows)[:per_class]
+        held = max(min(max(1, round(fraction * len(rows))), len(rows) - 1), 0) if fraction else 0
+        validation.append(rows[:held])
+        train.append(rows[held:])
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
+
+
+def _placed(
+    labels: np.ndarray, keys: Keys, fraction: float, seed: int, per_class: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places every example by its key; returns what trains and what validates, ascending."""
+    rows = np.arange(len(labels)) if per_class is None else holdout.few(labels, keys, per_class, seed)
+    if not fraction:
+        return rows, rows[:0]
+    choose = holdout.apart if per_class is None else holdout.ranked
+    held = choose(labels[rows], keys.take(rows), fraction, holdout.VALIDATION, seed)
+    return rows[~held], rows[held]
+
+
+def _digest_of(train: np.ndarray, validation: np.ndarray, labels: np.ndarray, keys: Keys | None) -> str:
+    """Returns a digest of what trains and what validates, in this order: of the contents where they are known."""
+    if keys is None:
+        rows = np.concatenate([train, [-1], validation]).astype("<i8").tobytes()
+        return hashlib.sha256(rows).hexdigest()[:16]
+    rows = np.concatenate([train, validation])
+    parts = [len(train).to_bytes(8, "little"), labels[rows].astype("<i4").tobytes(), *(keys.contents[i] for i in rows)]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+
+def carve_test(
+    labels: np.ndarray, num_classes: int, fraction: float, keys: Keys | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Takes a stratified test split where a data set brings none.
 
-    The choice is a pure function of (labels, fraction), so that every run tests on the same examples,
-    whatever its seed.
+    The choice is a pure function of (labels, fraction, keys), so that every run tests on the same examples,
+    whatever its seed. With keys a data set that grows keeps its test examples, see `holdout`.
 
     Returns:
         The rows for training and the rows of the test split, both ascending.
@@ -162,13 +205,16 @@ def carve_test(labels: np.ndarray, num_classes: int, fraction: float) -> tuple[n
     """
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 0.9:
         raise UserError(f"test_fraction: expected a number above 0 and up to 0.9, got {one_line(fraction)!r}.")
+    if keys is not None:
+        held = holdout.apart(labels, keys, fraction, holdout.TEST, TEST_SEED)
+        return np.flatnonzero(~held), np.flatnonzero(held)
     plan = plan_splits(labels, num_classes, fraction, TEST_SEED)
     return plan.train, plan.validation
 
 
-def carved_note(test: int, total: int) -> str:
+def carved_note(test: int, total: int, share: str = "the same share of every class") -> str:
     """Returns the note about a test split that `carve_test` made."""
-    return f"There is no test split: {test} of {total} examples, the same share of every class, were set aside as one."
+    return f"There is no test split: {test} of {total} examples, {share}, were set aside as one."
 
 
 def class_weights(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray:

@@ -20,6 +20,8 @@ class TrainingData:
         class_weights: float32 `[C]`.
         facts: for the record: data set, sizes, digest of the split, and `notes`, texts by kind.
         digests: `{digest of an example: (split, name)}`, to find duplicates in the test split.
+        contents: digests of the files of every split with a name each, `{split: {digest: name}}`, by which later phases
+            see what has moved; empty where the examples are no files.
         class_offsets: float32 `[C]`, added to the logits in the loss, see `splits.class_offsets`; None: nothing is.
     """
 
@@ -30,6 +32,7 @@ class TrainingData:
     facts: Mapping[str, Any] = field(default_factory=dict)
     digests: Mapping[bytes, tuple[str, str]] = field(default_factory=dict)
     class_offsets: np.ndarray | None = None
+    contents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def plan_training(
@@ -53,7 +56,16 @@ def plan_training(
     """
     own = "validation" in source.splits and per_class is None
     names = source.class_names
-    return split(source.labels("train"), len(names), validation_fraction, seed, per_class, own, names)
+    keys = source.keys("train") if hasattr(source, "keys") else None
+    return split(source.labels("train"), len(names), validation_fraction, seed, per_class, own, names, keys)
+
+
+def contents_of(source: splits.Source, plan: splits.SplitPlan) -> dict[str, dict[str, str]]:
+    """Returns the digests of the files of every split with a name each, `{split: {digest: name}}`; {} without files."""
+    if getattr(source, "carve", 1) == 1:
+        return {}
+    found = {"train": source.contents("train", plan.train), "validation": source.contents(*validating(source, plan))}
+    return found | {"test": source.contents("test")}
 
 
 def load_training(
@@ -83,10 +95,12 @@ def load_training(
         "stored_size": list(train.inputs.shape[1:3]),
         "notes": {kind: [one_line(text, 600) for text in texts] for kind, texts in notes.items()},
     }
+    if contents := contents_of(source, plan):
+        facts["carve"] = source.carve
     weights, offsets = (
         of(train.labels, len(source.class_names), class_weights) for of in (splits.class_weights, splits.class_offsets)
     )
-    return TrainingData(train, validation, tuple(source.class_names), weights, facts, seen, offsets)
+    return TrainingData(train, validation, tuple(source.class_names), weights, facts, seen, offsets, contents)
 
 
 def load_sample(source: splits.Source, plan: splits.SplitPlan, count: int, size: int) -> tuple[str, splits.Split]:

@@ -38,8 +38,9 @@ def evaluate(session: Session) -> None:
 
 def _evaluate(session: Session, models: list[str]) -> None:
     session.note_restart()
+    session.check_files(models)
     split, class_names, duplicates, unreadable = session.datasets.test()
-    records = session.datasets.warnings(duplicates, unreadable)
+    records = session.datasets.warnings(duplicates, unreadable, session.datasets.lent(split))
     logits = {}
     if (source := _source_logits(session, split, class_names)) is not None:
         logits[catalogue.SOURCE] = source

@@ -10,6 +10,7 @@ from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import mcnemar_exact, right, score
 from tf_transfer.export import gate, runners, targets
+from tf_transfer.phases import catalogue
 from tf_transfer.report import tables
 from tf_transfer.serving import locate
 from tf_transfer.serving.saved_model import card_entry, card_of
@@ -36,6 +37,7 @@ def evaluate(session: Session) -> dict:
     about = gate.probe(path)
     size = _size(session, about["shape"])
     recorded = session.run.config() is not None
+    session.check_files([phase for phase in catalogue.on_target() if session.run.done(phase)])
     split = session.datasets.test()[0] if recorded else session.datasets.test_examples()
     names = tuple(session.datasets.open(session.config.data.dataset).class_names)
     columns = _columns(session, path, about["class_names"], names)

@@ -79,6 +79,7 @@ def evaluated(session: Session, phase: str) -> str | None:
 def _export(session: Session, phase: str, what: dict) -> dict:
     """Writes the SavedModel of a phase; returns its record."""
     session.note_restart()
+    session.check_files([phase])
     use, held, class_names = session.datasets.sample(_MOST)
     classifier = session.trained(phase, class_names)
     logits = Predictor(classifier.logits, session.strategy, 32)(held.inputs, session.progress("export validation"))

@@ -62,6 +62,7 @@ def _already_done(session: Session, name: str, what: dict) -> bool:
 def _make(session: Session, phase: str, names: list[str], what: dict) -> list[str]:
     """Writes artefacts; returns the names of those that the gate refused."""
     session.note_restart()
+    session.check_files([phase])
     found = _measured(session, phase, what["pictures"])
     refused = []
     if session.run.writes:

@@ -26,10 +26,15 @@ def train(session: Session, name: str) -> None:
     if row.begins in PHASES and not session.run.done(row.begins):
         raise UserError(f"--phase={name} {not_begun(session, row.begins)}")
     if not _already_done(session, name):
-        data = session.datasets.training(session.config.data.source_dataset if row.data == catalogue.SOURCE else None)
+        data = session.datasets.training(_dataset(session, row))
         fitting.train(session, name, begun(session, name, data), data)
     if row.begins in PHASES and PHASES[row.begins].data == row.data:
         _compare(session, name)
+
+
+def _dataset(session: Session, row: Phase) -> str | None:
+    """Returns the spec of the data set that a phase reads; None for the target."""
+    return session.config.data.source_dataset if row.data == catalogue.SOURCE else None
 
 
 def begun(session: Session, name: str, data: TrainingData) -> Classifier:
@@ -42,7 +47,7 @@ def begun(session: Session, name: str, data: TrainingData) -> Classifier:
     if begins in PHASES:
         classifier = session.trained(begins, data.class_names)
         if PHASES[begins].data == PHASES[name].data:
-            session.check_unchanged(data, begins)
+            session.check_unchanged(begins, _dataset(session, PHASES[name]))
         return classifier
     return session.pretrained(len(data.class_names), None if begins == catalogue.PRETRAINED else begins)
 
@@ -51,7 +56,8 @@ def _compare(session: Session, phase: str) -> None:
     """Warns where a phase validates worse than the phase it began from, by more than a standard error."""
     done, begins = session.run.done(phase), PHASES[phase].begins
     before, now = session.run.done(begins)["validation_accuracy"], done["validation_accuracy"]
-    if before is None or now is None:
+    # On other validation examples, such as of a data set that has grown, accuracies do not compare.
+    if before is None or now is None or session.run.done(begins).get("split_digest") != done.get("split_digest"):
         return
     if now < before - classification.standard_error(before, done["validation_examples"]):
         recorded = session.run.records()

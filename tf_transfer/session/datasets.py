@@ -1,6 +1,7 @@
 """The data sets of a command: opened and read once; records what trains and how often the test split was read."""
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,11 +9,14 @@ from dataclasses import dataclass, field
 from tf_transfer.config import Config
 from tf_transfer.console import Console
 from tf_transfer.data import splits, training_data
+from tf_transfer.data.file_source import CARVE
 from tf_transfer.data.sources import open_source
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.modalities.base import Modality
+from tf_transfer.models import weights
 from tf_transfer.run.directory import RunDir
+from tf_transfer.session.growth import Change, change
 from tf_transfer.training.problem import Problem
 
 
@@ -44,8 +48,17 @@ class DataSets:
         """Opens a data set by its spec, once a command, so that a folder is listed once."""
         if dataset not in self._opened:
             data = self.config.data
-            self._opened[dataset] = open_source(dataset, self.modality, data.data_dir, data.max_unreadable)
+            more = {"carve": self._carve(dataset), "progress": self.console.bar("reading")}
+            self._opened[dataset] = open_source(dataset, self.modality, data.data_dir, data.max_unreadable, **more)
         return self._opened[dataset].again()
+
+    def _carve(self, dataset: str) -> int:
+        """Returns the way in which splits are taken out of files: that of the run's models, today's in a new run."""
+        records = self.run.records()
+        over = max((i for i, r in enumerate(records) if r["kind"] == "start_over"), default=-1)
+        named = [r for r in records[over + 1 :] if r["kind"] == "data" and r.get("dataset") == one_line(dataset)]
+        # Version 0.1.0 recorded none.
+        return named[-1].get("carve", 1) if named else CARVE
 
     def training(self, dataset: str | None = None) -> TrainingData:
         """Loads the train and validation splits of the target, or of another data set, once a command."""
@@ -110,6 +123,22 @@ class DataSets:
             self.run.record("data", **data.facts)
         if data.facts["dataset"] == one_line(self.config.data.dataset):
             self.run.write_json("data/digests.json", {digest.hex(): place for digest, place in data.digests.items()})
+            if data.contents:
+                self.run.write_json(_contents_file(data.facts["split_digest"]), data.contents)
+
+    def change_since(self, split_digest: str | None, source: splits.Source, plan: splits.SplitPlan) -> Change | None:
+        """Compares the files of a data set with those that a phase recorded.
+
+        Args:
+            split_digest: of the data of the phase.
+            source: the data set as it is now.
+            plan: its splits.
+
+        Returns:
+            The change; None where the files were not recorded.
+        """
+        then = self.run.read_json(_contents_file(split_digest)) if split_digest else None
+        return change(then, training_data.contents_of(source, plan)) if then else None
 
     def test(self) -> tuple[splits.Split, tuple[str, ...], list[str], list[str]]:
         """Reads the test split, once a command: for `evaluate` and `assess`.
@@ -150,26 +179,39 @@ class DataSets:
                 self.console.note(f"the test split is read again, {before + 1} times in this run, as recorded.")
         return split, tuple(source.class_names), duplicates, source.notes.get("unreadable", [])
 
-    def warnings(self, duplicates: list[str], unreadable: list[str]) -> list[dict]:
+    def lent(self, split: splits.Split) -> list[str]:
+        """Names the examples of a split on which the run was trained, or chosen, whose weights `--weights` names."""
+        where = self.config.model.weights
+        if not os.path.exists(os.path.expanduser(where)):
+            return []
+        kept = RunDir(weights.weights_file(where).parent.parent).read_json("data/digests.json") or {}
+        return splits.find_duplicates({"test": split}, {bytes.fromhex(d): tuple(p) for d, p in kept.items()})
+
+    def warnings(self, duplicates: list[str], unreadable: list[str], lent: list[str] = ()) -> list[dict]:
         """Prints notes about bad test examples; returns the warnings that are not recorded yet.
 
         Args:
             duplicates: third value of `test`.
             unreadable: fourth value of `test`.
+            lent: result of `lent`.
         """
-        texts, many = [], self.modality.many
-        if unreadable:
-            texts.append(f"{len(unreadable)} test {many} could not be read and are left out: {{}}")
-            self.console.note(f"{len(unreadable)} test {many} could not be read, such as {unreadable[0]}")
-        if duplicates:
-            texts.append(f"{len(duplicates)} test {many} also stand among the training ones: {{}}")
-            self.console.note(
-                f"{len(duplicates)} test {many} also stand among the training ones, such as {duplicates[0]}"
-            )
-        listed = [names for names in (unreadable, duplicates) if names]
-        texts = [text.format(_listed(names)) for text, names in zip(texts, listed, strict=True)]
+        many, texts = self.modality.many, []
+        trained = f"are among those that --weights={one_line(self.config.model.weights, 60)} was trained on"
+        for names, what, more in (
+            (unreadable, "could not be read", " and are left out"),
+            (duplicates, "also stand among the training ones", ""),
+            (lent, trained, ""),
+        ):
+            if names:
+                self.console.note(f"{len(names)} test {many} {what}, such as {names[0]}")
+                texts.append(f"{len(names)} test {many} {what}{more}: {_listed(names)}")
         there = {r.get("text") for r in self.run.records("warning")}
         return [{"kind": "warning", "text": text} for text in texts if text not in there]
+
+
+def _contents_file(split_digest: str) -> str:
+    # A file for each state of the data: the phases of a run may have seen several.
+    return f"data/contents-{split_digest}.json"
 
 
 def _first(class_names: Sequence[str], most: int = 5) -> str:

@@ -5,7 +5,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Session:
     restart: bool = False
     phases: Sequence[str] = ()
     artefact: str | None = None
+    _compared: set = field(default_factory=set)
 
     @cached_property
     def strategy(self):
@@ -190,22 +191,42 @@ class Session:
                 f"trained on; what differs: {one_line(', '.join(changed))}. Put them back, or use another --run_dir."
             )
 
-    def check_unchanged(self, data: TrainingData, phase: str) -> None:
-        """Refuses data whose split differs from the one that a finished phase was trained on.
+    def check_unchanged(self, phase: str, dataset: str | None = None) -> None:
+        """Compares a data set with the one that a finished phase was trained on; files that came or went are told.
 
-        Examples that came or went move others between training and validation: what `phase` was trained on would
-        validate what goes on from it.
+        What the phase was trained on must not validate or test it, nor what it was chosen by test it. Where the files
+        were not recorded, or there are none, the split must be the same: other numbers of examples move some of them.
+
+        Args:
+            phase: the phase.
+            dataset: its spec; None for the target.
 
         Raises:
-            UserError: the labels, or the number of examples, are others.
+            UserError: examples have moved so.
         """
-        then = self.run.done(phase).get("split_digest")
-        if then and then != data.facts["split_digest"]:
-            raise UserError(
-                f"--dataset={one_line(self.config.data.dataset)!r} has changed since --phase={phase}: it splits into "
-                f"other {self.modality.many} now ({len(data.train):,} to train). Put it back, or use another "
-                f"--run_dir, or start over with --phase={phase},full --restart."
-            )
+        then, name = self.run.done(phase).get("split_digest"), dataset or self.config.data.dataset
+        source, plan = self.datasets.planned(name, few_shot=dataset is None)
+        if not then or then == plan.facts["digest"] or (phase, then) in self._compared:
+            return
+        self._compared.add((phase, then))
+        change = self.datasets.change_since(then, source, plan)
+        if change is not None and not change.leaks:
+            self.console.line(f"data  since --phase={phase}: {change.told()}")
+            return
+        moved = f"it splits into other {self.modality.many} now ({len(plan.train):,} to train)"
+        raise UserError(
+            f"--dataset={one_line(name)!r} has changed since --phase={phase}: {change.told() if change else moved}. "
+            f"Put it back, or use another --run_dir, or start over with --phase={phase},full --restart."
+        )
+
+    def check_files(self, phases: Sequence[str]) -> None:
+        """Does what `check_unchanged` does for finished phases, where the target is made of files.
+
+        Others do not grow, and reading their labels takes time.
+        """
+        if hasattr(self.datasets.open(self.config.data.dataset), "carve"):
+            for phase in phases:
+                self.check_unchanged(phase)
 
     @property
     def problem(self) -> Problem:

@@ -1,0 +1,66 @@
+"""Digests of the contents of files: equal ones are the same example, wherever they are and whatever they are called."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+# How much of a file is read at a time, and how many files are read at once: disks answer several requests together.
+_CHUNK, _THREADS = 1 << 20, 8
+
+
+class Keys(NamedTuple):
+    """What decides the splits of each example, see `holdout`.
+
+    Attributes:
+        contents: a digest of each example's file.
+        groups: a digest of the group of each example; None without groups.
+    """
+
+    contents: Sequence[bytes]
+    groups: Sequence[bytes] | None = None
+
+    @property
+    def deciding(self) -> Sequence[bytes]:
+        """The keys of what stays together: of the groups, or else of the contents."""
+        return self.contents if self.groups is None else self.groups
+
+    def take(self, rows: np.ndarray) -> "Keys":
+        """Returns the keys of some examples."""
+        groups = None if self.groups is None else [self.groups[i] for i in rows]
+        return Keys([self.contents[i] for i in rows], groups)
+
+
+def digests(paths: Sequence[str], progress: Callable[[int, int, str], None] | None = None) -> list[bytes]:
+    """Returns a 16-byte digest of the content of each file, of its path where it cannot be read.
+
+    Args:
+        paths: the files.
+        progress: called with the number of files done, that of all, and a text.
+    """
+    found = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for done, digest in enumerate(pool.map(_digest, paths), 1):
+            found.append(digest)
+            if progress:
+                progress(done, len(paths), "")
+    return found
+
+
+def digest_of(text: str) -> bytes:
+    """Returns a 16-byte digest of a text, such as the name of a group."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _digest(path: str) -> bytes:
+    hasher = hashlib.blake2b(digest_size=16)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                hasher.update(chunk)
+    except (OSError, ValueError):
+        # Reading the examples tells which files these are.
+        return digest_of(path)
+    return hasher.digest()

@@ -161,6 +161,7 @@ def test_restart_trains_again_and_forgets_what_came_after(tmp_path, one):
     assert json.loads((tmp_path / "run/config.json").read_text())["run"]["seed"] == 5
 
 
+@pytest.mark.large
 def test_two_devices_give_what_one_gives(tmp_path, one):
     options = tools.TINY | {"run_dir": tmp_path / "run", "strategy": "mirrored", "quiet": True}
     result = api.fine_tune(**options, phases=["head", "full", "evaluate", "export"])
@@ -259,6 +260,7 @@ def test_the_solved_head_is_what_the_network_then_computes(tmp_path):
     assert measured["loss"] == pytest.approx(end["validation_loss"], rel=1e-4)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(("trained", "exported"), [("float32", "bfloat16"), ("bfloat16", "float32")])
 def test_an_export_in_another_precision(tmp_path, trained, exported):
     options = SOLVED | {"phases": ["head", "export"], "precision": trained, "export_precision": exported}

@@ -249,6 +249,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.large
 def test_hostile_class_names(tmp_path, capsys):
     random, rows = np.random.default_rng(0), ["path,label"]
     Path("in").mkdir()

@@ -1,4 +1,7 @@
-"""An assessment from start to end on a small network: blocks, records, resumption, and what it refuses."""
+"""An assessment from start to end on a small network: blocks, records, resumption, and what it refuses.
+
+What needs the whole assessment is `large`: tests/modalities/test_contract.py takes a short one through its blocks.
+"""
 
 import functools
 import json
@@ -69,6 +72,7 @@ def records(run):
     return [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.large
 def test_every_block_is_there_with_its_controls(record):
     blocks = record["blocks"]
     assert set(blocks) == {"outcome", "gain", "forecast", "distance", "drift", "shift", "trust", "latency"}
@@ -86,6 +90,7 @@ def test_every_block_is_there_with_its_controls(record):
     assert record["verdict"]["advice"] and record["verdict"]["rule"]
 
 
+@pytest.mark.large
 def test_what_there_was_no_time_for_is_told_and_nothing_else(record):
     left_out = [o["what"] for o in record["left_out"]]
     assert left_out[0] == "all but 864 of the 1,200 drawn pictures"
@@ -96,6 +101,7 @@ def test_what_there_was_no_time_for_is_told_and_nothing_else(record):
     assert 30 <= record["blocks"]["shift"]["corruptions"]["n"] < 100
 
 
+@pytest.mark.large
 def test_every_estimate_carries_its_interval_and_its_number(record):
     def check(value, path=""):
         if isinstance(value, dict):
@@ -116,6 +122,7 @@ def test_every_estimate_carries_its_interval_and_its_number(record):
         assert estimate["estimate_interval"][0] <= estimate["estimate_interval"][1] and estimate["n"]
 
 
+@pytest.mark.large
 def test_the_test_pictures_are_read_once_and_after_all_training(assessed, record):
     kinds = [r["kind"] for r in records(assessed)]
     assert kinds.count("test_read") == 1 and kinds.index("test_read") < kinds.index("assessment")
@@ -123,6 +130,7 @@ def test_the_test_pictures_are_read_once_and_after_all_training(assessed, record
     assert trained and max(trained) < (assessed / "assess/result/done.json").stat().st_mtime
 
 
+@pytest.mark.large
 def test_the_accuracies_are_those_of_the_predictions_that_are_kept(assessed, record):
     with np.load(assessed / "assess/result/predictions.npz") as arrays:
         labels = arrays["labels test"]
@@ -133,6 +141,7 @@ def test_the_accuracies_are_those_of_the_predictions_that_are_kept(assessed, rec
                 assert told["value"] == pytest.approx(right.mean())
 
 
+@pytest.mark.large
 def test_the_same_command_again_is_done_already_and_a_lost_result_costs_no_training(assessed, record, capsys):
     options = OPTIONS | {"run_dir": assessed, "phases": ("assess",)}
     api.fine_tune(**options)
@@ -144,6 +153,7 @@ def test_the_same_command_again_is_done_already_and_a_lost_result_costs_no_train
     assert {p: after[p] for p in before} == before
 
 
+@pytest.mark.large
 def test_the_page_begins_with_the_verdict(assessed, record):
     html = (assessed / "report.html").read_text()
     assert record["verdict"]["advice"] in html and html.index('class="advice"') < html.index("<main>")
@@ -200,12 +210,14 @@ def test_shifted_sets_of_other_classes_are_refused(tmp_path):
         )
 
 
+@pytest.mark.large
 def test_every_reading_of_the_test_pictures_is_counted(assessed, record):
     api.fine_tune(**OPTIONS | {"assess_budget": 0.11}, run_dir=assessed, phases="assess", quiet=True)
     times = [r["times"] for r in records(assessed) if r["kind"] == "test_read"]
     assert times == list(range(1, len(times) + 1)) and len(times) > 1
 
 
+@pytest.mark.large
 def test_an_assessed_run_keeps_its_options(assessed, record):
     for name, value in {"seed": 3, "backbone": "vgg16", "examples_per_class": 4}.items():
         with pytest.raises(UserError, match=f"--{name} was"):
@@ -248,6 +260,7 @@ def test_of_a_shifted_set_without_a_test_split_all_is_measured(tmp_path):
     assert np.bincount(found["mine"].labels).tolist() == [10, 10, 10]
 
 
+@pytest.mark.large
 def test_a_folder_without_a_test_split_on_two_replicas(tmp_path):
     """One is set aside, which nothing trains on, and every network runs on both devices."""
     tools.draw_shapes(tmp_path / "mine", 20, 32)

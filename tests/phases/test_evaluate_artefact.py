@@ -56,6 +56,7 @@ def test_our_own_export_scores_as_it_was_measured(run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.large
 def test_it_is_recorded_beside_the_run_it_is_compared_with(tmp_path, tmp_path_factory):
     options = tools.TINY | {"run_dir": "run", "epochs": 1}
     made = tools.run_py("--phase=head,evaluate", *tools.flags(**options), cwd=tmp_path)
@@ -75,6 +76,7 @@ def test_it_is_recorded_beside_the_run_it_is_compared_with(tmp_path, tmp_path_fa
     assert [r["times"] for r in directory.records("test_read")] == [1, 2]
 
 
+@pytest.mark.large
 def test_what_does_not_fit_is_told(run, tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"junk")
     shapes = tools.draw_shapes(tmp_path / "shapes", 4, size=16)

@@ -56,6 +56,7 @@ def options(tmp_path):
     return tools.TINY | {"run_dir": tmp_path / "run", "quiet": True, "examples_per_class": 12, "epochs": 1}
 
 
+@pytest.mark.large
 def test_a_broken_preprocessing_is_caught_and_leaves_nothing(options, monkeypatch):
     api.fine_tune(**options, phases=["head", "evaluate"])
     folder = options["run_dir"]
@@ -116,6 +117,7 @@ def test_a_broken_resize_of_files_is_caught(options, monkeypatch):
     assert not (options["run_dir"] / "saved_model").exists()
 
 
+@pytest.mark.large
 def test_an_evaluation_after_the_export_has_it_held_to_the_test_split(options):
     api.fine_tune(**options, phases=["head", "export"])
     run = RunDir(options["run_dir"])

@@ -175,6 +175,7 @@ print(json.dumps([[told, [v.tolist() for v in left]] for told, left in found]))
 """
 
 
+@pytest.mark.large
 def test_two_hosts_do_as_one_device(tmp_path):
     """Real processes on loopback: a gathered loss, and a training in which nothing but statistics moves."""
     folders = [str(tools.ROOT), str(tools.ROOT / "tests"), str(tools.ROOT / "tests" / "training")]

@@ -11,6 +11,7 @@ import tools
 from absl import flags
 
 from tf_transfer import api, cli, config, help
+from tf_transfer.modalities import backbones
 from tf_transfer.phases import catalogue
 
 # Runs run.py and tells at its end whether TensorFlow was imported.
@@ -158,6 +159,12 @@ def test_debug_shows_the_traceback(tmp_path):
         (KeyError("a\nb"), 1, r"error: KeyError: 'a\\nb' \(an internal error: --debug shows where\)"),
         (KeyboardInterrupt(), 130, "error: interrupted; the same command goes on."),
         (api.UserError("--x: no."), 2, "error: --x: no."),
+        (
+            MemoryError("4 GB\nof it"),
+            2,
+            r"error: the memory does not suffice: give a smaller --batch_size, .*4 GB of it\)",
+        ),
+        (type("ResourceExhaustedError", (Exception,), {})("OOM"), 2, "error: the memory does not suffice: .*"),
     ],
 )
 def test_exit_codes(monkeypatch, capsys, raised, code, line):
@@ -204,3 +211,26 @@ def test_control_c_finishes_the_step_and_saves(tmp_path):
     # Nothing was trained: the options may still change.
     config, _ = api.open_run({"run_dir": str(tmp_path / "run"), "seed": 3, "epochs": 1.0}, ["head"], write=False)
     assert (config.run.seed, config.model.backbone, config.training.epochs) == (3, "small_resnet", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise ValueError('one\\ntwo')", r"ValueError: one two"),
+        ("def f(:", "SyntaxError: invalid syntax"),
+        ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("import os; os.write(2, b'noise'); 1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_module_that_fails_is_told_in_a_line(tmp_path, monkeypatch, capfd, code, message):
+    (tmp_path / "their_module.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(api.UserError, match=rf"--import=their_module: .*cannot be imported \({message}") as error:
+        backbones.import_modules("their_module")
+    assert "\n" not in str(error.value) and capfd.readouterr().err == ""
+
+
+def test_a_character_0_is_told(tmp_path):
+    with pytest.raises(api.UserError, match=r"--run_dir: a character 0 stands in 'a.b'; take it out"):
+        config.from_values({"run_dir": "a\0b"})

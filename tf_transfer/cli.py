@@ -17,6 +17,8 @@ from tf_transfer.machine.quiet import quiet, without_packages
 from tf_transfer.phases import catalogue
 from tf_transfer.registry import split_list, unknown_name
 
+_NO_MEMORY = "the memory does not suffice: give a smaller --batch_size, --input_size or --backbone, or --accumulate=4"
+
 
 def _define() -> None:
     for name, (default, text) in help.COMMAND_FLAGS.items():
@@ -56,6 +58,9 @@ def main(argv: Sequence[str]) -> None:
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on.", 130)
     except Exception as e:
+        # The name alone: TensorFlow, which has the class, may not be imported.
+        if isinstance(e, MemoryError) or type(e).__name__ == "ResourceExhaustedError":
+            _fail(f"{_NO_MEMORY} ({one_line(e, 100)})", 2)
         _fail(f"{type(e).__name__}: {one_line(e, 300)} (an internal error: --debug shows where)", 1)
 
 

@@ -273,6 +273,8 @@ def _check(f: dataclasses.Field, value: Any) -> None:
     numeric = facts["kind"] in (int, float) and isinstance(value, (int, facts["kind"])) and not isinstance(value, bool)
     if not (numeric or (facts["kind"] is str and isinstance(value, str))):
         raise UserError(f"--{f.name}: expected a value of type {facts['kind'].__name__}, got {one_line(repr(value))}.")
+    if isinstance(value, str) and "\0" in value:
+        raise UserError(f"--{f.name}: a character 0 stands in {one_line(value)!r}; take it out.")
     if facts["choices"] and value not in facts["choices"]:
         raise UserError(f"--{f.name}: expected one of {', '.join(facts['choices'])}, got {one_line(value)!r}.")
     # Written so that NaN, which compares with nothing, is refused.

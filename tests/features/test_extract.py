@@ -11,6 +11,7 @@ from tf_transfer.modalities.image import augment
 from tf_transfer.modalities.image.preprocessing import Preprocessing
 from tf_transfer.modalities.image.small_resnet import SmallResNet
 from tf_transfer.models.classifier import Classifier
+from tf_transfer.models.inference import Predictor
 
 RANDOM = np.random.default_rng(0)
 SPLIT = Split(
@@ -134,3 +135,13 @@ def test_unfolding_and_folding_is_the_same_head():
     scale = Standardizer(FEATURES)
     for found, expected in zip(scale.fold(*scale.unfold(KERNEL, BIAS)), (KERNEL, BIAS), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_splits_that_share_a_pass_trace_the_network_once(monkeypatch):
+    strategy = make_strategy("one")
+    classifier, traces = small(strategy), []
+    plain = classifier.features
+    predict = Predictor(lambda x: traces.append(1) or plain(x), strategy, 4)
+    made = [extract(classifier, SPLIT, Views(), strategy, 4, predict=predict)[0] for _ in range(2)]
+    assert len(traces) == 1
+    np.testing.assert_array_equal(made[0].inputs, made[1].inputs)

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tf_transfer.run import atomic
+from tf_transfer.run import atomic, lock
 
 # What touches the disk while a folder takes its place, or goes.
 CALLS = [(os, "replace"), (os, "fsync"), (shutil, "rmtree"), (os, "chmod")]
@@ -98,7 +98,22 @@ def test_an_error_leaves_the_old_folder(tmp_path):
 def test_a_file_is_the_old_one_or_the_new_one(tmp_path):
     target = tmp_path / "x.json"
     atomic.write_file(target, b"1")
-    assert target.read_bytes() == b"1" and target.stat().st_mode & 0o777 == 0o644
+    assert target.read_bytes() == b"1"
     with pytest.raises(OSError, match="Is a directory"):
         atomic.write_file(tmp_path, b"2")
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o002, 0o664, 0o775), (0o077, 0o600, 0o700)]
+)
+def test_the_umask_says_who_may_read_and_go_on(tmp_path, umask, file, folder):
+    before = os.umask(umask)
+    try:
+        atomic.write_file(tmp_path / "x.json", b"1")
+        replace(tmp_path / "model")
+        with lock.locked(tmp_path / "run"):
+            modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("x.json", "run/.lock", "model", "run")]
+    finally:
+        os.umask(before)
+    assert modes == [file, file, folder, folder]

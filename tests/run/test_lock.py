@@ -109,3 +109,27 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(UserError, match="cannot be written: "), lock.locked(tmp_path / "taken/below"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("caf\udce9", r"expected a name in UTF-8; rename that folder"),
+        ("x" * 300, "cannot be written: File name too long"),
+        ("x/" * 3000, "cannot be written: File name too long"),
+        ("file", "is a file; expected a folder"),
+        ("file/run", "cannot be written: Not a directory"),
+        ("/proc/none", "cannot be written: No such file or directory"),
+        ("~no_such_user_at_all/run", ""),
+    ],
+)
+def test_a_folder_that_cannot_be_one_is_told_in_a_line(tmp_path, name, message):
+    (tmp_path / "file").touch()
+    if not message:
+        # Without such a user the name is a folder like any other.
+        with lock.locked(name):
+            assert os.path.isdir(name)
+        return
+    with pytest.raises(UserError, match=message) as error, lock.locked(name):
+        pass
+    assert str(error.value).startswith("--run_dir=") and len(str(error.value).splitlines()) == 1

@@ -60,6 +60,7 @@ def extract(
     progress: Callable[[int, int, str], None] | None = None,
     store: FeatureStore | None = None,
     facts: Mapping | None = None,
+    predict: Predictor | None = None,
 ) -> tuple[Split, int]:
     """Returns the pooled features of a split; computes those that are not in the store.
 
@@ -72,12 +73,13 @@ def extract(
         progress: called with (examples done, examples in all, text).
         store: keeps the features; None keeps none.
         facts: what determines them beside the examples and the views: network, weights, precision.
+        predict: computes the features; one for several splits is traced once.
 
     Returns:
         Float32 `[views * N, D]` features, view after view; and the number of rows that were in the store.
     """
     store, total = store or FeatureStore(None, 0), len(split)
-    predict = Predictor(classifier.features, strategy, batch_size)
+    predict = predict or Predictor(classifier.features, strategy, batch_size)
 
     def compute(start: int) -> Iterator[np.ndarray]:
         """Yields the features from row `start` of all views on."""

@@ -94,8 +94,8 @@ def import_modules(names: str | None) -> None:
         try:
             with quiet():
                 importlib.import_module(name)
-        # A foreign module may raise any error.
-        except Exception as e:
+        # A foreign module may raise any error, or leave the program.
+        except (Exception, SystemExit) as e:
             raise UserError(
                 f"--import={one_line(name)}: the module cannot be imported ({type(e).__name__}: {one_line(e)}); "
                 "install it, or put its folder on PYTHONPATH."

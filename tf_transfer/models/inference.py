@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_transfer.data import batches
 from tf_transfer.data.disk_arrays import release
 from tf_transfer.machine.strategy import several_hosts
+from tf_transfer.machine.traced import Traced
 
 
 class Predictor:
@@ -22,7 +23,7 @@ class Predictor:
     def __init__(self, function: Callable, strategy: tf.distribute.Strategy, size: int):
         self.strategy, replicas = strategy, strategy.num_replicas_in_sync
         self.size = -(-size // replicas) * replicas
-        self._run = tf.function(lambda x: strategy.run(function, args=(x,)), autograph=False)
+        self._run = Traced(lambda x: strategy.run(function, args=(x,)))
 
     def __call__(self, inputs: np.ndarray, progress: Callable[[int, int, str], None] | None = None) -> np.ndarray:
         """Returns float32 `[N, K]` for N inputs, in their order."""

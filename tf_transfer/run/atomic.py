@@ -3,8 +3,8 @@
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,15 +14,16 @@ NEW, OLD, GONE = ".new-", ".old-", ".gone-"
 
 def write_file(target: Path, content: bytes) -> None:
     """Writes a file atomically; its folder must exist."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=NEW, delete=False) as file:
+    new = _beside(target)
+    # Not by `tempfile`, whose files are for one user whatever the umask says.
+    with new.open("xb") as file:
         try:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, target)
+            os.replace(new, target)
         except OSError:
-            os.unlink(file.name)
+            new.unlink()
             raise
     sync_entries(target.parent)
 
@@ -30,10 +31,9 @@ def write_file(target: Path, content: bytes) -> None:
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Yields an empty folder to fill; at the end it takes the place of `target`, on an error it is removed."""
-    new = Path(tempfile.mkdtemp(dir=target.parent, prefix=NEW))
-    old = target.with_name(OLD + target.name)
+    new, old = _beside(target), target.with_name(OLD + target.name)
+    new.mkdir()
     try:
-        os.chmod(new, 0o755)
         yield new
         _sync(new)
         # 1. The old one moves away. 2. The new one moves in. After a crash between them, `sweep` puts the old one back.
@@ -70,6 +70,11 @@ def digest(path: Path) -> str:
     """Returns 128 hex digits that identify the content of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _beside(target: Path) -> Path:
+    """Returns a name in the folder of `target` that nothing has yet."""
+    return target.with_name(NEW + secrets.token_hex(8))
 
 
 def _discard(entry: Path) -> None:

@@ -45,7 +45,7 @@ def opened(path: Path, unlockable: Callable[[int], bool] = lambda file: True) ->
         OSError: the file cannot be opened.
     """
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         if not take(file, lambda file=file: unlockable(file)):
             os.close(file)
             return None
@@ -67,11 +67,17 @@ def locked(folder: str | Path) -> Iterator[None]:
     Raises:
         UserError: another process holds the lock (the message says which), or the folder cannot be written.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     path = folder / NAME
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise UserError(f"--run_dir={one_line(folder)!r} is a file; expected a folder.")
-    above = [folder, *(parent for parent in folder.parents if not parent.exists())]
+    try:
+        # Weights and models are written by libraries that take text alone.
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"--run_dir={one_line(folder)!r}: expected a name in UTF-8; rename that folder.") from None
+    # os.path: Path.exists raises where a name is too long.
+    above = [folder, *(parent for parent in folder.parents if not os.path.exists(parent))]
     try:
         # Parents are created too; where that fails, such as for a mistyped path, the error says why.
         folder.mkdir(parents=True, exist_ok=True)

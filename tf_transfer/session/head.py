@@ -17,6 +17,7 @@ from tf_transfer.features import FEATURES_VERSION, extract, solver
 from tf_transfer.machine import devices
 from tf_transfer.machine.strategy import from_chief
 from tf_transfer.models import classifier, weights
+from tf_transfer.models.inference import Predictor
 from tf_transfer.session.session import Session
 from tf_transfer.training import optimizers
 from tf_transfer.training.regularizers import REGULARIZERS
@@ -41,9 +42,13 @@ def features(
         "versions": [tf.__version__, keras.__version__],
     }
 
+    predict = Predictor(model.features, session.strategy, size)
+
     def made(split: Split, views: extract.Views) -> Split:
         shown = session.progress("features")
-        found, here = extract.extract(model, split, views, session.strategy, size, shown, session.features, facts)
+        found, here = extract.extract(
+            model, split, views, session.strategy, size, shown, session.features, facts, predict
+        )
         if here:
             session.console.line(f"features  {here:,} of {len(found):,} were in {session.features.folder}")
         return found

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_transfer.config import Training
 from tf_transfer.errors import UserError
+from tf_transfer.machine.traced import Traced
 from tf_transfer.training.method import NO_LOSS, Method
 from tf_transfer.training.noise import Noise
 from tf_transfer.training.optimizers import OPTIMIZERS, make_slots
@@ -53,7 +54,7 @@ class Stepper:
         self.factors = [group.factor for group in groups for _ in group.variables]
         self.slots = make_slots(self.optimizer, self.variables, strategy)
         self.averages = [_copy_beside(v, strategy) for v in self.variables] if plan.ema else []
-        self._run = tf.function(self._step, autograph=False)
+        self._run = Traced(self._step)
 
     def __call__(self, batch: Mapping, rate: float, step: int, progress: float = 0.0) -> tuple[float, dict]:
         """Trains on one (distributed) batch of every stream.

@@ -20,15 +20,15 @@ from tf_transfer.run.directory import RunDir
 
 # Options that later commands may change: trained models do not depend on them (`source_dataset` until it has trained).
 _FREE = {
-    "run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset", "feature_store", "feature_store_gb",
-    "export_precision", "export_targets", "xla", "checkpoint_every", "on_nan", "worker_timeout", "assess_budget",
-    "shifted", "backbones", "imports",
+    "run_dir", "strategy", "data_dir", "max_unreadable", "max_conflicts", "source_dataset", "feature_store",
+    "feature_store_gb", "export_precision", "export_targets", "xla", "checkpoint_every", "on_nan", "worker_timeout",
+    "assess_budget", "shifted", "backbones", "imports",
 }  # fmt: skip
 # Options that hold for the command they are given to, as they depend on its machine.
 _OF_A_MACHINE = {"strategy", "worker_timeout"}
 # Options that belong to one network or one data set: a command that names another one does not inherit them. Weights
 # that are a file or a run belong to one network; the words in `_ANY_WEIGHTS` stand for the weights of any.
-_OF_A_NETWORK, _OF_A_DATA_SET = {"input_size", "weights"}, {"max_unreadable", "shifted"}
+_OF_A_NETWORK, _OF_A_DATA_SET = {"input_size", "weights"}, {"max_unreadable", "max_conflicts", "shifted"}
 _ANY_WEIGHTS = {"imagenet", catalogue.RANDOM, catalogue.SOURCE}
 
 

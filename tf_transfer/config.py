@@ -41,6 +41,7 @@ class Data:
         choices=("none", "balanced", "adjusted"),
     )
     max_unreadable: int = option(0, "how many unreadable files may be skipped", int, low=0)
+    max_conflicts: int = option(0, "how many files of the test split may stand under another class too", int, low=0)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,17 @@ def test_without_a_split_column_a_test_split_is_carved(make):
     assert open_csv(path).load("test").names == chosen  # The order of the lines does not matter.
 
 
+def test_several_labels_in_a_row_are_refused_with_the_line(make):
+    path, _ = make("path,label\n" + rows("aaaabbbbb") + "images/9.png,a|b\n")
+    with pytest.raises(UserError, match=r"line 11: expected one class, found 'a\|b', which names 2 \(a, b\); several"):
+        open_csv(path)
+    path, _ = make("path,label\n" + rows("AABBaabb"))
+    assert open_csv(path).class_names == ("A", "B", "a", "b")
+    path, _ = make("path,label\n" + rows("aaaa") + "images/8.png,Rose\nimages/9.png,rose\n")
+    with pytest.raises(UserError, match=r"csv\(.*found 'Rose' and 'rose', which differ only in case"):
+        open_csv(path)
+
+
 def test_byte_order_mark_spaces_windows_line_ends_and_unicode(make):
     path, _ = make("\ufeffPath, Label\r\n" + rows().replace("b\n", " Größe\r\n"))
     assert open_csv(path).class_names == ("Größe", "a")

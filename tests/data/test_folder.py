@@ -81,6 +81,21 @@ def test_a_folder_that_grows_keeps_its_splits_and_copies_stay_together(make, wri
     assert not set(kept) & set(source.load("test").keys.contents)
 
 
+def test_the_test_split_has_one_class_a_content(make):
+    root, _ = make(*grid("a", "b", prefix="train/"), *grid("a", "b", count=2, prefix="test/"), "train/b/10.png")
+    shutil.copy(root / "test/a/1.png", root / "test/b/one.png")
+    shutil.copy(root / "test/a/0.png", root / "train/b/nought.png")
+    # A copy of the same class is a duplicate; two classes within train are counted where they are decoded.
+    shutil.copy(root / "test/b/0.png", root / "train/b/copy.png")
+    shutil.copy(root / "train/a/2.png", root / "train/b/two.png")
+    source = open_folder(str(root))
+    assert sorted(source.conflicts()) == [
+        "test: test/a/0.png (a) = train: train/b/nought.png (b)",
+        "test: test/a/1.png (a) = test: test/b/one.png (b)",
+    ]
+    assert open_folder(str(root), carve=1).conflicts() == []
+
+
 def test_a_run_that_began_before_is_carved_by_the_places_of_its_files(make):
     root, _ = make(*grid("a", "b", count=10), *grid("c", count=5))
     source = open_folder(str(root), carve=1)

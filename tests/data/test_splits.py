@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from tf_transfer.data.splits import Split, carve_test, class_offsets, class_weights, find_duplicates, plan_splits
+from tf_transfer.data.splits import (
+    Split,
+    carve_test,
+    class_offsets,
+    class_weights,
+    find_conflicts,
+    find_duplicates,
+    plan_splits,
+)
 from tf_transfer.errors import UserError
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [100, 40, 10]))
@@ -116,6 +124,17 @@ def test_duplicates_are_found_across_splits_only():
     seen = {}
     assert find_duplicates({"train": train}, seen) == []
     assert find_duplicates({"test": held}, seen) == expected
+
+
+def test_one_content_under_two_classes_is_named_within_a_split_and_across():
+    inputs = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)[[0, 1, 0, 2, 1, 3]]
+    train = Split(inputs, np.array([0, 1, 1, 2, 1, 0]), list("abcdef"))
+    held = Split(inputs[[3, 5]], np.array([0, 0]), ["x", "y"])
+    # b and e are copies of one class.
+    assert find_conflicts({"train": train, "validation": held}, ("ant", "bee", "cat")) == [
+        "train: a (ant) = train: c (bee)",
+        "train: d (cat) = validation: x (ant)",
+    ]
 
 
 def test_a_split_may_have_no_labels():

@@ -1,6 +1,8 @@
 """The data sets of a command: opened once, and read as if each reading were the first."""
 
 import io
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from tf_transfer import config
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.data.splits import Split
 from tf_transfer.data.training_data import TrainingData
+from tf_transfer.errors import UserError
 from tf_transfer.modalities import base
 from tf_transfer.run.directory import RunDir
 from tf_transfer.session import datasets
@@ -69,6 +72,24 @@ def test_the_line_about_the_data_names_the_classes(tmp_path, monkeypatch, names,
     found = datasets.DataSets(chosen, RunDir(tmp_path), Console(lines), 8, base.find("image"), CLASSIFICATION)
     found.training()
     assert f"data  flowers: 4 to train, 4 to validate, {words}" in lines.getvalue()
+
+
+def test_contradicting_labels_are_told_before_training_and_refused_in_the_test_split(folder, tmp_path):
+    def opened(**options):
+        chosen = config.from_values({"dataset": str(folder), **options})
+        return datasets.DataSets(
+            chosen, RunDir(tmp_path / "run"), Console(lines), 8, base.find("image"), CLASSIFICATION
+        )
+
+    lines = io.StringIO()
+    shutil.copy(folder / "train/ant/1.png", folder / "train/bee/same.png")
+    assert len(opened().training().facts["notes"]["conflicts"]) == 1
+    assert re.search(r"note  conflicts: \w+: train/ant/1.png \(ant\) = \w+: train/bee/same.png", lines.getvalue())
+    shutil.copy(folder / "train/ant/0.png", folder / "test/bee/bad.png")
+    for read in (lambda made: made.training(), lambda made: made.test()):
+        with pytest.raises(UserError, match=r"^--max_conflicts=0, but 1 .*: test: test/bee/bad.png \(bee\) = "):
+            read(opened())
+        read(opened(max_conflicts=1))
 
 
 def test_a_run_keeps_the_way_in_which_its_splits_were_taken(tmp_path, write_picture):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from tf_transfer.data import csv_text, split_words
+from tf_transfer.data import class_names, csv_text, split_words
 from tf_transfer.data.examples import Examples
 from tf_transfer.data.file_source import CARVE, FileSource, Row
 from tf_transfer.errors import UserError, one_line
@@ -65,7 +65,7 @@ def open_csv(
 
     Raises:
         UserError: no such file, a column or a value is missing or unknown, a path leaves the root,
-            one class only, or a class that the training rows lack.
+            a label names several classes, one class only, or a class that the training rows lack.
     """
     manifest = os.path.abspath(os.path.expanduser(str(path)))
     what = f"csv(path={one_line(path)})"
@@ -80,8 +80,21 @@ def open_csv(
     cells = list(lines)
     found = _Root(folder, str(prefix or "").replace("\\", "/").rstrip("/"))
     rows = list(_rows(cells, places, found, what))
+    _refuse_several([number for number, _ in cells], [row.label for row in rows], what)
     notes = _notes([values[places["label"]] for _, values in cells])
     return FileSource(what, rows, test_fraction, max_unreadable, notes, modality, carve, progress)
+
+
+def _refuse_several(lines: list[int], labels: list[str], what: str) -> None:
+    several = class_names.several(labels)
+    for number, label in zip(lines, labels, strict=True):
+        if label in several:
+            raise UserError(
+                f"{what}, line {number}: expected one class, found {one_line(label)!r}, which names "
+                f"{len(several[label])} ({one_line(', '.join(several[label]))}); several labels an example are not "
+                "supported. Keep one in each row, or write the combination as a class of its own, such as "
+                f"{one_line('+'.join(several[label]))}."
+            )
 
 
 def _places(header: list[str], asked: Mapping[str, str | None], columns: Mapping[str, str], what: str) -> dict:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_transfer.data import contents
+from tf_transfer.data import class_names, contents
 from tf_transfer.data.contents import Keys
 from tf_transfer.data.decoding import compact, decode_files, measure_files, printable
 from tf_transfer.data.examples import Examples
@@ -73,9 +73,11 @@ class FileSource:
             progress: called while files are read for their digests, with those done, all, and a text.
 
         Raises:
-            UserError: there is no training example, one class only, or a class that `train` lacks.
+            UserError: there is no training example, one class only, two names of one class, or a class that `train`
+                lacks.
         """
         rows = sorted(rows, key=lambda row: row.name)
+        class_names.check({row.label for row in rows}, what)
         train = [row for row in rows if row.split in ("", "train")]
         names = sorted({row.label for row in train})
         if len(names) < 2:
@@ -134,6 +136,25 @@ class FileSource:
         indices = range(len(rows)) if indices is None else indices
         # Backwards, so that of equal files the first gives the name.
         return {digests[i].hex(): printable(rows[i].name) for i in reversed(indices)}
+
+    def conflicts(self) -> list[str]:
+        """Names the examples of the test split whose content stands under another class too, in any split.
+
+        Not for runs that began before contents were looked at, see `CARVE`.
+        """
+        if self.carve == 1:
+            return []
+        found: dict[bytes, dict[int, str]] = {}
+        for split in ("test", "train", "validation"):
+            for digest, label, row in zip(self._contents(split), self._labels[split], self._rows[split], strict=True):
+                if split == "test" or digest in found:
+                    name = f"{split}: {one_line(row.name)} ({one_line(self.class_names[label])})"
+                    found.setdefault(digest, {}).setdefault(int(label), name)
+        twofold = {digest: names for digest, names in found.items() if len(names) > 1}
+        paths = dict(zip(self._contents("test"), (row.path for row in self._rows["test"]), strict=True))
+        # Files that are left out, such as empty ones, contradict nothing.
+        _, unreadable, *_ = measure_files([paths[digest] for digest in twofold], self._modality)
+        return [" = ".join(names.values()) for i, names in enumerate(twofold.values()) if i not in unreadable]
 
     def _contents(self, split: str) -> list[bytes]:
         paths = [row.path for row in self._rows[split]]

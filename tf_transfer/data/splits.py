@@ -243,6 +243,27 @@ def class_offsets(labels: np.ndarray, num_classes: int, mode: str) -> np.ndarray
     return np.log(counts / len(labels)).astype(np.float32)
 
 
+def find_conflicts(parts: dict[str, Split], class_names: Sequence[str]) -> list[str]:
+    """Finds equal examples that stand under two classes, within a split or across splits.
+
+    Args:
+        parts: labelled splits by name.
+        class_names: of the classes.
+
+    Returns:
+        One text `split: name (class) = split: name (class)` for each example that contradicts an earlier one.
+    """
+    seen: dict[bytes, tuple[int, str]] = {}
+    texts = []
+    for part, split in parts.items():
+        for digest, label, name in zip(split.digests, split.labels, split.names, strict=True):
+            first = seen.setdefault(digest, (label, name := f"{part}: {one_line(name)}"))
+            if first[0] != label:
+                pair = (f"{n} ({one_line(class_names[c])})" for c, n in (first, (label, name)))
+                texts.append(" = ".join(pair))
+    return texts
+
+
 def find_duplicates(parts: dict[str, Split], seen: dict[bytes, tuple[str, str]] | None = None) -> list[str]:
     """Finds equal examples in two different splits.
 

@@ -86,7 +86,9 @@ def load_training(
     parts = {"train": train} | ({"validation": validation} if validation is not None else {})
     seen: dict[bytes, tuple[str, str]] = {}
     duplicates = splits.find_duplicates(parts, seen)
-    notes = {**source.notes} | ({"duplicates": duplicates} if duplicates else {})
+    conflicts = splits.find_conflicts(parts, source.class_names)
+    found = {"duplicates": duplicates, "conflicts": conflicts}
+    notes = {**source.notes} | {kind: texts for kind, texts in found.items() if texts}
     facts = {
         "dataset": one_line(name),
         "class_names": list(source.class_names),

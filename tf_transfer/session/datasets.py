@@ -89,6 +89,8 @@ class DataSets:
 
     def _load_training(self, dataset: str, few_shot: bool) -> TrainingData:
         source, plan = self.planned(dataset, few_shot)
+        if few_shot:
+            self._refuse_conflicts(source)
         weighing = self.config.data.class_weights
         loaded = training_data.load_training(source, dataset, plan, weighing, self.input_size)
         if loaded.validation is None:
@@ -100,6 +102,15 @@ class DataSets:
             for text in texts[:1]:
                 self.console.note(f"{kind}: {many}{text}")
         return loaded
+
+    def _refuse_conflicts(self, source: splits.Source) -> None:
+        """Refuses a test split in which no model can be right: one content under two classes."""
+        most, found = self.config.data.max_conflicts, source.conflicts() if hasattr(source, "conflicts") else []
+        if len(found) > most:
+            raise UserError(
+                f"--max_conflicts={most}, but {len(found)} {self.modality.many} of the test split stand under another "
+                f"class too: {_listed(found, 3)}. Remove them or mend their labels, or raise --max_conflicts."
+            )
 
     def sample(self, count: int) -> tuple[str, splits.Split, tuple[str, ...]]:
         """Returns some validation examples, or training examples where there are none; decodes no others.
@@ -167,6 +178,7 @@ class DataSets:
         source = self.open(self.config.data.dataset)
         if "test" not in source.splits:
             raise UserError(f"--dataset={one_line(self.config.data.dataset)!r} has no test split to evaluate on.")
+        self._refuse_conflicts(source)
         split = source.load("test", None, self.input_size)
         seen = {bytes.fromhex(d): tuple(p) for d, p in (self.run.read_json("data/digests.json") or {}).items()}
         duplicates = splits.find_duplicates({"test": split}, seen)

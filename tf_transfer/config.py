@@ -40,6 +40,9 @@ class Data:
         "for uneven classes: balanced weighs them against their frequency, adjusted moves the logits by it",
         choices=("none", "balanced", "adjusted"),
     )
+    group_by: str = option(
+        None, "files of one group stay in one split: a column of the CSV file, folder, or a regex over the path"
+    )
     max_unreadable: int = option(0, "how many unreadable files may be skipped", int, low=0)
     max_conflicts: int = option(0, "how many files of the test split may stand under another class too", int, low=0)
 

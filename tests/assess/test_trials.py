@@ -1,9 +1,16 @@
 """The folder of a trial: found again by a later version, and another one where an option decides otherwise."""
 
 import hashlib
+import types
+
+import numpy as np
 
 from tf_transfer import config
-from tf_transfer.assess import trials
+from tf_transfer.assess import plan, trials
+from tf_transfer.data.contents import Keys
+from tf_transfer.data.splits import Split
+from tf_transfer.data.training_data import TrainingData
+from tf_transfer.training.problem import CLASSIFICATION
 
 GIVEN = {
     "dataset": "digits", "backbone": "small_resnet(width=4)", "weights": "random", "image_size": 32, "dropout": 0.1,
@@ -39,3 +46,17 @@ def test_each_option_that_decides_a_training_changes_the_folder():
     }  # fmt: skip
     found = [digest(**{name: value}) for name, value in others.items()]
     assert len({DIGEST, *found}) == len(others) + 1, found
+
+
+def test_a_trial_on_few_labels_divides_no_group():
+    names = [f"{i % 2}-{i // 6}" for i in range(120)]
+    groups = [hashlib.md5(name[2:].encode()).digest() for name in names]
+    keys = Keys([hashlib.md5(b"%d" % i).digest() for i in range(120)], groups)
+    split = Split(np.zeros((120, 1, 1, 3), np.uint8), np.arange(120) % 2, names, keys)
+    data = TrainingData(split, None, ("a", "b"), np.ones(2), {"split_digest": "x"})
+    session = types.SimpleNamespace(problem=CLASSIFICATION, config=config.Config())
+    made = trials.Trials(session, data, {})
+    for seed in range(5):
+        part = made.subset(plan.Trial("head", 20, seed))
+        sides = [{name[2:] for name in side.names} for side in (part.train, part.validation)]
+        assert not sides[0] & sides[1] and len(part.train) + len(part.validation) == 40

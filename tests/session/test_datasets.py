@@ -133,3 +133,20 @@ def test_test_examples_on_which_the_weights_were_trained_are_told(tmp_path):
     assert (
         "1 test pictures are among those that --weights=imagenet was trained on, such as train: one" in lines.getvalue()
     )
+
+
+def test_the_line_about_the_data_counts_groups_and_groups_need_files(tmp_path, write_picture):
+    lines = io.StringIO()
+    for number in range(24):
+        write_picture(str(tmp_path / f"data/{'ab'[number % 2]}/scene{number // 4}_{number}.png"), number)
+    for dataset, rule in ((str(tmp_path / "data"), r"scene\d"), ("digits", "folder")):
+        chosen = config.from_values({"dataset": dataset, "group_by": rule, "validation_fraction": 0.2})
+        made = datasets.DataSets(
+            chosen, RunDir(tmp_path / "run"), Console(lines), 8, base.find("image"), CLASSIFICATION
+        )
+        if dataset != "digits":
+            # One scene of six tests, and one validates.
+            assert made.training().facts["groups"] == {"train": 4, "validation": 1}
+    assert "16 to train in 4 groups, 4 to validate in 1 group, 2 classes" in lines.getvalue()
+    with pytest.raises(UserError, match=r"--group_by=folder: expected a folder or a CSV .*'digits' is none"):
+        made.training()

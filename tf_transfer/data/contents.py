@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tf_transfer.errors import UserError, one_line
+
 # How much of a file is read at a time, and how many files are read at once: disks answer several requests together.
 _CHUNK, _THREADS = 1 << 20, 8
 
@@ -52,6 +54,32 @@ def digests(paths: Sequence[str], progress: Callable[[int, int, str], None] | No
 def digest_of(text: str) -> bytes:
     """Returns a 16-byte digest of a text, such as the name of a group."""
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def joined(contents: Sequence[bytes], groups: Sequence[str], what: str) -> dict[bytes, bytes]:
+    """Returns the key of the group of each content; groups that share a file are one.
+
+    Raises:
+        UserError: all are of one group.
+    """
+    above: dict[str, str] = {name: name for name in groups}
+
+    def top(name: str) -> str:
+        while above[name] != name:
+            above[name] = name = above[above[name]]
+        return name
+
+    first: dict[bytes, str] = {}
+    for content, name in zip(contents, groups, strict=True):
+        one, other = top(name), top(first.setdefault(content, name))
+        # The first in order names the group, whatever the order of the files.
+        above[max(one, other)] = min(one, other)
+    if len({top(name) for name in above}) < 2:
+        raise UserError(
+            f"{what}: --group_by: expected several groups, found that all files are of {one_line(min(above))!r}, or of "
+            "groups that share a file with it: nothing can be held out."
+        )
+    return {content: digest_of(top(name)) for content, name in first.items()}
 
 
 def _digest(path: str) -> bytes:

@@ -3,9 +3,10 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
-from tf_transfer.data import class_names, csv_text, split_words
+from tf_transfer.data import class_names, csv_text, groups, split_words
 from tf_transfer.data.examples import Examples
 from tf_transfer.data.file_source import CARVE, FileSource, Row
 from tf_transfer.errors import UserError, one_line
@@ -41,6 +42,7 @@ def open_csv(
     *,
     modality: Examples,
     max_unreadable: int = 0,
+    group_by: str | None = None,
     carve: int = CARVE,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> FileSource:
@@ -60,6 +62,8 @@ def open_csv(
         encoding: of the text; by default UTF-8, or what the file's byte order mark says.
         modality: of the files.
         max_unreadable: how many files may be skipped because they cannot be decoded.
+        group_by: the column that names the group of an example, or what of a path does, see `groups.of_paths`; None:
+            no groups.
         carve: see `file_source.FileSource`.
         progress: the same.
 
@@ -80,9 +84,24 @@ def open_csv(
     cells = list(lines)
     found = _Root(folder, str(prefix or "").replace("\\", "/").rstrip("/"))
     rows = list(_rows(cells, places, found, what))
+    if group_by is not None:
+        named = _groups(str(group_by), header, cells, rows, what)
+        rows = [replace(row, group=group) for row, group in zip(rows, named, strict=True)]
     _refuse_several([number for number, _ in cells], [row.label for row in rows], what)
     notes = _notes([values[places["label"]] for _, values in cells])
     return FileSource(what, rows, test_fraction, max_unreadable, notes, modality, carve, progress)
+
+
+def _groups(rule: str, header: list[str], cells: list[tuple[int, list[str]]], rows: list[Row], what: str) -> list[str]:
+    """Returns the name of each row's group: the cell of a column, or what the rule reads off the path."""
+    names = [name.lower() for name in header]
+    if names.count(rule.lower()) != 1:
+        return groups.of_paths(rows, rule, what, header)
+    place = names.index(rule.lower())
+    for number, values in cells:
+        if not values[place]:
+            raise UserError(f"{what}, line {number}: --group_by={one_line(rule)}: the {one_line(rule)} is empty.")
+    return [values[place] for _, values in cells]
 
 
 def _refuse_several(lines: list[int], labels: list[str], what: str) -> None:

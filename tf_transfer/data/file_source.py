@@ -26,12 +26,14 @@ class Row:
         label: name of its class, as given.
         path: of the file.
         name: name of the example in reports.
+        group: name of its group, whose examples stay in one split; "" where there are none.
     """
 
     split: str
     label: str
     path: str
     name: str
+    group: str = ""
 
 
 CARVE = 2
@@ -99,9 +101,11 @@ class FileSource:
         # By path; shared with the sources that `again` returns.
         self._digests: dict[str, bytes] = {}
         self._progress = progress
+        self._groups = self._joined(rows, what)
         self._rows = {"train": train} | {s: [row for row in rows if row.split == s] for s in ("validation", "test")}
         self._labels = {s: np.array([index[row.label] for row in part], np.int32) for s, part in self._rows.items()}
         self._complete(test_fraction)
+        self._note_groups()
         self.splits = tuple(s for s in ("train", "validation", "test") if self._rows[s])
         self._notes_at_first = dict(self.notes)
 
@@ -126,9 +130,36 @@ class FileSource:
         share = "about the same share of every class" if self.carve > 1 else "the same share of every class"
         self.notes["splits"] = [carved_note(len(self._rows["test"]), len(rows), share)]
 
+    def _note_groups(self) -> None:
+        """Notes groups that given splits divide."""
+        if self._groups is None:
+            return
+        sides = {split: {*self.keys(split).groups} for split in self._rows}
+        first, second = sides["train"] | sides["validation"], sides["test"]
+        if both := first & second:
+            row = next(r for r, key in zip(self._rows["test"], self.keys("test").groups, strict=True) if key in both)
+            self.notes["groups"] = [
+                f"The splits of the data set divide {len(both)} of its {len(first | second)} groups, such as "
+                f"{one_line(row.group)}: it is not tested on groups that are new."
+            ]
+
+    def _joined(self, rows: list[Row], what: str) -> dict[bytes, bytes] | None:
+        """Returns the key of the group of each content; None without groups."""
+        if not any(row.group for row in rows):
+            return None
+        if self.carve == 1:
+            raise UserError(
+                f"{what}: --group_by: the splits of this run were taken before groups were known; use another "
+                "--run_dir, or start it over with --restart."
+            )
+        return contents.joined(self._digests_of(rows), [row.group for row in rows], what)
+
     def keys(self, split: str) -> Keys | None:
         """Returns what decides on which side each example of a split comes; None where its place in the list does."""
-        return Keys(self._contents(split)) if self.carve > 1 else None
+        if self.carve == 1:
+            return None
+        found = self._contents(split)
+        return Keys(found, None if self._groups is None else [self._groups[content] for content in found])
 
     def contents(self, split: str, indices: np.ndarray | None = None) -> dict[str, str]:
         """Returns the digest of each file of a split, or of the files at `indices`, with its name."""
@@ -157,7 +188,10 @@ class FileSource:
         return [" = ".join(names.values()) for i, names in enumerate(twofold.values()) if i not in unreadable]
 
     def _contents(self, split: str) -> list[bytes]:
-        paths = [row.path for row in self._rows[split]]
+        return self._digests_of(self._rows[split])
+
+    def _digests_of(self, rows: list[Row]) -> list[bytes]:
+        paths = [row.path for row in rows]
         if new := [path for path in dict.fromkeys(paths) if path not in self._digests]:
             self._digests.update(zip(new, contents.digests(new, self._progress), strict=True))
         return [self._digests[path] for path in paths]

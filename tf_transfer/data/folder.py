@@ -3,9 +3,10 @@
 import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
+from tf_transfer.data import groups, tree
 from tf_transfer.data import layout as layouts
-from tf_transfer.data import tree
 from tf_transfer.data.examples import Examples
 from tf_transfer.data.file_source import CARVE, FileSource, Row
 from tf_transfer.errors import UserError, one_line
@@ -18,6 +19,7 @@ def open_folder(
     *,
     modality: Examples,
     max_unreadable: int = 0,
+    group_by: str | None = None,
     carve: int = CARVE,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> FileSource:
@@ -33,6 +35,7 @@ def open_folder(
         layout: what each level of folders is, such as `CLASS/SPLIT` or `*/CLASS`; by default it is found.
         modality: of the files.
         max_unreadable: how many files may be skipped because they cannot be decoded.
+        group_by: what of a path names the group of an example, see `groups.of_paths`; None: no groups.
         carve: see `file_source.FileSource`.
         progress: the same.
 
@@ -61,6 +64,9 @@ def open_folder(
             f"one sub-folder a class, named after it, with the {modality.many} of that class. A CSV with path,label "
             "does as well."
         )
+    if group_by is not None:
+        named = groups.of_paths(rows, str(group_by), what)
+        rows = [replace(row, group=group) for row, group in zip(rows, named, strict=True)]
     notes = found.notes | _left_out(top, found, modality)
     return FileSource(what, rows, test_fraction, max_unreadable, notes, modality, carve, progress)
 

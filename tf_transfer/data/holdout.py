@@ -79,3 +79,105 @@ def few(labels: np.ndarray, keys: Keys, per_class: int, seed: int) -> np.ndarray
     order = np.lexsort((place, labels))
     parts = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     return np.sort(np.concatenate([part[:per_class] for part in parts]))
+
+
+def balanced(labels: np.ndarray, keys: Keys, fraction: float, use: bytes, seed: int) -> np.ndarray:
+    """Holds out groups, each as a whole, so that every class gives about the fraction of its examples.
+
+    Groups are few and of several sizes: held out by their places alone, a class would give far more or less. Begins
+    from the places, as `apart`, and moves one group, or exchanges two, as long as that brings the shares nearer to the
+    fraction: most groups stay where they are when others come, but not all, as no choice can promise both. Arguments
+    and result as of `apart`.
+    """
+    from scipy.sparse import csr_array
+
+    place, group = np.unique(places(keys.deciding, use, seed), return_inverse=True)
+    table = csr_array((np.ones(len(labels)), (group, labels)), (len(place), labels.max() + 1))
+    table.sum_duplicates()
+    search = _Search(table, fraction, place < fraction)
+    search.free_classes()
+    while search.move() or search.exchange():
+        pass
+    search.give_one()
+    return search.held[group]
+
+
+class _Search:
+    """Local search for the groups to hold out: minimises the sum over classes of (share held out - fraction)^2.
+
+    Attributes:
+        held: bool `[G]`, the groups that are held out.
+    """
+
+    # Groups up to which exchanges are looked for: there are G^2, and many groups are balanced without them.
+    _EXCHANGED = 400
+
+    def __init__(self, table, fraction: float, held: np.ndarray):
+        self.table, self.held = table, held
+        self.counts = np.asarray(table.sum(0))
+        present = self.counts > 0
+        self.weight = np.where(present, 1 / np.maximum(self.counts, 1) ** 2, 0.0)
+        self.target = fraction * self.counts
+        self.squares = table.power(2) @ self.weight
+        exchanged = table.shape[0] <= self._EXCHANGED
+        self.products = (table * self.weight) @ table.T if exchanged else None
+        if exchanged:
+            self.products = self.products.toarray()
+
+    def _held_counts(self) -> np.ndarray:
+        return np.asarray(self.table.T @ self.held.astype(float))
+
+    def _changes(self) -> np.ndarray:
+        """Change of the sum if each group went to the other side."""
+        gap = self._held_counts() - self.target
+        return np.where(self.held, -2, 2) * (self.table @ (self.weight * gap)) + self.squares
+
+    def _allowed(self, *groups: int) -> bool:
+        """Says whether every class that has training examples keeps some when these groups go to the other side."""
+        after = self.held.copy()
+        after[list(groups)] ^= True
+        left = self.counts - self.table.T @ after.astype(float)
+        return bool((left[self.counts > self._held_counts()] > 0).all())
+
+    def move(self) -> bool:
+        """Moves the group that brings the shares nearest, if there is one."""
+        changes = self._changes()
+        for best in np.argsort(changes, kind="stable"):
+            if changes[best] > -1e-9:
+                return False
+            if self._allowed(best):
+                self.held[best] ^= True
+                return True
+        return False
+
+    def exchange(self) -> bool:
+        """Exchanges the two groups that bring the shares nearest, if there are two."""
+        if self.products is None or not self.held.any() or self.held.all():
+            return False
+        changes, inside, outside = self._changes(), np.flatnonzero(self.held), np.flatnonzero(~self.held)
+        both = changes[inside, None] + changes[outside] - 2 * self.products[np.ix_(inside, outside)]
+        best = np.unravel_index(both.argmin(), both.shape)
+        pair = inside[best[0]], outside[best[1]]
+        if both[best] > -1e-9 or not self._allowed(*pair):
+            return False
+        self.held[list(pair)] ^= True
+        return True
+
+    def free_classes(self) -> None:
+        """Frees the group of the highest place of each class without training examples."""
+        dense = self.table.tocsc()
+        for label in np.flatnonzero(self.counts):
+            groups = dense.indices[dense.indptr[label] : dense.indptr[label + 1]]
+            if self.held[groups].all():
+                self.held[groups.max()] = False
+
+    def give_one(self) -> None:
+        """Holds out the best group of each class that gives none, where others stay."""
+        columns = self.table.tocsc()
+        for label in np.flatnonzero(self._held_counts() == 0):
+            groups = columns.indices[columns.indptr[label] : columns.indptr[label + 1]]
+            changes = self._changes()
+            for best in groups[np.argsort(changes[groups], kind="stable")]:
+                if self._allowed(best):
+                    self.held[best] = True
+                    break

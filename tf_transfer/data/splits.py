@@ -174,7 +174,7 @@ def _placed(
     rows = np.arange(len(labels)) if per_class is None else holdout.few(labels, keys, per_class, seed)
     if not fraction:
         return rows, rows[:0]
-    choose = holdout.apart if per_class is None else holdout.ranked
+    choose = holdout.balanced if keys.groups else holdout.apart if per_class is None else holdout.ranked
     held = choose(labels[rows], keys.take(rows), fraction, holdout.VALIDATION, seed)
     return rows[~held], rows[held]
 
@@ -206,7 +206,8 @@ def carve_test(
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 0.9:
         raise UserError(f"test_fraction: expected a number above 0 and up to 0.9, got {one_line(fraction)!r}.")
     if keys is not None:
-        held = holdout.apart(labels, keys, fraction, holdout.TEST, TEST_SEED)
+        choose = holdout.balanced if keys.groups else holdout.apart
+        held = choose(labels, keys, fraction, holdout.TEST, TEST_SEED)
         return np.flatnonzero(~held), np.flatnonzero(held)
     plan = plan_splits(labels, num_classes, fraction, TEST_SEED)
     return plan.train, plan.validation

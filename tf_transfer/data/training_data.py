@@ -99,6 +99,8 @@ def load_training(
     }
     if contents := contents_of(source, plan):
         facts["carve"] = source.carve
+    if train.keys and train.keys.groups:
+        facts["groups"] = {part: len({*split.keys.groups}) for part, split in parts.items()}
     weights, offsets = (
         of(train.labels, len(source.class_names), class_weights) for of in (splits.class_weights, splits.class_offsets)
     )

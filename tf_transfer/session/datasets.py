@@ -49,7 +49,15 @@ class DataSets:
         if dataset not in self._opened:
             data = self.config.data
             more = {"carve": self._carve(dataset), "progress": self.console.bar("reading")}
-            self._opened[dataset] = open_source(dataset, self.modality, data.data_dir, data.max_unreadable, **more)
+            # Groups are those of the target.
+            group_by = data.group_by if dataset == data.dataset else None
+            opened = open_source(dataset, self.modality, data.data_dir, data.max_unreadable, group_by=group_by, **more)
+            if group_by is not None and not hasattr(opened, "carve"):
+                raise UserError(
+                    f"--group_by={one_line(group_by)}: expected a folder or a CSV file, whose paths or columns name "
+                    f"groups; --dataset={one_line(dataset)!r} is none."
+                )
+            self._opened[dataset] = opened
         return self._opened[dataset].again()
 
     def _carve(self, dataset: str) -> int:
@@ -69,9 +77,12 @@ class DataSets:
             begun = time.perf_counter()
             loaded = self._data[key] = self._load_training(name, few_shot=dataset is None)
             held = len(loaded.validation) if loaded.validation else 0
+            of = {part: f" in {n:,} group{'s'[: n != 1]}" for part, n in loaded.facts.get("groups", {}).items()}
+            sizes = f"{len(loaded.train):,} to train{of.get('train', '')}"
+            sizes += f", {held:,} to validate{of.get('validation', '')}"
             self.console.line(
-                f"data  {one_line(name, 60)}: {len(loaded.train):,} to train, {held:,} to validate, "
-                f"{len(loaded.class_names)} classes ({_first(loaded.class_names)}), {time.perf_counter() - begun:.1f} s"
+                f"data  {one_line(name, 60)}: {sizes}, {len(loaded.class_names)} classes "
+                f"({_first(loaded.class_names)}), {time.perf_counter() - begun:.1f} s"
             )
         return self._data[key]
 

@@ -126,3 +126,20 @@ def test_an_error_inside_a_factory_is_its_own():
 
     with pytest.raises(TypeError, match="inside"):
         registry.create("broken")
+
+
+def test_a_parameter_of_texts_gets_what_was_written():
+    registry = Registry("source")
+
+    @registry.register("folder")
+    def folder(path: str, layout: str | None = None, share: float = 0.1):
+        return path, layout, share
+
+    for text in ("none", "true", "1e3", "007", "1_000", "(a, b)"):
+        assert registry.create(f"folder(path={text}, layout={text}, share=0.5)") == (
+            text,
+            None if text == "none" else text,
+            0.5,
+        )
+        assert registry.create(f"folder({text})") == (text, None, 0.1)
+    assert registry.create("folder('none', layout=None)") == ("none", None, 0.1)

@@ -20,11 +20,18 @@ _ACCEPTED = {
 
 @dataclass(frozen=True)
 class Spec:
-    """A parsed spec: `coral(weight=0.5)` is `Spec("coral", (), {"weight": 0.5})`."""
+    """A parsed spec: `coral(weight=0.5)` is `Spec("coral", (), {"weight": 0.5})`.
+
+    Attributes:
+        name: of the factory.
+        args, kwargs: its arguments.
+        texts: of the arguments as they were written, for parameters that take texts: by position, or by name.
+    """
 
     name: str
     args: tuple = ()
     kwargs: dict = field(default_factory=dict)
+    texts: dict[int | str, str] = field(default_factory=dict, compare=False)
 
 
 def parse_spec(text: str) -> Spec:
@@ -41,18 +48,19 @@ def parse_spec(text: str) -> Spec:
     name = name.strip()
     if not name or (bracket and not rest.endswith(")")) or (not bracket and ")" in text):
         raise UserError(f"Expected name or name(key=value, ...), got {one_line(text)!r}.")
-    args, kwargs = [], {}
+    args, kwargs, texts = [], {}, {}
     for part in split_list(rest[:-1]) if bracket else []:
         key, equals, value = part.partition("=")
         if equals and key.strip().isidentifier():
             if key.strip() in kwargs:
                 raise UserError(f"{one_line(text)!r} gives {key.strip()!r} twice.")
-            kwargs[key.strip()] = _literal(value)
+            kwargs[key.strip()], texts[key.strip()] = _literal(value), value.strip()
         elif kwargs:
             raise UserError(f"In {one_line(text)!r}, {one_line(part)!r} follows key=value; give it a key too.")
         else:
+            texts[len(args)] = part
             args.append(_literal(part))
-    return Spec(name, tuple(args), kwargs)
+    return Spec(name, tuple(args), kwargs, texts)
 
 
 def split_list(text: str) -> list[str]:
@@ -98,6 +106,13 @@ def check_range(kind: str, name: str, value: Any, low: float, high: float = floa
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         expected = f"lie in [{low}, {high}]" if high < float("inf") else f"be a number of {low:g} or more"
         raise UserError(f"{kind}: {name} must {expected}, got {value!r}.")
+
+
+def _taken(value: Any, text: str | None, parameter: inspect.Parameter | None) -> Any:
+    """Returns the text of an argument for a parameter that takes a text: a folder may be called none, true or 1e3."""
+    takes = parameter.annotation if parameter else None
+    plain = isinstance(value, str) or text is None or (value is None and takes is not str)
+    return value if plain or takes not in (str, str | None) else text
 
 
 class Registry:
@@ -160,8 +175,11 @@ class Registry:
     def _bound(self, spec: Spec, context: tuple, more: dict[str, Any]) -> inspect.BoundArguments:
         factory = self.factory(spec.name)
         parameters = inspect.signature(factory).parameters
+        order = dict(enumerate(list(parameters)[len(context) :]))
+        args = [_taken(value, spec.texts.get(i), parameters.get(order.get(i))) for i, value in enumerate(spec.args)]
+        named = {k: _taken(value, spec.texts.get(k), parameters.get(k)) for k, value in spec.kwargs.items()}
         try:
-            bound = inspect.signature(factory).bind(*context, *spec.args, **spec.kwargs, **more)
+            bound = inspect.signature(factory).bind(*context, *args, **named, **more)
         except TypeError as e:
             takes = [p for p in list(parameters)[len(context) :] if p not in more]
             # Python reports the missing argument first; where a key is mistyped, report the key, which is the cause.

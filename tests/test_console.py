@@ -1,4 +1,5 @@
 import io
+import sys
 
 import pytest
 
@@ -133,3 +134,8 @@ def screen(written):
 )
 def test_clock(seconds, text):
     assert clock(seconds) == text
+
+
+def test_a_closed_standard_output_takes_the_lines(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    Console().line("told to nobody")

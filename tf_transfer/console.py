@@ -15,7 +15,8 @@ class Console:
     """
 
     def __init__(self, stream=None):
-        self.stream = stream or sys.stdout
+        # There is no standard output where its caller closed it.
+        self.stream = stream or sys.stdout or Nowhere()
         self.terminal = self.stream.isatty()
         self._drawn = 0
 

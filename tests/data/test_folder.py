@@ -1,6 +1,7 @@
 import functools
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -148,9 +149,34 @@ def test_other_files_are_counted(make):
     source = open_folder(str(root))
     assert source.class_names == ("a", "b")
     assert source.notes["ignored"] == [
-        "5 files are not taken for pictures of a class: 1 .png, 2 .txt, 1 hidden, 1 without extension."
+        "5 files are not taken for pictures of a class: 1 .png, in no class folder; 2 .txt, no picture by content; "
+        "1 hidden; 1 without ending, no picture by content."
     ]
     assert source.notes["empty"] == ["1 class folders without pictures: empty."]
+
+
+def test_every_reason_for_which_a_file_is_passed_over_is_told(make):
+    root, _ = make(*grid("a", "b"))
+    (root / "a/empty.txt").touch()
+    (root / "a/shot.nef").write_bytes(b"MM\0*\0\0\0\x08" + b"\0" * 40)
+    (root / "b/film.mov").write_bytes(b"\0\0\0\x18ftypqt  " + b"\0" * 40)
+    (root / "b/gone").symlink_to("nowhere")
+    os.mkfifo(root / "b/pipe.log")
+    assert open_folder(str(root)).notes["ignored"] == [
+        "5 files are not taken for pictures of a class: 1 .log, no file but a pipe or device; 1 .mov, no picture by "
+        "content; 1 .nef, a TIFF by content, such as the raw file of a camera; those named .tif or .tiff are read; "
+        "1 .txt, empty; 1 broken link."
+    ]
+
+
+def test_heic_without_its_package_is_named_with_the_reason(make, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    root, _ = make(*grid("a", "b", prefix="train/"), "test/a/1.png")
+    (root / "train/a/photo.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40)
+    with pytest.raises(UserError, match=r"train/a/photo.HEIC \(HEIC needs pillow-heif: pip install .*\[heif\]'\)"):
+        open_folder(str(root)).load("train")
+    source = open_folder(str(root), max_unreadable=1)
+    assert len(source.load("train")) == 20 and "HEIC needs pillow-heif" in source.notes["unreadable"][0]
 
 
 def test_folders_beside_train_are_noted(make):

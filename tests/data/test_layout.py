@@ -93,7 +93,7 @@ def test_a_test_folder_without_classes_gives_a_count_and_no_class(make):
     root = make("abc_train/abc_train/ant*5", "abc_train/abc_train/bee*5", "abc_test/abc_test*3")
     source = open_folder(root)
     assert source.class_names == ("ant", "bee")
-    assert source.notes["ignored"] == ["3 files are not taken for pictures of a class: 3 .png."]
+    assert source.notes["ignored"] == ["3 files are not taken for pictures of a class: 3 .png, in no class folder."]
     assert "set aside" in source.notes["splits"][0]
 
 

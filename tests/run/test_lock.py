@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("caf\udce9", r"expected a name in UTF-8; rename that folder"),
+        ("caf\udce9", r"expected a name in UTF-8; rename it, or set PYTHONUTF8=1"),
         ("x" * 300, "cannot be written: File name too long"),
         ("x/" * 3000, "cannot be written: File name too long"),
         ("file", "is a file; expected a folder"),

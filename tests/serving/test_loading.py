@@ -32,7 +32,7 @@ def test_a_fresh_process_needs_neither_keras_nor_the_rest_of_the_package(run, sa
     assert labels == str([p.label for p in predictor.predict_files(samples[:2])])
     own = [
         f"tf_transfer.serving{name}"
-        for name in ("", ".inputs", ".model", ".pictures", ".predictor", ".saved_model", ".signatures")
+        for name in ("", ".conversion", ".inputs", ".model", ".pictures", ".predictor", ".saved_model", ".signatures")
     ]
     assert modules == str(["tf_transfer", "tf_transfer.errors", *own])
 

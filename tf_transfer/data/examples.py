@@ -72,6 +72,9 @@ class Examples(Protocol):
     def recognises(self, head: bytes) -> bool:
         """Says whether a file that starts with these `HEAD` bytes holds an example, whatever its name."""
 
+    def passed_over(self, head: bytes) -> str:
+        """Returns why a file that starts with these bytes is not taken for an example."""
+
     def stored(self, sides: np.ndarray, size: int | None) -> Stored:
         """Decides the form in which examples of these `[N, R]` sides are kept for an input size."""
 
@@ -97,10 +100,33 @@ class Kind(Protocol):
     def recognises(self, head: bytes) -> bool:
         """See `Examples.recognises`."""
 
+    def passed_over(self, head: bytes) -> str:
+        """See `Examples.passed_over`."""
+
 
 def is_example(path: str, kind: Kind) -> bool:
     """Says whether a file holds an example, by the ending of its name or, with another ending, by its first bytes."""
     return path.lower().endswith((*kind.endings, *kind.convertible)) or kind.recognises(first_bytes(path))
+
+
+def why_not(path: str, kind: Kind) -> str:
+    """Returns the ending of a file that is not taken for an example, and why: ".txt, no picture by content"."""
+    name = os.path.basename(path)
+    if name.startswith("."):
+        return "hidden"
+    if os.path.islink(path) and not os.path.exists(path):
+        return "broken link"
+    ending = os.path.splitext(name)[1].lower() or "without ending"
+    return f"{ending}, {_reason(path, kind)}"
+
+
+def _reason(path: str, kind: Kind) -> str:
+    if not os.path.isfile(path):
+        return "no file but a pipe or device"
+    if not os.access(path, os.R_OK):
+        return "no right to read it"
+    head = first_bytes(path)
+    return kind.passed_over(head) if head else "empty"
 
 
 def first_bytes(path: str) -> bytes:

@@ -77,7 +77,7 @@ def _left_out(top: tree.Folder, found: layouts.Layout, modality: Examples) -> di
     inside = [folder for _, _, place in found.classes for folder in place.walk()]
     ignored = sum((folder.others for folder in inside), Counter(found.loose))
     if ignored:
-        kinds = ", ".join(f"{count} {one_line(kind)}" for kind, count in sorted(ignored.items()))
+        kinds = "; ".join(f"{count} {one_line(why)}" for why, count in sorted(ignored.items()))
         notes["ignored"] = [f"{ignored.total()} files are not taken for {modality.many} of a class: {kinds}."]
     if empty := [one_line(folder.name) for _, _, folder in found.classes if not folder.count]:
         notes["empty"] = [f"{len(empty)} class folders without {modality.many}: {', '.join(empty[:10])}."]

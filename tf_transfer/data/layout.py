@@ -1,11 +1,12 @@
 """How a folder of examples is organised: which of its sub-folders are splits, which are classes."""
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from tf_transfer.data import split_words
-from tf_transfer.data.tree import Folder, kind
+from tf_transfer.data.tree import Folder
 from tf_transfer.errors import UserError, one_line
 
 SPLIT, CLASS, ANY = "SPLIT", "CLASS", "*"
@@ -261,5 +262,5 @@ def _loose(folders: Collection[Folder]) -> Counter[str]:
     total: Counter[str] = Counter()
     for folder in folders:
         total.update(folder.others)
-        total.update(kind(name) for name in folder.examples)
+        total.update(f"{os.path.splitext(name)[1].lower()}, in no class folder" for name in folder.examples)
     return total

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tf_transfer.data.examples import Examples, is_example
+from tf_transfer.data.examples import Kind, is_example, why_not
 
 # Written by archivers, file servers and file systems beside the data: thumbnails, resource forks, lost blocks.
 _OF_SYSTEMS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__pycache__"}
@@ -20,7 +20,7 @@ class Folder:
         name: its path from the folder that was listed, "" for that one itself.
         folders: its sub-folders by name, sorted; those that are links too.
         examples: names of the files in it that hold an example.
-        others: how many other files are in it, by kind.
+        others: how many other files are in it, by ending and reason, see `examples.why_not`.
         loops: paths of links in it that lead back to a folder above them, which are not followed.
     """
 
@@ -56,21 +56,16 @@ class Folder:
         return (os.path.join(folder.name, name) for folder in self.walk() for name in folder.examples)
 
 
-def kind(name: str) -> str:
-    """Returns the kind under which a file is counted that is not taken for an example."""
-    return "hidden" if name.startswith(".") else os.path.splitext(name)[1].lower() or "without extension"
-
-
-def read(root: str, modality: Examples) -> Folder:
+def read(root: str, kind: Kind) -> Folder:
     """Lists a folder and all below it; follows links to folders.
 
     Raises:
         OSError: a folder cannot be listed.
     """
-    return _read(root, "", modality, ())
+    return _read(root, "", kind, ())
 
 
-def _read(root: str, name: str, modality: Examples, above: tuple[tuple[int, int], ...]) -> Folder:
+def _read(root: str, name: str, kind: Kind, above: tuple[tuple[int, int], ...]) -> Folder:
     place = os.path.join(root, name) if name else root
     status = os.stat(place)
     above = (*above, (status.st_dev, status.st_ino))
@@ -79,10 +74,10 @@ def _read(root: str, name: str, modality: Examples, above: tuple[tuple[int, int]
         for entry in entries:
             if entry.is_dir():
                 below.append((entry.name, entry.is_symlink()))
-            elif not entry.name.startswith(".") and is_example(entry.path, modality):
+            elif not entry.name.startswith(".") and is_example(entry.path, kind):
                 folder.examples.append(entry.name)
             else:
-                folder.others["broken link" if _is_broken(entry) else kind(entry.name)] += 1
+                folder.others[why_not(entry.path, kind)] += 1
     for inner, is_link in sorted(below):
         if inner.startswith(".") or inner in _OF_SYSTEMS:
             continue
@@ -91,14 +86,10 @@ def _read(root: str, name: str, modality: Examples, above: tuple[tuple[int, int]
         if is_link and _identity(os.path.join(root, path)) in above:
             folder.loops.append(path)
         else:
-            folder.folders[inner] = _read(root, path, modality, above)
+            folder.folders[inner] = _read(root, path, kind, above)
     return folder
 
 
 def _identity(place: str) -> tuple[int, int]:
     status = os.stat(place)
     return status.st_dev, status.st_ino
-
-
-def _is_broken(entry: os.DirEntry) -> bool:
-    return entry.is_symlink() and not os.path.exists(entry.path)

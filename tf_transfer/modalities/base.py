@@ -110,6 +110,10 @@ class Modality(ABC):
         """Says whether a file that starts with these 32 bytes holds an example, where its ending does not say it."""
         return False
 
+    def passed_over(self, head: bytes) -> str:
+        """Returns why a file that starts with these bytes is not taken for an example."""
+        return f"no {self.one} by content"
+
     @abstractmethod
     def stored(self, sides: np.ndarray, size: int | None) -> Stored:
         """Chooses the stored form of examples with these int `[N, R]` dimensions, for an input size.

@@ -18,6 +18,7 @@ class Words:
         endings: of the files that hold one, in lower case, with the dot; () where none do.
         convertible: of further files, which predict converts and the model itself does not decode.
         recognises: says of a file's first bytes whether it holds one, see `Modality.recognises`.
+        passed_over: says of other files why not, see `Modality.passed_over`.
     """
 
     one: str
@@ -25,6 +26,7 @@ class Words:
     endings: tuple[str, ...]
     convertible: tuple[str, ...] = ()
     recognises: Callable[[bytes], bool] = field(default=lambda head: False, compare=False)
+    passed_over: Callable[[bytes], str] = field(default=lambda head: "not by its ending", compare=False)
 
 
 def of_card(card: Mapping) -> Words:
@@ -34,7 +36,11 @@ def of_card(card: Mapping) -> Words:
         # The modality may be of a package that is not imported here; then endings alone count.
         named = told["endings"] and told.get("name") in base.MODALITIES.names()
         modality = base.find(told["name"]) if named else None
-        known = {"convertible": modality.convertible, "recognises": modality.recognises} if modality else {}
-        return Words(str(told["one"]), str(told["many"]), tuple(told["endings"]), **known)
+        return Words(str(told["one"]), str(told["many"]), tuple(told["endings"]), **_known(modality))
     modality = base.find(BEFORE)
-    return Words(modality.one, modality.many, modality.endings, modality.convertible, modality.recognises)
+    return Words(modality.one, modality.many, modality.endings, **_known(modality))
+
+
+def _known(modality: base.Modality | None) -> dict:
+    names = ("convertible", "recognises", "passed_over") if modality else ()
+    return {name: getattr(modality, name) for name in names}

@@ -75,7 +75,9 @@ def locked(folder: str | Path) -> Iterator[None]:
         # Weights and models are written by libraries that take text alone.
         str(folder).encode()
     except UnicodeEncodeError:
-        raise UserError(f"--run_dir={one_line(folder)!r}: expected a name in UTF-8; rename that folder.") from None
+        raise UserError(
+            f"--run_dir={one_line(folder)!r}: expected a name in UTF-8; rename it, or set PYTHONUTF8=1."
+        ) from None
     # os.path: Path.exists raises where a name is too long.
     above = [folder, *(parent for parent in folder.parents if not os.path.exists(parent))]
     try:

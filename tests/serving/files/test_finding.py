@@ -33,7 +33,7 @@ def test_find_files(tmp_path, monkeypatch):
     for text, nothing in (("b", "b"), ("a,nix", "nix"), (",", ",")):
         with pytest.raises(UserError, match=re.escape(f"--inputs={nothing!r}: there is no such file or folder")):
             found(text)
-    assert finding.passed_over("a", WORDS) == {".txt": 1}
+    assert finding.passed_over("a", WORDS) == {".txt, empty": 1}
     assert finding.passed_over("4.jpeg", WORDS) == finding.passed_over("nix", WORDS) == {}
 
 
@@ -46,8 +46,25 @@ def test_content_counts_where_the_ending_says_nothing(tmp_path, picture_file):
     (tmp_path / "film.heic.mov").write_bytes(b"\0\0\0\x18ftypqt  " + b"\0" * 30)
     expected = sorted(str(tmp_path / name) for name in names)
     assert finding.find_files(str(tmp_path), WORDS) == finding.find_files(f"{tmp_path}/*", WORDS) == expected
-    assert finding.passed_over(str(tmp_path), WORDS) == {".txt": 1, ".mov": 1}
+    why = "no picture by content"
+    assert finding.passed_over(str(tmp_path), WORDS) == {f".txt, {why}": 1, f".mov, {why}": 1}
     arrivals = finding.Arrivals(str(tmp_path), WORDS)
+    arrivals.look()
+    assert arrivals.look() == expected
+
+
+def test_a_folder_is_listed_as_that_of_a_data_set(tmp_path, picture_file):
+    """Hidden files and those of archivers are no pictures; links to folders are followed, once."""
+    names = ("in/a.png", "in/._a.png", "in/.cache/b.png", "in/__MACOSX/._c.png", "elsewhere/d.png", "in/e/f.png")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(picture_file)
+    (tmp_path / "in/linked").symlink_to("../elsewhere")
+    (tmp_path / "in/e/loop").symlink_to("..")
+    expected = [str(tmp_path / "in" / name) for name in ("a.png", "e/f.png", "linked/d.png")]
+    assert finding.find_files(str(tmp_path / "in"), WORDS) == expected
+    assert finding.passed_over(str(tmp_path / "in"), WORDS) == {"hidden": 1}
+    arrivals = finding.Arrivals(str(tmp_path / "in"), WORDS)
     arrivals.look()
     assert arrivals.look() == expected
 
@@ -100,7 +117,7 @@ def test_the_endings_are_those_of_the_model(tmp_path, monkeypatch):
     texts = of_card({"modality": {"name": "text", "one": "text", "many": "texts", "endings": [".txt"]}})
     assert texts == Words("text", "texts", (".txt",))
     assert finding.find_files("in", texts) == ["in/a.txt", "in/b.TXT"]
-    assert finding.passed_over("in", texts) == {".png": 1}
+    assert list(finding.passed_over("in", texts)) in ([".png, not by its ending"], [".png, empty"])
     with pytest.raises(UserError, match=r"no text found; expected a file, a folder, a glob of \.txt files, or"):
         finding.find_files("in/*.png", texts)
     # Cards of before, or of nobody knows what.

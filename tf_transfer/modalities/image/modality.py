@@ -48,6 +48,12 @@ class Images(base.Modality):
 
         return recognised(head) or conversion.kind(head) in ("AVIF", "HEIC")
 
+    def passed_over(self, head: bytes) -> str:
+        """Says of what begins as a TIFF under another ending what it may be."""
+        if conversion.kind(head) == "TIFF":
+            return "a TIFF by content, such as the raw file of a camera; those named .tif or .tiff are read"
+        return super().passed_over(head)
+
     def remarked(self, remark: str, count: int, first: np.ndarray) -> str:
         """Says of pictures of more than 8 bits how they are stored, and whether they are dark for using few of them."""
         told = f"{count:,} {self.one if count == 1 else self.many} of {remark} a channel: their range is scaled to 8."

@@ -109,11 +109,9 @@ def predict(saved_model: str, asked: Asked, console: Console) -> int:
     words = of_card(card_of(locate(saved_model)))
     files = find_files(asked.inputs, words) if asked.watch is None else []
     if others := passed_over(asked.inputs, words):
-        kinds = ", ".join(f"{count:,} {one_line(kind)}" for kind, count in sorted(others.items()))
+        kinds = "; ".join(f"{count:,} {one_line(why)}" for why, count in sorted(others.items()))
         total = sum(others.values())
-        console.note(
-            f"passed over in {one_line(asked.inputs)}, by name and content no {words.many}: {total:,} ({kinds})."
-        )
+        console.note(f"passed over in {one_line(asked.inputs)}: {total:,} files that hold no {words.one} ({kinds}).")
     if asked.watch is None and asked.output.exists():
         console.note(f"{one_line(asked.output)} is there already, and replaced when all are answered.")
     with Predictor(saved_model, top=asked.top) as predictor:

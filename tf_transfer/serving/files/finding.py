@@ -1,14 +1,16 @@
 """Finds the files of `--inputs`, and files that arrive in a watched folder."""
 
 import collections
+import contextlib
 import csv
 import glob
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from tf_transfer.data import tree
 from tf_transfer.data.examples import is_example
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.modalities.words import Words
@@ -51,18 +53,21 @@ def _find(text: str, words: Words) -> list[str]:
     if os.path.isfile(path):
         return _listed(Path(path)) if path.lower().endswith(".csv") else [str(Path(path))]
     if os.path.isdir(path):
-        return sorted(_in_folder(path, words))
+        return _in_folder(path, _listing(path, text, words))
     found = glob.glob(path, recursive=True)
     return sorted(str(Path(f)) for f in found if os.path.isfile(f) and is_example(f, words))
 
 
-def _in_folder(folder: str, words: Words) -> Iterator[str]:
-    return (path for path in _all_below(folder) if is_example(path, words))
+def _listing(path: str, text: str, words: Words) -> tree.Folder:
+    """Lists a folder as that of a data set is: links are followed, hidden files and folders left out."""
+    try:
+        return tree.read(path, words)
+    except OSError as e:
+        raise UserError(f"--inputs={one_line(text)!r}: {one_line(e.filename)} cannot be listed: {e.strerror}.") from e
 
 
-def _all_below(folder: str) -> Iterator[str]:
-    for place, _, names in os.walk(Path(folder)):
-        yield from (os.path.join(place, name) for name in names)
+def _in_folder(path: str, listing: tree.Folder) -> list[str]:
+    return sorted(os.path.join(Path(path), name) for name in listing.paths())
 
 
 def _listed(path: Path) -> list[str]:
@@ -97,12 +102,12 @@ def _delimiter(head: str) -> str:
 
 
 def passed_over(text: str, words: Words) -> dict[str, int]:
-    """Counts the files in a folder that hold no example, by their endings; none if `text` is not a folder."""
+    """Counts the files in a folder that hold no example, by ending and reason; none if `text` is not a folder."""
     folder = os.path.expanduser(text)
     if not os.path.isdir(folder):
         return {}
-    others = (path for path in _all_below(folder) if not is_example(path, words))
-    return dict(collections.Counter(os.path.splitext(path)[1].lower() or "without ending" for path in others))
+    inside = _listing(folder, text, words).walk()
+    return dict(sum((each.others for each in inside), collections.Counter()))
 
 
 class Arrivals:
@@ -122,11 +127,15 @@ class Arrivals:
         if not os.path.isdir(self._folder):
             raise UserError(f"--inputs={one_line(folder)!r}: --watch looks into a folder; there is none of this name.")
         self._known, self._words = dict(known), words
+        self._files: list[str] = []
         self._waiting: dict[str, tuple[int, int]] = {}
 
     def look(self) -> list[str]:
         """Returns the files, sorted, that are unchanged since the last call and were not returned in this state."""
-        states = {file: state(file) for file in _in_folder(self._folder, self._words)}
+        # A sub-folder may go while it is listed; the next look lists what is left.
+        with contextlib.suppress(OSError):
+            self._files = _in_folder(self._folder, tree.read(self._folder, self._words))
+        states = {file: state(file) for file in self._files}
         fresh = {file: now for file, now in states.items() if now and self._known.get(file) != now}
         settled = {file: now for file, now in fresh.items() if self._waiting.get(file) == now}
         self._known |= settled

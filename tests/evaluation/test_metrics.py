@@ -85,6 +85,9 @@ def test_against_scikit_learn(weighted):
     assert metrics.macro_f1(logits, labels, weights) == pytest.approx(
         sk.f1_score(labels, predicted, average="macro", sample_weight=weights)
     )
+    assert metrics.balanced_accuracy(logits, labels, weights) == pytest.approx(
+        sk.balanced_accuracy_score(labels, predicted, sample_weight=weights)
+    )
     assert metrics.brier(logits, labels, weights) == pytest.approx(
         sk.brier_score_loss(labels, p, sample_weight=weights, labels=range(4), scale_by_half=False)
     )
@@ -103,6 +106,8 @@ def test_a_class_that_never_occurs():
     np.testing.assert_allclose(metrics.precision_recall_f1(confusion), expected[:3])
     assert metrics.macro_f1(logits, labels) == pytest.approx(sk.f1_score(labels, predicted, average="macro"))
     assert metrics.macro_f1(logits, labels) == pytest.approx((2 * 2 / 6 + 0 + 0) / 3)
+    # Class 0 has a recall of 2/3, class 3 of 0; the others have no label.
+    assert metrics.balanced_accuracy(logits, labels) == pytest.approx((2 / 3 + 0) / 2)
 
 
 def test_uniform_predictions():

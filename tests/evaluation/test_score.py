@@ -61,6 +61,12 @@ def test_shares_have_wilson_intervals():
         assert (record[name]["low"], record[name]["high"]) == wilson_interval(hits, 150)
 
 
+def test_a_class_without_a_mistake_leaves_the_balanced_accuracy_open():
+    labels = np.array([0] * 60 + [1] * 3)
+    record = score(np.eye(2)[labels], labels, names(2))["balanced_accuracy"]
+    assert (record["value"], record["high"]) == (1.0, 1.0) and record["low"] < 0.75
+
+
 def test_a_new_metric_is_one_decorated_function(monkeypatch):
     own = Registry("metric")
     for name in METRIC.names():

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from tf_transfer.evaluation import bootstrap_interval, mcnemar_exact, nll, wilson_interval
+from tf_transfer.evaluation.statistics import mean_share_interval
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (1, 10), (7, 10), (10, 10), (8801, 10000), (0, 1)])
@@ -35,6 +36,21 @@ def test_wilson_of_nothing_is_everything():
 def test_wilson_refuses_impossible_counts(successes):
     with pytest.raises(ValueError, match=r"\[0, n=10\]"):
         wilson_interval(successes, 10)
+
+
+def test_the_mean_of_one_share_has_wilsons_interval():
+    assert mean_share_interval([7], [10]) == pytest.approx(wilson_interval(7, 10))
+    low, high = mean_share_interval([90, 3], [90, 3])
+    # Three examples that are all right say little: the mean is 1, and no narrower than half of their own interval.
+    assert high == 1.0 and low < 1 - (1 - wilson_interval(3, 3)[0]) / 2 + 1e-12
+
+
+def test_the_mean_of_shares_is_covered_at_its_level():
+    sizes, shares = np.array([75, 8, 20]), np.array([0.95, 0.7, 0.85])
+    drawn = np.random.default_rng(3).binomial(sizes, shares, (1500, 3))
+    ends = np.array([mean_share_interval(row, sizes) for row in drawn])
+    inside = (ends[:, 0] <= shares.mean()) & (shares.mean() <= ends[:, 1])
+    assert 0.93 < inside.mean() < 0.985
 
 
 def test_bootstrap_of_the_mean_covers_it():

@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 import tools
 from scipy import stats
+from sklearn.metrics import balanced_accuracy_score
+
+from tf_transfer.console import Console
+from tf_transfer.phases import compare
+from tf_transfer.run.directory import RunDir
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +45,20 @@ def test_runs_stand_side_by_side_with_paired_tests(runs, tmp_path):
     assert found["pairs"][0]["p_value"] == pytest.approx(stats.binomtest(only[0], sum(only)).pvalue, rel=1e-6)
     html = (tmp_path / "out/compare.html").read_text()
     assert "<script" not in html and "http://" not in html and html.count("<svg") == 1
+
+
+def test_where_guessing_is_nearly_as_good_the_balanced_accuracy_comes_first(runs, tmp_path, capsys):
+    metrics = {"accuracy": {"value": 0.97, "low": 0.95, "high": 0.98}, "balanced_accuracy": {"value": 0.1}}
+    for name in ("one", "other"):
+        shutil.copytree(runs / name, tmp_path / name)
+        RunDir(tmp_path / name).record("blind_guess", phase="evaluate", split="test", **{"class": "7"}, metrics=metrics)
+    compare.compare(f"{tmp_path / 'one'},{tmp_path / 'other'}", str(tmp_path / "out"), Console())
+    header, _, line, *rest = capsys.readouterr().out.splitlines()
+    assert header.index("test balanced accuracy (95 % interval)") < header.index(" accuracy  ")
+    with np.load(tmp_path / "one/evaluate/predictions.npz") as arrays:
+        value = balanced_accuracy_score(arrays["labels"], arrays["full"].argmax(1))
+    assert f" {100 * value:.1f} % (" in line and "compare  always naming '7' is right on 97.0 %" in rest[1]
+    assert "balanced accuracy" in (tmp_path / "out/compare.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,14 @@ from tf_transfer.evaluation.calibration import (
 )
 from tf_transfer.evaluation.classification import right
 from tf_transfer.evaluation.comparison import accuracy_difference, accuracy_interval, holm, pairwise, worst_class
+from tf_transfer.evaluation.control import blind_guess
 from tf_transfer.evaluation.curve import fit_power_law, label_budget, labels_needed, labels_to_reach
 from tf_transfer.evaluation.distance import coral_distance, frechet_distance, frechet_floor, mmd, proxy_a_distance
 from tf_transfer.evaluation.metrics import (
     METRIC,
     TopLoss,
     accuracy,
+    balanced_accuracy,
     brier,
     calibrated_ece,
     confusion_matrix,
@@ -55,6 +57,8 @@ __all__ = [
     "adaptive_ece",
     "atc",
     "atc_interval",
+    "balanced_accuracy",
+    "blind_guess",
     "bootstrap_interval",
     "brier",
     "calibrated_ece",

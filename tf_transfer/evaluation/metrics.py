@@ -83,6 +83,23 @@ def macro_f1(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None 
     return f1.sum(-1) / (both > 0).sum(-1)
 
 
+@METRIC.register("balanced_accuracy")
+@ideal(1.0)
+def balanced_accuracy(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Returns the recall averaged over the classes that occur as a label, as scikit-learn does.
+
+    Naming one class always, or drawing classes by chance, gives 1 / C, however uneven the classes are.
+
+    References:
+        Brodersen et al., "The balanced accuracy and its posterior distribution", ICPR 2010.
+    """
+    logits, labels = checked(logits, labels)
+    hits = _sums_by_group(right(logits, labels), labels, logits.shape[-1], weights)
+    of_class = _sums_by_group(np.ones(len(labels)), labels, logits.shape[-1], weights)
+    recall = hits / np.where(of_class > 0, of_class, 1)
+    return recall.sum(-1) / (of_class > 0).sum(-1)
+
+
 @METRIC.register("nll")
 @ideal(0.0)
 def nll(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

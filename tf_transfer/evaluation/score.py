@@ -7,7 +7,8 @@ import numpy as np
 from tf_transfer.errors import UserError
 from tf_transfer.evaluation import metrics
 from tf_transfer.evaluation.calibration import calibration_interval
-from tf_transfer.evaluation.statistics import bootstrap_interval, wilson_interval
+from tf_transfer.evaluation.classification import right
+from tf_transfer.evaluation.statistics import bootstrap_interval, mean_share_interval, wilson_interval
 
 # Top-5 says little where guessing reaches it: it is reported above this many classes.
 _TOP5_ABOVE = 10
@@ -41,7 +42,7 @@ def score(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) ->
         raise ValueError(f"class_names must name {num_classes} classes, got {len(class_names)}.")
     names = [name for name in metrics.METRIC.names() if name != "top5" or num_classes > _TOP5_ABOVE]
     result = {"n": n, "num_classes": num_classes}
-    result |= {name: _estimate(name, logits, labels) for name in names}
+    result |= {name: estimate(name, logits, labels) for name in names}
     result["accuracy"]["n"] = n
     confusion = metrics.confusion_matrix(labels, logits.argmax(-1), num_classes)
     bins = metrics.reliability_bins(logits, labels)
@@ -61,7 +62,8 @@ def _refuse_diverged(logits: np.ndarray) -> None:
         )
 
 
-def _estimate(name: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def estimate(name: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Returns a metric of `METRIC` as `{"value", "low", "high"}` with its 95 % interval."""
     metric = metrics.METRIC.factory(name)
     return {"value": float(metric(logits, labels))} | _INTERVALS.get(name, _bootstrap)(metric, logits, labels)
 
@@ -76,11 +78,20 @@ def _wilson(metric: Callable, logits: np.ndarray, labels: np.ndarray) -> dict[st
     return {"low": low, "high": high}
 
 
+def _of_classes(metric: Callable, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Returns the interval of a mean over classes; a bootstrap would give none to a class without a mistake."""
+    hits, support = (
+        np.bincount(chosen, minlength=logits.shape[1]) for chosen in (labels[right(logits, labels)], labels)
+    )
+    low, high = mean_share_interval(hits[support > 0], support[support > 0])
+    return {"low": low, "high": high}
+
+
 def _ece_interval(metric: Callable, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return calibration_interval(metric, logits, labels, weighted=True, chance=metrics.calibrated_ece(logits))
 
 
-_INTERVALS = {"accuracy": _wilson, "top5": _wilson, "ece": _ece_interval}
+_INTERVALS = {"accuracy": _wilson, "top5": _wilson, "balanced_accuracy": _of_classes, "ece": _ece_interval}
 
 
 def _per_class(confusion: np.ndarray, class_names: Sequence[str]) -> list[dict]:

@@ -1,6 +1,6 @@
 """How sure a measured number is: intervals and the paired test of two models."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -40,6 +40,31 @@ def wilson_interval(successes: float, n: int, level: float = 0.95) -> tuple[floa
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == n else min(1.0, centre + half)
     return low, high
+
+
+def mean_share_interval(successes: Sequence[int], n: Sequence[int], level: float = 0.95) -> tuple[float, float]:
+    """Returns the interval of the mean of several independent proportions, such as the recalls of all classes.
+
+    Each proportion's Wilson interval gives its distance to either end; the distances add up in squares (MOVER, the
+    method of variance estimates recovery). It has a width where all proportions are 0 % or 100 %; of one proportion it
+    is Wilson's interval.
+
+    Args:
+        successes: of each proportion.
+        n: number of trials of each, at least 1.
+        level: two-sided confidence level, in (0, 1).
+
+    Returns:
+        (low, high), both in [0, 1].
+
+    References:
+        Zou, Huang and Zhang, "A note on confidence interval estimation for a linear function of binomial proportions",
+        Computational Statistics & Data Analysis 2009.
+    """
+    shares = np.asarray(successes) / np.asarray(n)
+    ends = np.array([wilson_interval(k, size, level) for k, size in zip(successes, n, strict=True)])
+    below, above = (float(np.sqrt(np.sum((shares - end) ** 2))) / len(shares) for end in ends.T)
+    return max(0.0, float(shares.mean()) - below), min(1.0, float(shares.mean()) + above)
 
 
 def bootstrap_interval(

@@ -31,7 +31,7 @@ class Phase:
         exported: whether `--phase=export` may write its model; it writes the last such phase that has ended.
         passes, steps: the default of `--epochs`: `passes`, or on little data as many as make `steps` steps.
         about: description of its model, for tables and the report.
-        over: words of the report for a gain over its model.
+        over: its model in a sentence of the report, behind "points over" or "points below".
     """
 
     name: str
@@ -55,7 +55,7 @@ _ROWS = (
         begins=RANDOM,
         data=SOURCE,
         about="the source model, used as it is",
-        over="over the source model as it is",
+        over="the source model as it is",
     ),
     Phase(
         "head",
@@ -66,7 +66,7 @@ _ROWS = (
         passes=10,
         steps=400,
         about="a new head on the frozen backbone",
-        over="over the new head alone",
+        over="the new head alone",
     ),
     Phase(
         "full",
@@ -74,7 +74,7 @@ _ROWS = (
         begins="head",
         exported=True,
         about="the head, then the whole network",
-        over="over the whole network",
+        over="the whole network",
     ),
     Phase(
         "scratch",
@@ -83,7 +83,7 @@ _ROWS = (
         passes=20,
         steps=600,
         about="the same network from random weights, on the same labels",
-        over="over training from scratch",
+        over="training from scratch",
     ),
     Phase("lr_find", "propose a learning rate for the next phase, with its curve"),
     Phase("evaluate", "score every trained model on the test split"),

@@ -1,6 +1,6 @@
 """The compare phase: several runs on the same test examples, side by side, with paired tests. Needs no TensorFlow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +9,13 @@ import numpy as np
 from tf_transfer import config as configs
 from tf_transfer.console import Console
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import comparison, metrics, right
+from tf_transfer.evaluation import comparison, right
 from tf_transfer.evaluation.calibration import adaptive_ece, calibration_interval
-from tf_transfer.evaluation.statistics import bootstrap_interval
+from tf_transfer.evaluation.score import estimate
 from tf_transfer.modalities import backbones, base
 from tf_transfer.phases import catalogue
 from tf_transfer.registry import split_list
-from tf_transfer.report import compare_page, tables
+from tf_transfer.report import compare_page, control, summary, tables
 from tf_transfer.run.directory import RunDir
 
 FOLDER = "runs/compare"
@@ -34,6 +34,8 @@ class Entry:
         class_names: C names.
         fingerprint: digest of the test examples; None where the evaluation did not record it.
         cost: `seconds` and `trained_parameters` of the phase that made the model.
+        blind: the record of the blind guess, where it must stand beside the model; else empty.
+        leading: the metric that comes first for the model, see `control.leading`.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Entry:
     class_names: tuple[str, ...]
     fingerprint: str | None
     cost: dict
+    blind: Mapping
+    leading: str
 
 
 def compare(runs: str, where: str | None, console: Console) -> Path:
@@ -64,10 +68,12 @@ def compare(runs: str, where: str | None, console: Console) -> Path:
     _check_same(entries)
     found = _measured(entries)
     console.line(tables.aligned(_rows(found), left=2))
+    if found["control"]:
+        console.line(f"compare  {found['control']}")
     for pair in found["pairs"]:
         d = pair["difference"]
         console.line(
-            f"{one_line(pair['a'], 40)} - {one_line(pair['b'], 40)}: {100 * d['value']:+.1f} points "
+            f"{one_line(pair['a'], 40)} - {one_line(pair['b'], 40)}: accuracy {100 * d['value']:+.1f} points "
             f"({100 * d['low']:+.1f} to {100 * d['high']:+.1f}), McNemar p {pair['p_value']:.3g}, "
             f"Holm {pair['p_holm']:.3g}"
         )
@@ -107,7 +113,12 @@ def _read(folder: Path, name: str) -> Entry:
     plans = [r for r in run.records("plan") if r.get("phase") == model]
     trained = plans[-1]["parameters"]["trained"] if plans else None
     cost = {"seconds": done.get("seconds"), "trained_parameters": trained}
-    return Entry(name, model, told, logits, labels, tuple(done.get("class_names", ())), fingerprint, cost)
+    records = run.records()
+    blind, evaluation = control.find(summary.current(records)), summary.evaluations(records).get(model, {})
+    leading = control.leading(blind, evaluation)
+    blind = blind if control.beside(blind, evaluation) else {}
+    names = tuple(done.get("class_names", ()))
+    return Entry(name, model, told, logits, labels, names, fingerprint, cost, blind, leading)
 
 
 def _many(entry: Entry) -> str:
@@ -139,28 +150,27 @@ def _measured(entries: Sequence[Entry]) -> dict:
             "model": e.model,
             **e.settings,
             "accuracy": comparison.accuracy_interval(correct[e.name]),
-            "nll": _nll(e),
+            **{metric: estimate(metric, e.logits, e.labels) for metric in (control.BALANCED, "macro_f1", "nll")},
             "adaptive_ece": calibration_interval(adaptive_ece, e.logits, e.labels),
             **e.cost,
         }
         for e in entries
     ]
-    return {"n": len(entries[0].labels), "runs": runs, "pairs": comparison.pairwise(correct)}
-
-
-def _nll(entry: Entry) -> dict:
-    low, high = bootstrap_interval(metrics.nll, entry.logits, entry.labels, weighted=True)
-    return {"value": float(metrics.nll(entry.logits, entry.labels)), "low": low, "high": high}
+    leading = next((e.leading for e in entries if e.leading != control.ACCURACY), control.ACCURACY)
+    told = next((control.told(e.blind, leading) for e in entries if e.blind), None)
+    found = {"n": len(entries[0].labels), "runs": runs, "pairs": comparison.pairwise(correct)}
+    return found | {"leading": leading, "control": told}
 
 
 def _rows(found: dict) -> list[list[str]]:
-    header = ["run", "model", "test accuracy (95 % interval)", "NLL", "adaptive ECE", "seconds"]
+    shares = control.columns(found["leading"], found["control"] is not None)
+    titles = [f"test {control.named(shares[0])} (95 % interval)", *map(control.named, shares[1:])]
+    header = ["run", "model", *titles, "NLL", "adaptive ECE", "seconds"]
     rows = [
         [
             one_line(r["name"], 40),
             f"{r['model']} of {one_line(r['backbone'], 40)}",
-            f"{100 * r['accuracy']['value']:.1f} % "
-            f"({100 * r['accuracy']['low']:.1f} - {100 * r['accuracy']['high']:.1f})",
+            *(f"{100 * r[s]['value']:.1f} % ({100 * r[s]['low']:.1f} - {100 * r[s]['high']:.1f})" for s in shares),
             f"{r['nll']['value']:.3f}",
             f"{r['adaptive_ece']['value']:.3f}",
             f"{r['seconds']:.1f}" if r["seconds"] is not None else "-",

@@ -7,11 +7,11 @@ import numpy as np
 
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import mcnemar_exact, score, top_losses
+from tf_transfer.evaluation import blind_guess, mcnemar_exact, score, top_losses
 from tf_transfer.modalities.base import Modality
 from tf_transfer.models.inference import Predictor
 from tf_transfer.phases import catalogue
-from tf_transfer.report import tables
+from tf_transfer.report import control, summary, tables
 from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
 
@@ -51,6 +51,7 @@ def _evaluate(session: Session, models: list[str]) -> None:
     _write_samples(session, split, class_names)
     for phase, found in measured.items():
         records.append({"kind": "evaluation", "model": phase, "split": "test", **found})
+    records.append(_blind_guess(session, split, class_names))
     main = catalogue.furthest(models)
     for other in (m for m in logits if main and m != main):
         correct = [session.problem.right(logits[m], split.labels) for m in (main, other)]
@@ -99,6 +100,12 @@ def _source_logits(session: Session, split: Split, class_names: tuple[str, ...])
     return Predictor(classifier.logits, session.strategy, 128)(split.inputs, session.progress("evaluate source"))
 
 
+def _blind_guess(session: Session, split: Split, class_names: tuple[str, ...]) -> dict:
+    """Returns the record of the control without a model, see `evaluation.blind_guess`."""
+    found = blind_guess(session.datasets.class_counts(), split.labels)
+    return {"kind": control.KIND, "split": "test", "class": class_names[found["label"]], "metrics": found["metrics"]}
+
+
 def _top_losses(logits: np.ndarray, split: Split, class_names: tuple[str, ...], modality: Modality) -> list[dict]:
     """Returns the mistakes on the test examples with the largest losses, each with a preview."""
     return [
@@ -126,7 +133,10 @@ def _write_samples(session: Session, split: Split, class_names: tuple[str, ...])
 
 def _print(session: Session, detailed: str) -> None:
     records = session.run.records()
-    session.console.line(tables.format_table(tables.comparison_table(records)))
+    leading, (blind, evaluation) = summary.leading(records), summary.beside_headline(records)
+    session.console.line(tables.format_table(tables.comparison_table(records), leading))
+    if control.beside(blind, evaluation):
+        session.console.line(f"evaluate  {control.told(blind, leading)}")
     latest = [r for r in records if r["kind"] == "evaluation" and r["model"] == detailed]
     if latest:
         session.console.line(f"\n{detailed}, by class")

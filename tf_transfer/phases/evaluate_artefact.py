@@ -133,7 +133,7 @@ def _tell(session: Session, record: dict) -> None:
     metrics = record["metrics"]
     told = ", ".join(
         f"{name} {metrics[name]['value']:.3f} ({metrics[name]['low']:.3f} to {metrics[name]['high']:.3f})"
-        for name in ("accuracy", "macro_f1", "nll", "brier", "ece")
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece")
     )
     session.console.line(tables.metrics_table(metrics))
     session.console.line(f"evaluate  {record['artefact']}: {told} on {metrics['n']:,} test {session.modality.many}")

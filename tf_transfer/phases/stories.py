@@ -20,7 +20,7 @@ from tf_transfer.phases import export as exporting
 from tf_transfer.phases.catalogue import PHASES, TRAINED
 from tf_transfer.phases.training import begun, not_begun, train
 from tf_transfer.registry import Registry, unknown_name
-from tf_transfer.report import summary
+from tf_transfer.report import control, summary
 from tf_transfer.session import plan as plans
 from tf_transfer.session import train as fitting
 from tf_transfer.session.session import Session
@@ -115,8 +115,9 @@ def report(session: Session) -> None:
     title = f"{config.data.dataset} \N{EN DASH} {config.model.backbone}"
     html = page.render(records, config.to_dict(), title, session.modality.one, session.modality.many)
     found = summary.evaluations(records)
-    told = ", ".join(f"{m} {r['metrics']['accuracy']['value']:.3f}" for m, r in found.items())
-    told = f": {summary.main_split(records)} accuracy {told}" if found else ""
+    metric = summary.leading(records)
+    told = ", ".join(f"{m} {r['metrics'][metric]['value']:.3f}" for m, r in found.items() if metric in r["metrics"])
+    told = f": {summary.main_split(records)} {control.named(metric)} {told}" if found else ""
     session.console.line(f"report  {one_line(session.run.write_text('report.html', html))}{told}")
 
 

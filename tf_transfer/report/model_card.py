@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tf_transfer.errors import one_line
-from tf_transfer.report import summary
+from tf_transfer.report import control, summary
 from tf_transfer.report.formats import byte_size, count, decimal, decimal_range, percent, percent_range
 
 JSON, MARKDOWN = "model_card.json", "model_card.md"
 
-_METRICS = ("accuracy", "top5", "macro_f1", "nll", "brier", "ece")
+_METRICS = ("accuracy", "top5", "balanced_accuracy", "macro_f1", "nll", "brier", "ece")
 _EXPORT = ("signatures", "parity", "accuracy", "bytes_parity", "latency", "bytes")
-_SHARES = ("accuracy", "top5", "macro_f1")
+_SHARES = ("accuracy", "top5", "balanced_accuracy", "macro_f1")
 _PACKAGES = ("tf_transfer", "tensorflow", "keras", "numpy", "tensorflow-datasets")
 _LIMITS = (
     "It names one of its classes for any {one}, also for one that shows none of them.",
@@ -51,9 +51,9 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
         modality: what its examples are.
 
     Returns:
-        `model`, `modality`, `data`, `phases`, `metrics` (of each evaluated model, with intervals), `calibration`,
-        `shift`, `verdict`, `export`, `limits`, `license`, `versions`, `commands` (of training, and of the export),
-        `digests`.
+        `model`, `modality`, `data`, `phases`, `metrics` (of each evaluated model, with intervals), `headline` (the
+        metric that comes first), `control` (a sentence on the blind guess, or None), `calibration`, `shift`,
+        `verdict`, `export`, `limits`, `license`, `versions`, `commands` (of training, and of the export), `digests`.
     """
     held = summary.current(records)
     data = summary.target_data(held, config["data"]["dataset"])
@@ -81,6 +81,7 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
         },
         "phases": {p: _phase(plans.get(p, {}), ends[p]) for p in phases},
         "metrics": {m: _metrics(r) for m, r in evaluated.items()},
+        **_control(control.find(held), evaluated.get(export["model"], {})),
         "calibration": export["calibration"],
         "shift": _shift(blocks.get("shift", {}), export["model"]),
         "verdict": assessment.get("verdict"),
@@ -122,6 +123,12 @@ def _metrics(evaluation: Mapping) -> dict:
     return {"split": evaluation["split"], "n": found["n"]} | {k: found[k] for k in _METRICS if k in found}
 
 
+def _control(blind: Mapping, evaluation: Mapping) -> dict:
+    metric = control.leading(blind, evaluation)
+    said = control.told(blind, metric) if control.beside(blind, evaluation) else None
+    return {"headline": metric, "control": said}
+
+
 def _version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
@@ -153,7 +160,8 @@ def markdown(card: Mapping) -> str:
     lines += [f"- {_note(kind, texts)}" for kind, texts in data["notes"].items()]
     lines += ["", "## Training", "", "| phase | seconds | trained parameters | options |", "|---|---|---|---|"]
     lines += [_phase_row(name, phase) for name, phase in card["phases"].items()]
-    lines += ["", "## Measured", "", *_measured(card["metrics"]), "", *_calibration(card["calibration"], words)]
+    lines += ["", "## Measured", "", *_measured(card["metrics"], card["headline"], card["control"])]
+    lines += ["", *_calibration(card["calibration"], words)]
     lines += _assessed(card)
     lines += ["", "## The artefact", "", *_artefact(card["export"], words)]
     lines += ["", "## Limits", "", *(f"- {text}" for text in card["limits"])]
@@ -179,14 +187,16 @@ def _phase_row(name: str, phase: Mapping) -> str:
     return f"| {name} | {decimal(phase['seconds'], 0)} | {count(phase['trained_parameters'])} | {options} |"
 
 
-def _measured(metrics: Mapping) -> list[str]:
+def _measured(metrics: Mapping, first: str, said: str | None) -> list[str]:
     if not metrics:
         return ["Not evaluated on a test split."]
-    lines = ["| model | split | n | " + " | ".join(_METRICS) + " |", "|---" * (3 + len(_METRICS)) + "|"]
+    names = sorted(_METRICS, key=lambda name: name != first)
+    lines = ["| model | split | n | " + " | ".join(names) + " |", "|---" * (3 + len(names)) + "|"]
     for model, found in metrics.items():
-        cells = [_estimate(name, found.get(name)) for name in _METRICS]
+        cells = [_estimate(name, found.get(name)) for name in names]
         lines.append(f"| {_plain(model)} | {_plain(found['split'])} | {count(found['n'])} | {' | '.join(cells)} |")
-    return [*lines, "", "With 95 % intervals, before the temperature."]
+    told = ["", f"The control: {_plain(said, 400)}"] if said else []
+    return [*lines, "", "With 95 % intervals, before the temperature.", *told]
 
 
 def _estimate(name: str, estimate: Mapping | None) -> str:
@@ -236,9 +246,9 @@ def _artefact(export: Mapping, words: Mapping) -> list[str]:
     return lines
 
 
-def _plain(text: object) -> str:
+def _plain(text: object, limit: int = 120) -> str:
     """Returns one line, escaped so that it is neither HTML nor ends a cell of a table."""
-    return one_line(text, 120).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("`", "'")
+    return one_line(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("`", "'")
 
 
 def as_code(text: object) -> str:

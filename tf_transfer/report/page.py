@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from tf_transfer.errors import one_line
 from tf_transfer.phases.catalogue import SOURCE
-from tf_transfer.report import assessment, formats, sections, summary
+from tf_transfer.report import assessment, control, formats, sections, summary
 from tf_transfer.report.tables import comparison_table
 
 _FILTERS = (
@@ -47,7 +47,7 @@ def render(
     settings = flatten(config or {})
     transfer = _transfer(settings)
     data = summary.target_data(held, transfer["dataset"])
-    rows = comparison_table(records)
+    rows, leading = comparison_table(records), summary.leading(records)
     errors = sections.errors(evaluation)
     script = _search() if errors and errors["searched"] else None
     context = {
@@ -62,7 +62,8 @@ def render(
         "rows": rows,
         "card": assessment.scorecard(summary.latest(held, "assessment"), one, many),
         "headline": sections.headline(model, evaluated, held),
-        "comparison": sections.comparison(rows),
+        "shares": {name: control.named(name) for name in control.columns(leading, control.among(rows))},
+        "comparison": sections.comparison(rows, leading),
         "learning": sections.learning(held),
         "errors": errors,
         "confidence": sections.confidence(evaluation),

@@ -35,21 +35,22 @@ _MODEL_COLOURS = {
 }  # fmt: skip
 
 
-def model_comparison(rows: Sequence[Mapping], name: str = "comparison") -> str:
-    """Draws the accuracy of each model as a bar from 0 with its 95 % interval.
+def model_comparison(rows: Sequence[Mapping], name: str = "comparison", metric: str = "accuracy") -> str:
+    """Draws a share of each model, such as its accuracy, as a bar from 0 with its 95 % interval.
 
     Args:
-        rows: of `tables.comparison_table`; those without an accuracy are left out.
+        rows: of `tables.comparison_table`; those without the metric are left out.
         name: unique among the plots of a page.
+        metric: `accuracy` or another share.
     """
-    rows = [r for r in rows if number((r["accuracy"] or {}).get("value")) is not None]
+    rows = [r for r in rows if number((r[metric] or {}).get("value")) is not None]
     spare = iter([GREEN, PURPLE, VERMILLION] * len(rows))
     with plot(name, WIDTH, 64 * len(rows) + 28, (2, 2, 4, 24)) as p:
         for y, row in enumerate(rows):
-            p.ax.barh(y, row["accuracy"]["value"], 0.3, color=_MODEL_COLOURS.get(row["model"]) or next(spare))
-            _whiskers(p.ax, y, row["accuracy"])
+            p.ax.barh(y, row[metric]["value"], 0.3, color=_MODEL_COLOURS.get(row["model"]) or next(spare))
+            _whiskers(p.ax, y, row[metric])
             p.ax.text(0, y - 0.26, one_line(row["model"], 24), weight="bold", fontsize=14)
-            p.ax.text(1, y - 0.26, percent(row["accuracy"]["value"]), weight="bold", ha="right", fontsize=16)
+            p.ax.text(1, y - 0.26, percent(row[metric]["value"]), weight="bold", ha="right", fontsize=16)
         p.ax.set(xlim=(0, 1), ylim=(len(rows) - 0.75, -0.75), yticks=[], xticks=np.linspace(0, 1, 5))
         percent_axis(p.ax.xaxis)
         for label, side in zip(p.ax.get_xticklabels(), ["left", *["center"] * 3, "right"], strict=True):

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from tf_transfer.errors import one_line
 from tf_transfer.phases import catalogue
-from tf_transfer.report import confusion, plots, summary
+from tf_transfer.report import confusion, control, plots, summary
 from tf_transfer.report.formats import number, percent
 from tf_transfer.report.tables import artefact_rows
 
@@ -22,51 +22,57 @@ def figure(svg: str, alt: str, caption: str) -> dict:
 
 
 def headline(model: str | None, evaluated: Mapping[str, Mapping], records: Sequence[dict]) -> dict | None:
-    """Returns the main accuracy and its gains over the other models; None before any evaluation.
+    """Returns the main figure and its differences to the other models; None before any evaluation.
 
     Args:
         model: result of `summary.headline`.
         evaluated: result of `summary.evaluations`.
-        records: the valid records, see `summary.current`, for their paired tests.
+        records: the valid records, see `summary.current`, for their paired tests and the blind guess.
     """
     evaluation = evaluated.get(model, {})
-    value = _accuracy(evaluation)
-    if value is None:
+    if _value(evaluation, control.ACCURACY) is None:
         return None
-    gains = []
+    blind = control.find(records)
+    metric = control.leading(blind, evaluation)
+    value, gains = _value(evaluation, metric), []
     for other in (*catalogue.by_adaptation(), *(m for m in evaluated if m not in summary.MODELS)):
-        base = _accuracy(evaluated.get(other, {}))
+        base = _value(evaluated.get(other, {}), metric)
         if other != model and base is not None:
             row = catalogue.PHASES.get(other)
-            over = row.over if row else f"over {one_line(other, 40)}"
-            gains.append({"points": value - base, "over": over} | _evidence(model, other, evaluated, records))
+            over = row.over if row else one_line(other, 40)
+            gains.append({"points": value - base, "over": over} | _evidence(model, other, evaluated, records, metric))
     facts = {"split": evaluation.get("split", ""), "metrics": evaluation["metrics"]}
+    facts |= {"metric": metric, "metric_name": control.named(metric)}
+    facts["blind"] = control.told(blind, metric) if control.beside(blind, evaluation) else None
     return {"model": model, "what": summary.MODELS.get(model), "gains": gains} | facts
 
 
-def _accuracy(evaluation: Mapping) -> float | None:
-    return number(evaluation.get("metrics", {}).get("accuracy", {}).get("value"))
+def _value(evaluation: Mapping, metric: str) -> float | None:
+    return number((evaluation.get("metrics", {}).get(metric) or {}).get("value"))
 
 
-def _evidence(model: str, other: str, evaluated: Mapping[str, Mapping], records: Sequence[dict]) -> dict:
-    """Returns McNemar's p-value where it was recorded, else whether the two intervals overlap."""
+def _evidence(
+    model: str, other: str, evaluated: Mapping[str, Mapping], records: Sequence[dict], metric: str = control.ACCURACY
+) -> dict:
+    """Returns McNemar's p-value where it was recorded and is of the metric, else whether the two intervals overlap."""
     split = evaluated[model].get("split")
-    for r in reversed(records):
+    for r in reversed(records) if metric == control.ACCURACY else ():
         if r.get("kind") == "comparison" and {r.get("a"), r.get("b")} == {model, other} and r.get("split") == split:
             return {"p_value": r.get("p_value")}
-    a, b = (evaluated[m]["metrics"]["accuracy"] for m in (model, other))
+    a, b = (evaluated[m]["metrics"][metric] for m in (model, other))
     ends = [number(x.get(end)) for x in (a, b) for end in ("low", "high")]
     return {"overlap": None if None in ends else ends[0] <= ends[3] and ends[2] <= ends[1]}
 
 
-def comparison(rows: Sequence[Mapping]) -> dict | None:
-    """Returns the figure of the models' accuracies."""
-    told = [(r["model"], number((r["accuracy"] or {}).get("value"))) for r in rows]
+def comparison(rows: Sequence[Mapping], metric: str = control.ACCURACY) -> dict | None:
+    """Returns the figure of the models' accuracies, or of another share."""
+    told = [(r["model"], number((r[metric] or {}).get("value"))) for r in rows]
     told = [f"{one_line(model, 40)} {percent(value)}" for model, value in told if value is not None]
     if not told:
         return None
-    caption = f"Accuracy on the {one_line(rows[0]['split'], 40)} split; the whiskers are 95 % intervals."
-    return figure(plots.model_comparison(rows), f"Bar chart of accuracy: {', '.join(told)}.", caption)
+    name = control.named(metric)
+    caption = f"{name.capitalize()} on the {one_line(rows[0]['split'], 40)} split; the whiskers are 95 % intervals."
+    return figure(plots.model_comparison(rows, metric=metric), f"Bar chart of {name}: {', '.join(told)}.", caption)
 
 
 def learning(records: Sequence[dict]) -> list[dict]:

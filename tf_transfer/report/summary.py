@@ -7,6 +7,7 @@ and the records of models that were made from its earlier model.
 from collections.abc import Sequence
 
 from tf_transfer.phases import catalogue
+from tf_transfer.report import control
 
 # The models that a run can compare, with their description, in the order in which they are shown.
 MODELS = {name: catalogue.PHASES[name].about for name in catalogue.TRAINED}
@@ -112,3 +113,14 @@ def headline(evaluated: dict[str, dict]) -> str | None:
     ranked = catalogue.by_adaptation()
     adapted = [m for m in ranked if m in catalogue.exported()]
     return next((m for m in [*adapted, *others[::-1], *ranked] if m in evaluated), None)
+
+
+def beside_headline(records: Sequence[dict]) -> tuple[dict, dict]:
+    """Returns the record of the blind guess and the evaluation of the model that heads the page; {} where missing."""
+    evaluated = evaluations(records)
+    return dict(control.find(current(records))), evaluated.get(headline(evaluated), {})
+
+
+def leading(records: Sequence[dict]) -> str:
+    """Returns the metric that comes first in what is told of a run, see `control.leading`."""
+    return control.leading(*beside_headline(records))

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from tf_transfer.errors import one_line
-from tf_transfer.report import summary
+from tf_transfer.report import control, summary
 from tf_transfer.report.formats import number
 
 _MOST_CLASSES = 20
@@ -18,9 +18,9 @@ def comparison_table(records: Sequence[dict]) -> list[dict]:
 
     Returns:
         A row for each model, in the order of `summary.evaluations`: `model`, `what` (its description),
-        `split`, the estimates `accuracy`, `macro_f1`, `nll` and `ece` as `{"value", "low",
-        "high"}`, and `trained_parameters` and `seconds` of the phase that made the model. Values
-        that the records lack are None.
+        `split`, the estimates `accuracy`, `balanced_accuracy`, `macro_f1`, `nll` and `ece` as `{"value",
+        "low", "high"}`, and `trained_parameters` and `seconds` of the phase that made the model. Values
+        that the records lack are None. The last row is the blind guess, where it must stand there.
     """
     held = summary.current(records)
     plans, ends = summary.by_phase(held, "plan"), summary.by_phase(held, "phase_end")
@@ -28,21 +28,27 @@ def comparison_table(records: Sequence[dict]) -> list[dict]:
     for model, evaluation in summary.evaluations(records).items():
         metrics = evaluation["metrics"]
         row = {"model": model, "what": summary.MODELS.get(model), "split": evaluation.get("split", "")}
-        row |= {name: metrics.get(name) for name in ("accuracy", "macro_f1", "nll", "ece")}
+        row |= {name: metrics.get(name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")}
         row["trained_parameters"] = plans.get(model, {}).get("parameters", {}).get("trained")
         row["seconds"] = ends.get(model, {}).get("seconds")
         rows.append(row)
-    return rows
+    blind, evaluation = summary.beside_headline(records)
+    return [*rows, control.row(blind)] if control.beside(blind, evaluation) else rows
 
 
-def format_table(rows: Sequence[Mapping]) -> str:
-    """Returns the rows of `comparison_table` as an aligned text table."""
-    split = rows[0]["split"] if rows else "test"
-    header = ["model", "what it is", f"{one_line(split)} accuracy (95 % interval)", "macro-F1", "NLL", "ECE"]
-    lines = [[*header, "trained parameters", "seconds"]]
+def format_table(rows: Sequence[Mapping], leading: str = control.ACCURACY) -> str:
+    """Returns the rows of `comparison_table` as an aligned text table.
+
+    Args:
+        rows: of `comparison_table`.
+        leading: the metric that comes first; where the blind guess is among the rows, the other one follows it.
+    """
+    split, shares = rows[0]["split"] if rows else "test", control.columns(leading, control.among(rows))
+    titles = [f"{one_line(split)} {control.named(shares[0])} (95 % interval)", *map(control.named, shares[1:])]
+    lines = [["model", "what it is", *titles, "macro-F1", "NLL", "ECE", "trained parameters", "seconds"]]
     for row in rows:
-        accuracy = row["accuracy"] or {}
-        cells = [one_line(row["model"], 40), row["what"] or "-", f"{_percent(accuracy)} {_interval(accuracy)}".strip()]
+        cells = [one_line(row["model"], 40), row["what"] or "-"]
+        cells += [f"{_percent(row[name] or {})} {_interval(row[name] or {})}".strip() for name in shares]
         cells += [_number((row[name] or {}).get("value"), ".3f") for name in ("macro_f1", "nll", "ece")]
         lines.append([*cells, _number(row["trained_parameters"], ",.0f"), _number(row["seconds"], ".1f")])
     return aligned(lines, left=2)

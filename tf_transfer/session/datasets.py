@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from tf_transfer.config import Config
 from tf_transfer.console import Console
 from tf_transfer.data import splits, training_data
@@ -97,6 +99,11 @@ class DataSets:
         per_class = data.examples_per_class if few_shot else None
         seed, split = self.config.run.seed, self.problem.split
         return source, training_data.plan_training(source, data.validation_fraction, seed, per_class, split)
+
+    def class_counts(self) -> np.ndarray:
+        """Returns int64 `[C]`: how many training examples of each class the target has; decodes none."""
+        source, plan = self.planned(self.config.data.dataset, few_shot=True)
+        return np.bincount(source.labels("train")[plan.train], minlength=len(source.class_names))
 
     def _load_training(self, dataset: str, few_shot: bool) -> TrainingData:
         source, plan = self.planned(dataset, few_shot)

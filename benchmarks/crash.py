@@ -162,7 +162,7 @@ def differences(one: Path, other: Path) -> list[str]:
     import numpy as np
 
     found = []
-    for path in sorted([*one.glob("*/*.h5"), *one.glob("*/predictions.npz")]):
+    for path in sorted([*one.glob("*/*.h5"), *one.glob("*/*.npz")]):
         arrays = [arrays_of(folder / path.relative_to(one)) for folder in (one, other)]
         names = sorted(set(arrays[0]) | set(arrays[1]))
         same = [n for n in names if n in arrays[0] and n in arrays[1] and np.array_equal(arrays[0][n], arrays[1][n])]

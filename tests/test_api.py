@@ -128,8 +128,8 @@ def test_every_other_option_is_held_fast():
         "seed": 3,
         "precision": "float32",
     }
-    free = {"run_dir", "strategy", "data_dir", "max_unreadable", "source_dataset"}
-    free |= {"feature_store", "feature_store_gb", "export_precision", "export_targets", "xla"}
+    free = {"run_dir", "strategy", "data_dir", "max_unreadable", "max_conflicts", "source_dataset"}
+    free |= {"feature_store", "feature_store_gb", "export_phase", "export_precision", "export_targets", "xla"}
     free |= {"checkpoint_every", "on_nan", "worker_timeout", "assess_budget", "shifted", "backbones", "imports"}
     untrained = {name for name, (stage, _) in config.option_fields().items() if stage != "training"}
     assert set(others) == untrained - free

@@ -1,5 +1,6 @@
 """What the tests of the command line share: fresh processes, a small run, pictures to draw."""
 
+import json
 import os
 import re
 import signal
@@ -101,6 +102,11 @@ def tiny_run(tmp_path_factory) -> Path:
             assert done.returncode == 0, done
     assert (folder / "run/saved_model").is_dir(), "it failed in the other worker"
     return folder / "run"
+
+
+def exported(run: Path) -> str:
+    """The model of a run that validation chose for the export."""
+    return json.loads((run / "saved_model/done.json").read_text())["model"]
 
 
 def draw_shapes(folder: Path, per_class: int, size: int = 64, names=("circle", "square", "triangle")) -> Path:

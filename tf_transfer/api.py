@@ -21,8 +21,8 @@ from tf_transfer.run.directory import RunDir
 # Options that later commands may change: trained models do not depend on them (`source_dataset` until it has trained).
 _FREE = {
     "run_dir", "strategy", "data_dir", "max_unreadable", "max_conflicts", "source_dataset", "feature_store",
-    "feature_store_gb", "export_precision", "export_targets", "xla", "checkpoint_every", "on_nan", "worker_timeout",
-    "assess_budget", "shifted", "backbones", "imports",
+    "feature_store_gb", "export_phase", "export_precision", "export_targets", "xla", "checkpoint_every", "on_nan",
+    "worker_timeout", "assess_budget", "shifted", "backbones", "imports",
 }  # fmt: skip
 # Options that hold for the command they are given to, as they depend on its machine.
 _OF_A_MACHINE = {"strategy", "worker_timeout"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.phases.catalogue import SOURCE, TRAINED
+from tf_transfer.phases.catalogue import SOURCE, TRAINED, exported
 from tf_transfer.registry import split_list, unknown_name
 
 
@@ -134,6 +134,11 @@ class Run:
     xla: str = option("auto", "compile the network with XLA; auto: on GPUs", choices=("auto", "on", "off"))
     imports: str = option(None, "modules to import, which register networks, sources and the like: my_module,...")
     export_precision: str = option(None, "of the exported model (default: as trained)", choices=("float32", "bfloat16"))
+    export_phase: str = option(
+        "auto",
+        "whose model to export: auto, what validates best, the simpler one within a standard error; or a phase",
+        choices=("auto", *reversed(exported())),
+    )
     export_targets: str = option(
         None, "what else to export: none, or a list of keras, weights, litert_float16, litert_int8, onnx"
     )

@@ -62,7 +62,7 @@ def call(loaded, images):
 
 def test_it_loads_without_keras_and_equals_the_trained_model(run, pictures, tmp_path):
     config, directory = api.open_run({"run_dir": str(run)}, [], write=False)
-    trained = Session(config, frozenset(), directory, console=None).trained("full")
+    trained = Session(config, frozenset(), directory, console=None).trained(tools.exported(run))
     images = pictures(7, 19, 45, 3)  # Neither the batch nor the size it was trained with.
     np.savez(tmp_path / "images.npz", images=images)
     done = tools.python("-c", PLAIN, str(run / "saved_model/1"), "images.npz", cwd=tmp_path)

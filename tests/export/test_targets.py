@@ -294,7 +294,8 @@ def test_a_run_makes_them_and_keeps_those_that_pass(tmp_path_factory, tmp_path, 
     assert "Other artefacts" in html and "litert_int8" in html
     # As --restart does with them.
     config, directory = api.open_run({"run_dir": str(run.path)}, ["export"], write=False)
-    export_targets.export(Session(config, frozenset(), directory, Console(Nowhere()), restart=True), "full")
+    session = Session(config, frozenset(), directory, Console(Nowhere()), restart=True)
+    export_targets.export(session, tools.exported(run.path))
     assert len(run.records("artefact")) == 4
 
 

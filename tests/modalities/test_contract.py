@@ -196,12 +196,12 @@ def saved(case, result):
 
 
 @pytest.fixture(scope="module")
-def measured(case, result):
+def measured(case, result, saved):
     """The test split as the export was measured on it: examples, logits."""
     config, directory = api.open_run({"run_dir": str(result.run_dir)}, [], write=False)
     split = Session(config, frozenset(), directory, Console(Nowhere())).datasets.test_examples()
     with np.load(result.run_dir / "evaluate" / "predictions.npz") as recorded:
-        return split.inputs, recorded["full"]
+        return split.inputs, recorded[tools.exported(result.run_dir)]
 
 
 def test_the_export_is_what_was_measured(case, modality, saved, measured):
@@ -282,7 +282,7 @@ def test_an_artefact_is_evaluated_as_it_was_measured(case, result, saved):
     config, directory = api.open_run({"run_dir": str(result.run_dir)}, [], write=False)
     session = Session(config, frozenset(), directory, Console(io.StringIO()), artefact=str(saved))
     record = evaluate_artefact.evaluate(session)
-    assert record["metrics"]["accuracy"] == result.metrics["full"]["accuracy"]
+    assert record["metrics"]["accuracy"] == result.metrics[tools.exported(result.run_dir)]["accuracy"]
 
 
 def test_other_targets_are_made_or_refused_in_a_line(modality):

@@ -24,7 +24,9 @@ def runs(tmp_path_factory):
     with np.load(path) as arrays:
         changed = dict(arrays)
     rng = np.random.default_rng(0)
-    changed["full"] = np.eye(10, dtype=np.float32)[np.where(rng.random(797) < 0.9, changed["labels"], 0)] * 5
+    changed[tools.exported(folder / "one")] = (
+        np.eye(10, dtype=np.float32)[np.where(rng.random(797) < 0.9, changed["labels"], 0)] * 5
+    )
     np.savez(path, **changed)
     return folder
 
@@ -36,10 +38,11 @@ def test_runs_stand_side_by_side_with_paired_tests(runs, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "one - other" in done.stdout and "compare.html" in done.stdout
     found = json.loads((tmp_path / "out/compare.json").read_text())
-    right = {}
+    right, model = {}, tools.exported(runs / "one")
     for name in ("one", "other"):
         with np.load(runs / name / "evaluate/predictions.npz") as arrays:
-            right[name] = arrays["full"].argmax(1) == arrays["labels"]
+            right[name] = arrays[model].argmax(1) == arrays["labels"]
+    assert [r["model"] for r in found["runs"]] == [model, model]
     assert [r["accuracy"]["value"] for r in found["runs"]] == pytest.approx([r.mean() for r in right.values()])
     only = [int((right[a] & ~right[b]).sum()) for a, b in (("one", "other"), ("other", "one"))]
     assert found["pairs"][0]["p_value"] == pytest.approx(stats.binomtest(only[0], sum(only)).pvalue, rel=1e-6)
@@ -56,7 +59,7 @@ def test_where_guessing_is_nearly_as_good_the_balanced_accuracy_comes_first(runs
     header, _, line, *rest = capsys.readouterr().out.splitlines()
     assert header.index("test balanced accuracy (95 % interval)") < header.index(" accuracy  ")
     with np.load(tmp_path / "one/evaluate/predictions.npz") as arrays:
-        value = balanced_accuracy_score(arrays["labels"], arrays["full"].argmax(1))
+        value = balanced_accuracy_score(arrays["labels"], arrays[tools.exported(runs / "one")].argmax(1))
     assert f" {100 * value:.1f} % (" in line and "compare  always naming '7' is right on 97.0 %" in rest[1]
     assert "balanced accuracy" in (tmp_path / "out/compare.html").read_text()
 

@@ -1,13 +1,19 @@
-"""The evaluate phase: the controls beside the models."""
+"""The evaluate phase: the controls beside the models, and which of these is exported."""
 
 import numpy as np
+import pytest
 import tools
 
+from tf_transfer.phases import choice
 from tf_transfer.run.directory import RunDir
 
 
-def test_the_blind_guess_is_measured_beside_the_models(tmp_path_factory):
-    run = tools.tiny_run(tmp_path_factory)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tools.tiny_run(tmp_path_factory)
+
+
+def test_the_blind_guess_is_measured_beside_the_models(run):
     (found,) = RunDir(run).records("blind_guess")
     with np.load(run / "evaluate/predictions.npz") as kept:
         counts = np.bincount(kept["labels"])
@@ -15,3 +21,24 @@ def test_the_blind_guess_is_measured_beside_the_models(tmp_path_factory):
     assert (found["class"], found["split"]) == (str(counts.argmax()), "test")
     assert found["metrics"]["accuracy"]["value"] == counts.max() / 797
     assert found["metrics"]["balanced_accuracy"]["value"] == 0.1
+
+
+@pytest.mark.parametrize("phase", ["head", "full"])
+def test_a_phase_keeps_the_results_of_what_it_kept(run, phase):
+    """A head that was solved, and a network that trained in steps."""
+    each, done = RunDir(run).validated(phase), RunDir(run).done(phase)
+    assert len(each["right"]) == len(each["loss"]) == done["validation_examples"] == 10
+    assert each["right"].mean() == pytest.approx(done["validation_accuracy"])
+    assert each["loss"].mean() == pytest.approx(done["validation_loss"], rel=1e-5)
+
+
+def test_what_validates_best_is_told_compared_and_exported(run):
+    folder = RunDir(run)
+    (chosen,) = folder.records("choice")
+    assert chosen["model"] == choice.choose(folder).model and chosen["candidates"] == ["head", "full"]
+    other = next(name for name in ("head", "full") if name != chosen["model"])
+    assert [(r["a"], r["b"]) for r in folder.records("comparison")] == [(chosen["model"], other)]
+    assert folder.records("export")[-1]["model"] == chosen["model"]
+    card = (run / "saved_model/1/assets/model_card.md").read_text()
+    assert f"Exported is the {chosen['model']} model: {chosen['why']}." in card
+    assert f"this is the model to export: {chosen['why']}." in (run / "report.html").read_text()

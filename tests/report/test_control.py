@@ -99,7 +99,7 @@ def test_the_card_begins_with_it_too():
 
 CARD = {
     "model": {"name": "head", "what": None, "backbone": "b", "weights": "w", "precision": "float32", "size": "8 px",
-              "classes": NAMES},
+              "chosen": None, "classes": NAMES},
     "modality": {"one": "picture", "many": "pictures"},
     "data": {"dataset": "d", "splits": {}, "notes": {}},
     "phases": {}, "calibration": {"n": 0}, "shift": {}, "verdict": None, "limits": [], "license": {}, "versions": {},

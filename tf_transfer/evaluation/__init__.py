@@ -3,6 +3,7 @@
 Everything here is a pure function of arrays and needs neither a model nor a data set.
 """
 
+from tf_transfer.evaluation.blind import blind_guess
 from tf_transfer.evaluation.calibration import (
     adaptive_ece,
     atc,
@@ -13,7 +14,6 @@ from tf_transfer.evaluation.calibration import (
 )
 from tf_transfer.evaluation.classification import right
 from tf_transfer.evaluation.comparison import accuracy_difference, accuracy_interval, holm, pairwise, worst_class
-from tf_transfer.evaluation.control import blind_guess
 from tf_transfer.evaluation.curve import fit_power_law, label_budget, labels_needed, labels_to_reach
 from tf_transfer.evaluation.distance import coral_distance, frechet_distance, frechet_floor, mmd, proxy_a_distance
 from tf_transfer.evaluation.metrics import (

@@ -16,13 +16,17 @@ def right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return logits.argmax(-1) == labels
 
 
-def measure(logits: np.ndarray, labels: np.ndarray) -> dict:
-    """Returns mean cross-entropy, accuracy and number of examples of float `[N, C]` logits."""
+def by_example(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns `right`, bool `[N]`, and `loss`, the cross-entropy of each example, of float `[N, C]` logits."""
     top = logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-    losses = log_sum - logits[np.arange(len(labels)), labels]
-    accuracy = float(right(logits, labels).mean())
-    return {"loss": float(losses.mean()), "accuracy": accuracy, "examples": len(labels)}
+    return {"right": right(logits, labels), "loss": log_sum - logits[np.arange(len(labels)), labels]}
+
+
+def measure(logits: np.ndarray, labels: np.ndarray) -> dict:
+    """Returns mean cross-entropy, accuracy and number of examples of float `[N, C]` logits."""
+    found = by_example(logits, labels)
+    return {"loss": float(found["loss"].mean()), "accuracy": float(found["right"].mean()), "examples": len(labels)}
 
 
 def standard_error(accuracy: float, examples: int) -> float:

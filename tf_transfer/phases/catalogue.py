@@ -5,7 +5,6 @@ every row that trains. A phase that trains nothing has a function of its name in
 `serve` and `compare`, which `cli.py` dispatches. Needs no TensorFlow: the command line reads it for its help.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 RANDOM, PRETRAINED = "random", "pretrained"
@@ -28,7 +27,7 @@ class Phase:
         data: `source` or `target`, the data set that it reads.
         head_only: whether it trains a head on a frozen backbone; else the whole network.
         labelled: whether its method is given labels; what it is not given, it cannot read.
-        exported: whether `--phase=export` may write its model; it writes the last such phase that has ended.
+        exported: whether `--phase=export` may write its model; among several that have ended, validation chooses.
         passes, steps: the default of `--epochs`: `passes`, or on little data as many as make `steps` steps.
         about: description of its model, for tables and the report.
         over: its model in a sentence of the report, behind "points over" or "points below".
@@ -153,7 +152,7 @@ def controls() -> tuple[str, ...]:
 
 
 def exported() -> tuple[str, ...]:
-    """Returns the phases whose model can be exported, the preferred one first."""
+    """Returns the phases whose model can be exported, the last stage of adaptation first; see `phases/choice.py`."""
     return tuple(name for name in reversed(TRAINED) if PHASES[name].exported)
 
 
@@ -161,11 +160,6 @@ def by_adaptation() -> tuple[str, ...]:
     """Returns the trained phases, the last stage of adaptation first, then the controls, then the source."""
     others = [name for name in on_target() if not PHASES[name].exported]
     return (*exported(), *others, *on_source())
-
-
-def furthest(models: Collection[str]) -> str | None:
-    """Returns the most adapted of some models, among those built on another; None where there is none."""
-    return next((name for name in by_adaptation() if name in models and PHASES[name].begins in PHASES), None)
 
 
 def lenders() -> tuple[str, ...]:

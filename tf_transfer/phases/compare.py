@@ -13,7 +13,7 @@ from tf_transfer.evaluation import comparison, right
 from tf_transfer.evaluation.calibration import adaptive_ece, calibration_interval
 from tf_transfer.evaluation.score import estimate
 from tf_transfer.modalities import backbones, base
-from tf_transfer.phases import catalogue
+from tf_transfer.phases import catalogue, choice
 from tf_transfer.registry import split_list
 from tf_transfer.report import compare_page, control, summary, tables
 from tf_transfer.run.directory import RunDir
@@ -103,7 +103,9 @@ def _read(folder: Path, name: str) -> Entry:
         raise UserError(f"--runs: {one_line(folder)!r} is {what}.")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            model = next(m for m in catalogue.by_adaptation() if m in arrays.files)
+            chosen = choice.choose(run, configs.flatten(config).get("export_phase") or choice.AUTO)
+            first = [chosen.model] if chosen else []
+            model = next(m for m in (*first, *catalogue.by_adaptation()) if m in arrays.files)
             logits, labels = arrays[model], arrays["labels"]
     except (ValueError, OSError, KeyError, StopIteration) as e:
         raise UserError(f"--runs: {one_line(path)} is damaged; evaluate that run again with --restart.") from e

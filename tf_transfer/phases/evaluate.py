@@ -10,7 +10,7 @@ from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import blind_guess, mcnemar_exact, score, top_losses
 from tf_transfer.modalities.base import Modality
 from tf_transfer.models.inference import Predictor
-from tf_transfer.phases import catalogue
+from tf_transfer.phases import catalogue, choice
 from tf_transfer.report import control, summary, tables
 from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
@@ -27,16 +27,19 @@ def evaluate(session: Session) -> None:
     models = [p for p in catalogue.on_target() if session.run.done(p)]
     if not models:
         raise UserError(f"--phase=evaluate: no trained model in {one_line(session.run.path)}; run --phase=head first.")
+    chosen = choice.decide(session.run, session.config.run.export_phase)
     done = session.run.read_json("evaluate/done.json")
     if done and set(models) <= set(done["models"]) and not session.begins_anew("evaluate"):
         session.console.line("evaluate  already done; the test split is not read again (--restart would)")
         _note(session, done.get("records", []))
     else:
-        _evaluate(session, models)
-    _print(session, catalogue.furthest(models) or models[-1])
+        _evaluate(session, models, chosen)
+    _print(session, chosen.model if chosen else models[-1])
+    if chosen and chosen.why:
+        session.console.line(f"evaluate  what is exported is {choice.told(chosen)}")
 
 
-def _evaluate(session: Session, models: list[str]) -> None:
+def _evaluate(session: Session, models: list[str], chosen: choice.Choice | None) -> None:
     session.note_restart()
     session.check_files(models)
     split, class_names, duplicates, unreadable = session.datasets.test()
@@ -52,7 +55,7 @@ def _evaluate(session: Session, models: list[str]) -> None:
     for phase, found in measured.items():
         records.append({"kind": "evaluation", "model": phase, "split": "test", **found})
     records.append(_blind_guess(session, split, class_names))
-    main = catalogue.furthest(models)
+    main = chosen and chosen.model
     for other in (m for m in logits if main and m != main):
         correct = [session.problem.right(logits[m], split.labels) for m in (main, other)]
         records.append({"kind": "comparison", "split": "test", "a": main, "b": other, **mcnemar_exact(*correct)})

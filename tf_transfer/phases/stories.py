@@ -14,7 +14,7 @@ from tf_transfer.errors import LostWorkerError, UserError, one_line
 from tf_transfer.export import targets
 from tf_transfer.machine import cluster
 from tf_transfer.machine.strategy import barrier, several_hosts
-from tf_transfer.phases import catalogue, evaluate_artefact, export_targets
+from tf_transfer.phases import catalogue, choice, evaluate_artefact, export_targets
 from tf_transfer.phases import evaluate as scoring
 from tf_transfer.phases import export as exporting
 from tf_transfer.phases.catalogue import PHASES, TRAINED
@@ -94,12 +94,15 @@ def assess(session: Session) -> None:
 
 @STORIES.register("export")
 def export(session: Session) -> None:
-    """Writes the artefacts of the last trained phase, each compared with what was measured of that model."""
-    phase = next((p for p in catalogue.exported() if session.run.done(p)), None)
-    if phase is None:
+    """Writes the artefacts of the model that validates best, each compared with what was measured of that model."""
+    chosen = choice.decide(session.run, session.config.run.export_phase)
+    if chosen is None:
         raise UserError(f"--phase=export {not_begun(session, catalogue.exported()[-1])}")
-    exporting.export(session, phase)
-    export_targets.export(session, phase)
+    choice.check(session.run, session.config.run.export_phase)
+    if chosen.why:
+        session.console.line(f"export  {choice.told(chosen)}")
+    exporting.export(session, chosen.model)
+    export_targets.export(session, chosen.model)
 
 
 @STORIES.register("report")
@@ -107,6 +110,7 @@ def report(session: Session) -> None:
     """Writes the run's page, `report.html`."""
     from tf_transfer.report import page
 
+    choice.decide(session.run, session.config.run.export_phase)
     records, config = session.run.records(), session.config
     if not any(r.get("kind") in ("phase_end", "assessment") for r in records):
         raise UserError(
@@ -136,6 +140,7 @@ def run(session: Session, names: Sequence[str]) -> None:
 
         assessment.check(session.config)
     if "export" in names:
+        choice.check(session.run, session.config.run.export_phase, names)
         targets.parse(session.config.run.export_targets, session.modality)
     if names[1:] and names[0] in TRAINED and PHASES[names[0]].data == catalogue.SOURCE:
         # A wrong target is refused now, not after the source model has been trained.

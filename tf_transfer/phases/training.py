@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from tf_transfer.config import Training, pick
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import classification
+from tf_transfer.evaluation import classification, selection
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.phases import catalogue
 from tf_transfer.phases.catalogue import PHASES, Phase
@@ -53,13 +53,19 @@ def begun(session: Session, name: str, data: TrainingData) -> Classifier:
 
 
 def _compare(session: Session, phase: str) -> None:
-    """Warns where a phase validates worse than the phase it began from, by more than a standard error."""
+    """Warns where a phase validates worse than the phase it began from, by the criterion that chooses between them."""
     done, begins = session.run.done(phase), PHASES[phase].begins
     before, now = session.run.done(begins)["validation_accuracy"], done["validation_accuracy"]
     # On other validation examples, such as of a data set that has grown, accuracies do not compare.
     if before is None or now is None or session.run.done(begins).get("split_digest") != done.get("split_digest"):
         return
-    if now < before - classification.standard_error(before, done["validation_examples"]):
+    each = [session.run.validated(name) for name in (begins, phase)]
+    if all(each):
+        worse = selection.lead(each[0]["right"], each[1]["right"]).clear
+    else:
+        # A phase of version 0.1.0 kept no results of single examples.
+        worse = now < before - classification.standard_error(before, done["validation_examples"])
+    if worse:
         recorded = session.run.records()
         since = max((i for i, r in enumerate(recorded) if (r["kind"], r.get("phase")) == ("plan", phase)), default=0)
         parameters = recorded[since].get("parameters", {}) if recorded else {}

@@ -66,6 +66,7 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
         "model": {
             "name": export["model"],
             "what": summary.MODELS.get(export["model"]),
+            "chosen": _chosen(summary.latest(held, summary.CHOICE), export["model"]),
             "backbone": config["model"]["backbone"],
             "weights": config["model"]["weights"],
             "precision": export["precision"],
@@ -97,6 +98,11 @@ def build(records: Sequence[dict], config: Mapping, export: Mapping, command: st
             "test_pictures": export.get("pictures"),
         },
     }
+
+
+def _chosen(choice: Mapping, model: str) -> str | None:
+    """Returns why this model was exported and no other one of its run; None where there was no other."""
+    return choice.get("why") if choice.get("model") == model else None
 
 
 def _phase(plan: Mapping, end: Mapping) -> dict:
@@ -146,6 +152,11 @@ def markdown(card: Mapping) -> str:
         "",
         f"{_plain(model['what'] or model['name'])}; began from {as_code(model['weights'])}, computes in "
         f"{model['precision']} on {model['size']}.",
+        *(
+            ["", f"Exported is the {_plain(model['name'])} model: {_plain(model['chosen'], 400)}."]
+            if model["chosen"]
+            else []
+        ),
         "",
         "## Classes",
         "",

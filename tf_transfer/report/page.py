@@ -42,7 +42,8 @@ def render(
     """
     held = summary.current(records)
     evaluated = summary.evaluations(records)
-    model = summary.headline(evaluated)
+    choice = summary.latest(held, summary.CHOICE)
+    model = summary.headline(evaluated, choice.get("model"))
     evaluation = evaluated.get(model, {})
     settings = flatten(config or {})
     transfer = _transfer(settings)
@@ -61,6 +62,7 @@ def render(
         "split": summary.main_split(records),
         "rows": rows,
         "card": assessment.scorecard(summary.latest(held, "assessment"), one, many),
+        "choice": choice,
         "headline": sections.headline(model, evaluated, held),
         "shares": {name: control.named(name) for name in control.columns(leading, control.among(rows))},
         "comparison": sections.comparison(rows, leading),

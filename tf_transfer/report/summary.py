@@ -12,6 +12,9 @@ from tf_transfer.report import control
 # The models that a run can compare, with their description, in the order in which they are shown.
 MODELS = {name: catalogue.PHASES[name].about for name in catalogue.TRAINED}
 
+CHOICE = "choice"
+"""Kind of the record that says which model is exported, and heads the page."""
+
 _SUPERSEDED_KINDS = (
     "plan",
     "epoch",
@@ -23,6 +26,7 @@ _SUPERSEDED_KINDS = (
     "export",
     "artefact",
     "assessment",
+    CHOICE,
 )
 
 
@@ -40,6 +44,7 @@ def current(records: Sequence[dict]) -> list[dict]:
         """Returns the index of the latest plan on which a record depends."""
         # Records about models name them; records about training name their phase.
         owners = [record[key] for key in ("model", "a", "b") if key in record] or [record.get("phase")]
+        owners += record.get("candidates", ())
         if record.get("kind") == "assessment":
             # An assessment depends on the models that it found in the run.
             owners = [
@@ -107,18 +112,26 @@ def evaluations(records: Sequence[dict]) -> dict[str, dict]:
     return {model: found[model] for model in order if model in found}
 
 
-def headline(evaluated: dict[str, dict]) -> str | None:
-    """Returns the model whose result heads the page: the last stage of adaptation that was evaluated."""
+def headline(evaluated: dict[str, dict], chosen: str | None = None) -> str | None:
+    """Returns the evaluated model that heads the page: the chosen one, else the last stage of adaptation."""
+    if chosen in evaluated:
+        return chosen
     others = [m for m in evaluated if m not in MODELS]
     ranked = catalogue.by_adaptation()
     adapted = [m for m in ranked if m in catalogue.exported()]
     return next((m for m in [*adapted, *others[::-1], *ranked] if m in evaluated), None)
 
 
+def chosen(records: Sequence[dict]) -> dict:
+    """Returns the valid record of the choice of a model, or an empty dict."""
+    return latest(current(records), CHOICE)
+
+
 def beside_headline(records: Sequence[dict]) -> tuple[dict, dict]:
     """Returns the record of the blind guess and the evaluation of the model that heads the page; {} where missing."""
     evaluated = evaluations(records)
-    return dict(control.find(current(records))), evaluated.get(headline(evaluated), {})
+    model = headline(evaluated, chosen(records).get("model"))
+    return dict(control.find(current(records))), evaluated.get(model, {})
 
 
 def leading(records: Sequence[dict]) -> str:

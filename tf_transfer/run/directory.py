@@ -6,15 +6,19 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.phases.catalogue import TRAINED
 from tf_transfer.run import atomic, records
 
 CONFIG, RECORDS, DONE, HISTORY = "config.json", "records.jsonl", "done.json", "history.csv"
+VALIDATED = "validation.npz"
 # The folders of a run, each replaced and removed as a whole.
 PARTS = (*TRAINED, "evaluate", "saved_model", "artefacts", "samples", "data", "tensorboard", "checkpoints", "assess")
 # Folder that takes them when the run is started over.
@@ -28,7 +32,7 @@ class RunDir:
 
         config.json        the options of the run
         records.jsonl      everything that was measured, one JSON object a line
-        PHASE/             weights, history.csv and done.json of a phase that has ended
+        PHASE/             weights, history.csv, done.json and validation.npz of a phase that has ended
         tensorboard/PHASE  event files, where tensorboard is installed
         evaluate/          predictions and metrics        samples/    some test examples
         saved_model/1      the export                     report.html
@@ -148,10 +152,38 @@ class RunDir:
         # Older runs call it pictures.
         return done.get("fingerprint") or done.get("pictures")
 
-    def finish(self, phase: str, classifier: Any, facts: Mapping[str, Any], history: Sequence[dict] = ()) -> None:
-        """Writes a phase's trained model and its epochs, and marks the phase as done, in one atomic move."""
+    def validated(self, phase: str) -> dict[str, np.ndarray] | None:
+        """Returns the results of a phase's model on each validation example, of `finish`; None where it has none."""
+        path = self.path / phase / VALIDATED
+        if not os.path.isfile(path):
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (ValueError, OSError, zipfile.BadZipFile) as e:
+            raise UserError(f"{one_line(path)} is damaged ({one_line(e)}); train {phase} again with --restart.") from e
+
+    def finish(
+        self,
+        phase: str,
+        classifier: Any,
+        facts: Mapping[str, Any],
+        history: Sequence[dict] = (),
+        validated: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Writes a phase's trained model and its epochs, and marks the phase as done, in one atomic move.
+
+        Args:
+            phase: its name.
+            classifier: its model.
+            facts: of the end of the phase, `done.json`.
+            history: a record an epoch.
+            validated: results of each validation example, for `validated`; none without validation.
+        """
         with self.write_folder(phase) as folder:
             classifier.save(folder)
+            if validated:
+                np.savez(folder / VALIDATED, **validated)
             with (folder / HISTORY).open("w", newline="") as f:
                 # A run that another version began may have other columns in its first rows.
                 columns = list(dict.fromkeys(name for row in history for name in row))

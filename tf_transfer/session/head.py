@@ -72,12 +72,22 @@ def solve(
     # Every worker has solved the head, but processors may round differently: all take the chief's.
     model.head.set_weights([from_chief(session.strategy, w) for w in scale.fold(best.kernel, best.bias)])
     return {
+        "each": _each(model, validation, data.class_offsets),
         "epochs": 0,
         "best_epoch": 0,
         "l2": best.l2,
         "validation_accuracy": best.measures.get("validation_accuracy"),
         "validation_loss": best.measures.get("validation_loss"),
     }
+
+
+def _each(model: classifier.Classifier, held: Split | None, offsets: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Returns the results of the head on each validation example, as `Supervised.score` has them."""
+    if held is None:
+        return {}
+    kernel, bias = model.head.get_weights()
+    logits = held.inputs @ kernel + bias
+    return classification.by_example(logits if offsets is None else logits + offsets, held.labels)
 
 
 def solve_on(

@@ -95,6 +95,8 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     fit = heads.solve if plans.solved(plan.optimizer) else _descend
     with devices.PeakMemory() as memory:
         end = fit(session, phase, classifier, data, plan, log, resume)
+    # Apart from the facts: arrays have a file of their own.
+    each = end.pop("each")
     end["peak_bytes"] = memory.bytes
     end["seconds"] = seconds = resume.seconds
     end["validation_examples"] = len(data.validation) if data.validation is not None else 0
@@ -113,7 +115,7 @@ def train(session: Session, phase: str, classifier: Classifier, data: TrainingDa
     facts |= {"split_digest": data.facts["split_digest"], "restart": begun.get("restart")}
     if source := _source(session, plan):
         facts["source_data"] = {"dataset": source.facts["dataset"], "split_digest": source.facts["split_digest"]}
-    session.run.finish(phase, classifier, facts, log.history)
+    session.run.finish(phase, classifier, facts, log.history, each)
     # All workers go on from the files that the chief has written.
     barrier(session.strategy)
     note_end(session.run, phase)
@@ -189,8 +191,11 @@ def _descend(
         result = loop.fit(
             ready.method, ready.streams, plan, session.config.run, session.strategy, log, progress, resume
         )
+    # Of the kept epoch, whose variables are back in place.
+    score = ready.method.score()
     ready.finish()
     return {
+        "each": score.each if score else {},
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
         "stopped_early": result.stopped_early,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from tf_transfer.config import Training
@@ -70,12 +71,15 @@ class Score(NamedTuple):
         standard_error: of the value.
         loss: smaller is better; it decides between values that are within one standard error.
         measures: what is recorded, such as `accuracy` and the number of `examples`.
+        each: the results of each validation example, in their order: `right`, bool `[N]`, and `loss`, float `[N]`.
+            Those of the kept epoch are compared with other phases'; a phase whose method has none is not compared.
     """
 
     value: float
     standard_error: float
     loss: float
     measures: Mapping[str, float] = {}
+    each: Mapping[str, np.ndarray] = {}
 
 
 @dataclass(frozen=True)

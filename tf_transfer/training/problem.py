@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_transfer.data import splits
-from tf_transfer.evaluation.classification import measure, right, standard_error
+from tf_transfer.evaluation.classification import by_example, measure, right, standard_error
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Problem:
         loss: `(logits, targets)` to float32 `[B]`.
         hits: `(logits, labels)` to float32 `[B]`, in a graph: 1 where an example is right.
         right: `(logits, labels)` to bool `[N]`, on arrays.
-        score: `(logits, labels)` to (value, its standard error, loss, measures), on arrays; see `method.Score`.
+        score: `(logits, labels)` to the fields of a `method.Score`, on arrays: value, its standard error, loss,
+            measures, and the results of each example.
         split: plans what trains and what validates, see `splits.plan_splits`.
     """
 
@@ -34,7 +35,7 @@ class Problem:
     loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     hits: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     right: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    score: Callable[[np.ndarray, np.ndarray], tuple[float, float, float, dict[str, Any]]]
+    score: Callable[[np.ndarray, np.ndarray], tuple[float, float, float, dict[str, Any], dict[str, np.ndarray]]]
     split: Callable[..., splits.SplitPlan]
 
 
@@ -53,10 +54,13 @@ def hits(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), tf.float32)
 
 
-def accuracy_score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float, float, dict[str, Any]]:
-    """Scores `[N, C]` logits by their accuracy: value, standard error, mean cross-entropy, and what is recorded."""
-    found = measure(logits, labels)
-    return found["accuracy"], standard_error(found["accuracy"], found["examples"]), found["loss"], found
+def accuracy_score(
+    logits: np.ndarray, labels: np.ndarray
+) -> tuple[float, float, float, dict[str, Any], dict[str, np.ndarray]]:
+    """Scores `[N, C]` logits by their accuracy; returns the fields of a `method.Score`."""
+    found, error = measure(logits, labels), standard_error
+    each = by_example(logits, labels)
+    return found["accuracy"], error(found["accuracy"], found["examples"]), found["loss"], found, each
 
 
 CLASSIFICATION = Problem("classification", one_hot, cross_entropy, hits, right, accuracy_score, splits.plan_splits)

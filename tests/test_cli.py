@@ -159,6 +159,7 @@ def test_debug_shows_the_traceback(tmp_path):
         (KeyError("a\nb"), 1, r"error: KeyError: 'a\\nb' \(an internal error: --debug shows where\)"),
         (KeyboardInterrupt(), 130, "error: interrupted; the same command goes on."),
         (api.UserError("--x: no."), 2, "error: --x: no."),
+        (OSError(28, "No space left on device"), 2, r"error: the disk is full \(\[Errno 28\] No .*\): make room, .*"),
         (
             MemoryError("4 GB\nof it"),
             2,

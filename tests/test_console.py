@@ -1,7 +1,9 @@
 import io
+import subprocess
 import sys
 
 import pytest
+import tools
 
 from tf_transfer import console
 from tf_transfer.console import Console, clock
@@ -139,3 +141,20 @@ def test_clock(seconds, text):
 def test_a_closed_standard_output_takes_the_lines(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     Console().line("told to nobody")
+
+
+def test_work_goes_on_when_the_reader_has_left():
+    """As of `run.py | head -1`: no error, no line of its own, exit code 0."""
+    code = (
+        "import time\n"
+        "from tf_transfer.console import Console\n"
+        "console = Console()\n"
+        "for i in range(50):\n    console.line(str(i) * 1000)\n    time.sleep(0.002)\n"
+        "import sys; sys.stderr.write('ended')\n"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tools.ROOT, **pipes) as running:
+        assert running.stdout.readline().startswith("0")
+        running.stdout.close()
+        assert running.stderr.read() == "ended"
+    assert running.returncode == 0

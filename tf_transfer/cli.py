@@ -59,6 +59,8 @@ def main(argv: Sequence[str]) -> None:
         _fail("interrupted; the same command goes on.", 130)
     except Exception as e:
         # The name alone: TensorFlow, which has the class, may not be imported.
+        if "No space left on device" in str(e) or "Disk quota exceeded" in str(e):
+            _fail(f"the disk is full ({one_line(e, 100)}): make room, and the same command goes on", 2)
         if isinstance(e, MemoryError) or type(e).__name__ == "ResourceExhaustedError":
             _fail(f"{_NO_MEMORY} ({one_line(e, 100)})", 2)
         _fail(f"{type(e).__name__}: {one_line(e, 300)} (an internal error: --debug shows where)", 1)

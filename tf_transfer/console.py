@@ -1,5 +1,6 @@
 """The output of a running command: lines, and on a terminal a progress bar with the time left."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -25,8 +26,7 @@ class Console:
         self._clear()
         # A file name may hold characters that the stream's encoding lacks.
         encoding = self.stream.encoding or "utf-8"
-        self.stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-        self.stream.flush()
+        self._write(text.encode(encoding, "replace").decode(encoding) + "\n")
 
     def note(self, text: str) -> None:
         """Prints a note: something that the user may want to look into."""
@@ -74,14 +74,25 @@ class Console:
         return show
 
     def _draw(self, text: str) -> None:
-        self.stream.write("\r" + text.ljust(self._drawn))
+        self._write("\r" + text.ljust(self._drawn))
         self._drawn = len(text)
-        self.stream.flush()
 
     def _clear(self) -> None:
         if self._drawn:
-            self.stream.write("\r" + " " * self._drawn + "\r")
+            self._write("\r" + " " * self._drawn + "\r")
             self._drawn = 0
+
+    def _write(self, text: str) -> None:
+        """Writes; once the reader has left, such as `head` or a closed session, the work goes on without it."""
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except BrokenPipeError:
+            if self.stream is sys.stdout:
+                # What is still buffered would fail again at the end of the process.
+                with open(os.devnull, "wb") as nowhere:
+                    os.dup2(nowhere.fileno(), self.stream.fileno())
+            self.stream = Nowhere()
 
 
 def _measures(record: dict) -> str:

@@ -117,3 +117,10 @@ def test_the_umask_says_who_may_read_and_go_on(tmp_path, umask, file, folder):
     finally:
         os.umask(before)
     assert modes == [file, file, folder, folder]
+
+
+def test_room_is_asked_for_before_it_is_needed(tmp_path):
+    atomic.reserve(tmp_path, 1 << 20)
+    with pytest.raises(OSError, match=r"File too large|No space left on device"):
+        atomic.reserve(tmp_path, 1 << 62)
+    assert not list(tmp_path.iterdir())

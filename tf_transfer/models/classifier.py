@@ -12,8 +12,12 @@ from tf_transfer.modalities import backbones
 from tf_transfer.modalities.base import Inputs
 from tf_transfer.models import batchnorm, folding, weights
 from tf_transfer.models.dropout import adopt as adopt_dropouts
+from tf_transfer.run import atomic
 from tf_transfer.training.method import HEAD, ParameterGroup
 from tf_transfer.training.noise import Noise
+
+# Bytes that a variable takes in a weights file beside its numbers.
+_OVERHEAD = 4096
 
 
 class Classifier:
@@ -151,7 +155,13 @@ class Classifier:
         return self.backbone.count_params() + self.head.count_params()
 
     def save(self, folder: Path) -> None:
-        """Writes two weights files: the backbone, which loads into the plain keras.applications model, and the head."""
+        """Writes two weights files: the backbone, which loads into the plain keras.applications model, and the head.
+
+        Raises:
+            OSError: the disk has no room for them.
+        """
+        # On a full disk HDF5 ends the process. A file of it takes some kilobytes a variable beside the numbers.
+        atomic.reserve(folder, 4 * self.parameters() + _OVERHEAD * (16 + len(self.state)))
         self.backbone.save_weights(folder / weights.BACKBONE_FILE)
         self._head_model().save_weights(folder / weights.HEAD_FILE)
 

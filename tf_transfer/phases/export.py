@@ -15,6 +15,7 @@ from tf_transfer.models import weights
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
 from tf_transfer.report import model_card
+from tf_transfer.run import atomic
 from tf_transfer.run.directory import DONE
 from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
@@ -98,6 +99,7 @@ def _export(session: Session, phase: str, what: dict) -> dict:
     done["image_size"] = session.input_size
     with session.run.write_folder("saved_model") as folder:
         if session.run.writes:
+            atomic.reserve(folder, 4 * classifier.parameters())
             done |= _write(session, classifier, class_names, folder / "1", measured, done)
             done["bytes"] = size_of(folder)
             done["restart"] = session.restart_id

@@ -46,6 +46,20 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
+def reserve(folder: Path, size: int) -> None:
+    """Fails where a folder has no room for a file of `size` bytes, for libraries that crash on a full disk.
+
+    Raises:
+        OSError: there is no room, by the disk, a quota or a limit of the process.
+    """
+    probe = folder / f"{NEW}room"
+    try:
+        with probe.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(1, size))
+    finally:
+        probe.unlink(missing_ok=True)
+
+
 def remove(target: Path) -> bool:
     """Removes a file or a folder, under a rename first, so that nobody sees half of it; returns whether it existed."""
     if not os.path.lexists(target):

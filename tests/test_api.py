@@ -120,6 +120,7 @@ def test_every_other_option_is_held_fast():
         "dataset": "mnist",
         "validation_fraction": 0.3,
         "examples_per_class": 5,
+        "group_by": "folder",
         "class_weights": "balanced",
         "backbone": "vgg16",
         "weights": "random",
@@ -131,6 +132,7 @@ def test_every_other_option_is_held_fast():
     free = {"run_dir", "strategy", "data_dir", "max_unreadable", "max_conflicts", "source_dataset"}
     free |= {"feature_store", "feature_store_gb", "export_phase", "export_precision", "export_targets", "xla"}
     free |= {"checkpoint_every", "on_nan", "worker_timeout", "assess_budget", "shifted", "backbones", "imports"}
+    free |= {"xla_cache", "xla_cache_gb"}
     untrained = {name for name, (stage, _) in config.option_fields().items() if stage != "training"}
     assert set(others) == untrained - free
     before = recorded()

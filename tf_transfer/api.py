@@ -11,7 +11,7 @@ from tf_transfer import config as configs
 from tf_transfer.config import Config
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.machine import cluster
+from tf_transfer.machine import cluster, compilations
 from tf_transfer.machine.quiet import quiet
 from tf_transfer.phases import catalogue
 from tf_transfer.registry import split_list
@@ -23,6 +23,7 @@ _FREE = {
     "run_dir", "strategy", "data_dir", "max_unreadable", "max_conflicts", "source_dataset", "feature_store",
     "feature_store_gb", "export_phase", "export_precision", "export_targets", "xla", "checkpoint_every", "on_nan",
     "worker_timeout", "assess_budget", "shifted", "backbones", "imports",
+    "xla_cache", "xla_cache_gb",
 }  # fmt: skip
 # Options that hold for the command they are given to, as they depend on its machine.
 _OF_A_MACHINE = {"strategy", "worker_timeout"}
@@ -88,6 +89,7 @@ def fine_tune(
     console = Console(Nowhere()) if quiet or not chief else Console()
     with writing(given):
         config, run = open_run(given, phases, restart, note=console.note)
+        compilations.keep(config.run.xla_cache, int(config.run.xla_cache_gb * 1e9))
         # Imported after the options are checked: TensorFlow takes seconds, and a wrong option is refused at once.
         from tf_transfer.phases import stories
         from tf_transfer.report import summary

@@ -12,7 +12,7 @@ from absl import app, flags, logging
 from tf_transfer import config, flag_files, help
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import LostWorkerError, UserError, one_line
-from tf_transfer.machine import cluster, signals
+from tf_transfer.machine import cluster, compilations, signals
 from tf_transfer.machine.quiet import quiet, without_packages
 from tf_transfer.phases import catalogue
 from tf_transfer.registry import split_list, unknown_name
@@ -197,6 +197,8 @@ def _quiet_start(run: config.Run | None = None):
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.ERROR)
+    if run:
+        compilations.keep(run.xla_cache, int(run.xla_cache_gb * 1e9))
     with quiet(shown_on=ImportError):
         # Keras imports both for helpers that no phase uses: 40 % of the time of the import.
         with without_packages("sklearn", "matplotlib"):

@@ -131,7 +131,11 @@ class Run:
         300.0, "seconds without an answer after which a worker is lost", float, low=5.0, high=1e5
     )
     precision: str = option("auto", "of the computation", choices=("auto", "float32", "bfloat16"))
-    xla: str = option("auto", "compile the network with XLA; auto: on GPUs", choices=("auto", "on", "off"))
+    xla: str = option(
+        "auto", "compile the network with XLA; auto: on GPUs, where it saves time", choices=("auto", "on", "off")
+    )
+    xla_cache: str = option(None, "where compilations for GPUs are kept, or off (default ~/.cache/tf_transfer/xla)")
+    xla_cache_gb: float = option(5.0, "size in GB above which the oldest compilations go", float, low=0.0, high=1e6)
     imports: str = option(None, "modules to import, which register networks, sources and the like: my_module,...")
     export_precision: str = option(None, "of the exported model (default: as trained)", choices=("float32", "bfloat16"))
     export_phase: str = option(

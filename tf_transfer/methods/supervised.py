@@ -1,11 +1,13 @@
 """The supervised method: trains on labels a head, or a whole network from pretrained or random weights."""
 
+import math
 from collections.abc import Mapping
 
 import tensorflow as tf
 
 from tf_transfer.data.streams import Stream
-from tf_transfer.models.inference import Predictor
+from tf_transfer.machine.xla import Trial
+from tf_transfer.models.inference import FORWARD, Predictor
 from tf_transfer.phases.catalogue import RANDOM
 from tf_transfer.training.method import METHODS, Losses, ParameterGroup, Score, Setting
 from tf_transfer.training.noise import Noise
@@ -32,7 +34,15 @@ class Supervised:
         self.augmentation = setting.modality.augmentation("none" if setting.on_features else setting.plan.augment)
         size = _FEATURES if setting.on_features else 2 * setting.plan.batch_size
         function = self.model.classify if setting.on_features else self.model.logits
-        self._predict = Predictor(function, setting.strategy, size)
+        self._predict = Predictor(function, setting.strategy, size, self._trial(size))
+
+    def _trial(self, size: int) -> Trial | None:
+        """Returns the trial of the passes over the validation split; None where XLA is decided, or there are none."""
+        held = self.setting.data.validation
+        if self.setting.on_features or held is None:
+            return None
+        passes = math.ceil(self.plan.epochs or 1)
+        return self.model.trial(FORWARD, passes * math.ceil(len(held) / size), size)
 
     def streams(self) -> dict[str, Stream]:
         """Returns the stream of labelled training examples, weighted by class."""

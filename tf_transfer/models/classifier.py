@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_transfer.errors import UserError, one_line
+from tf_transfer.machine import xla
 from tf_transfer.modalities import backbones
 from tf_transfer.modalities.base import Inputs
 from tf_transfer.models import batchnorm, folding, weights
@@ -33,6 +34,7 @@ class Classifier:
 
     Attributes:
         xla: compile the backbone with XLA, without preprocessing and head.
+        trials: makes the trials that decide it for each function by cost; None: `xla` holds for all.
         size, mode: of the preprocessing.
         stages: `{layer name: stage}`, see `_stages`.
     """
@@ -40,7 +42,7 @@ class Classifier:
     def __init__(self, backbone: keras.Model, inputs: Inputs, num_classes: int, dropout: float = 0.0, seed: int = 0):
         self.backbone, self.inputs, self.dropout = backbone, inputs, dropout
         self.size, self.mode = inputs.size, inputs.mode
-        self.xla = False
+        self.xla, self.trials = False, None
         self.num_classes = num_classes
         self.num_features = backbone.output_shape[-1]
         self.batchnorms = batchnorm.adopt(backbone)
@@ -64,6 +66,10 @@ class Classifier:
         # A new function for each trace, since a trace fixes which folds are active.
         compiled = tf.function(lambda x: self.backbone(x, training=training), autograph=False, jit_compile=True)
         return tf.cast(compiled(inputs), tf.float32)
+
+    def trial(self, what: str, calls: float, size: int) -> xla.Trial | None:
+        """Returns the trial of a function, see `xla.Trials`; None where `xla` decides."""
+        return self.trials(what, calls, size) if self.trials else None
 
     def _reduces_over_replicas(self) -> bool:
         """Says whether batch statistics are reduced over replicas inside the network, which XLA cannot compile."""

@@ -1,5 +1,6 @@
 """The evaluate phase: scores every model of a run on the test split, which it reads once."""
 
+import math
 import time
 import uuid
 
@@ -9,7 +10,7 @@ from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.evaluation import blind_guess, mcnemar_exact, score, top_losses
 from tf_transfer.modalities.base import Modality
-from tf_transfer.models.inference import Predictor
+from tf_transfer.models.inference import FORWARD, Predictor
 from tf_transfer.phases import catalogue, choice
 from tf_transfer.report import control, summary, tables
 from tf_transfer.run.records import encoded
@@ -88,7 +89,9 @@ def _measure(logits: np.ndarray, split: Split, class_names: tuple[str, ...], mod
 
 def _logits(session: Session, phase: str, split: Split, class_names: tuple[str, ...]) -> np.ndarray:
     classifier = session.trained(phase, class_names)
-    predict = Predictor(classifier.logits, session.strategy, session.rows_at_once())
+    size = session.rows_at_once()
+    trial = classifier.trial(FORWARD, math.ceil(len(split) / size), size)
+    predict = Predictor(classifier.logits, session.strategy, size, trial)
     return predict(split.inputs, session.progress(f"evaluate {phase}"))
 
 

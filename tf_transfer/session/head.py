@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable
 
 import keras
@@ -17,7 +18,7 @@ from tf_transfer.features import FEATURES_VERSION, extract, solver
 from tf_transfer.machine import devices
 from tf_transfer.machine.strategy import from_chief
 from tf_transfer.models import classifier, weights
-from tf_transfer.models.inference import Predictor
+from tf_transfer.models.inference import FORWARD, Predictor
 from tf_transfer.session.session import Session
 from tf_transfer.training import optimizers
 from tf_transfer.training.regularizers import REGULARIZERS
@@ -34,7 +35,7 @@ def features(
         "weights": weights.digest(model.backbone),
         "input_size": session.input_size,
         "precision": session.precision,
-        "xla": model.xla,
+        "xla": "auto" if model.trials else model.xla,
         "device": devices.facts(session.strategy, session.precision)["device"]["devices"][:1],
         "modality": session.modality.name,
         "mode": model.mode,
@@ -42,7 +43,9 @@ def features(
         "versions": [tf.__version__, keras.__version__],
     }
 
-    predict = Predictor(model.features, session.strategy, size)
+    rows = plan.feature_views * len(data.train) + len(data.validation or ())
+    trial = model.trial(FORWARD, math.ceil(rows / size), size)
+    predict = Predictor(model.features, session.strategy, size, trial)
 
     def made(split: Split, views: extract.Views) -> Split:
         shown = session.progress("features")

@@ -18,12 +18,12 @@ from tf_transfer.features.store import OFF, FeatureStore, default_folder
 from tf_transfer.machine import devices
 from tf_transfer.machine.precision import precision_policy, resolve_precision
 from tf_transfer.machine.strategy import make_strategy
-from tf_transfer.machine.xla import resolve_xla
 from tf_transfer.modalities import backbones, base
 from tf_transfer.models import batchnorm, weights
 from tf_transfer.models.classifier import Classifier
 from tf_transfer.phases import catalogue
 from tf_transfer.run.directory import RunDir
+from tf_transfer.session import compiling
 from tf_transfer.session import plan as plans
 from tf_transfer.session.datasets import DataSets
 from tf_transfer.training.problem import CLASSIFICATION, Problem
@@ -156,7 +156,7 @@ class Session:
             network = weights.load_backbone(self.backbone, model.backbone, where, self.input_size)
             inputs = self.modality.inputs(self.input_size, self.backbone.mode)
             classifier = Classifier(network, inputs, num_classes, model.dropout, seed)
-        classifier.xla = resolve_xla(self.config.run.xla)
+        compiling.set_up(self, classifier, precision or self.precision)
         return classifier
 
     def trained(self, phase: str, class_names: Sequence[str] | None = None, precision: str | None = None) -> Classifier:

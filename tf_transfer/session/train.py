@@ -13,7 +13,7 @@ from tf_transfer.data.streams import Streams
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.features import extract
-from tf_transfer.machine import devices, signals
+from tf_transfer.machine import devices, signals, xla
 from tf_transfer.machine.strategy import barrier
 from tf_transfer.modalities import backbones, base
 from tf_transfer.models.classifier import Classifier
@@ -58,11 +58,15 @@ def check_specs(config: Config) -> None:
 
 
 class Prepared(NamedTuple):
-    """A phase ready to train in steps: the method, its streams, and `finish`, to be called after training."""
+    """A phase ready to train in steps: the method, its streams, and `finish`, to be called after training.
+
+    `trial` decides whether the network is compiled by XLA; None: that is decided, or no network runs in the steps.
+    """
 
     method: Method
     streams: Streams
     finish: Callable[[], None]
+    trial: xla.Trial | None = None
 
 
 def train(session: Session, phase: str, classifier: Classifier, data: TrainingData) -> None:
@@ -189,7 +193,15 @@ def _descend(
     ready, progress = prepare(session, phase, classifier, data, plan), session.progress(phase)
     with signals.deferred():
         result = loop.fit(
-            ready.method, ready.streams, plan, session.config.run, session.strategy, log, progress, resume
+            ready.method,
+            ready.streams,
+            plan,
+            session.config.run,
+            session.strategy,
+            log,
+            progress,
+            resume,
+            ready.trial,
         )
     # Of the kept epoch, whose variables are back in place.
     score = ready.method.score()
@@ -247,7 +259,19 @@ def in_steps(session: Session, phase: str, classifier: Classifier, data: Trainin
     classifier.xla = classifier.xla and not (partly and plan.unfreeze)
     following = classifier.unfrozen(plan.unfreeze) if partly else None
     classifier.set_batchnorm(plan.bn, following, streams.steps(plan.epochs))
-    return Prepared(made, streams, lambda: None)
+    return Prepared(made, streams, lambda: None, _trial(session, row, classifier, plan, streams))
+
+
+def _trial(
+    session: Session, row: catalogue.Phase, classifier: Classifier, plan: Training, streams: Streams
+) -> xla.Trial | None:
+    """Returns the trial of the step; None where XLA is decided, or cannot compile the step or would slow it down."""
+    partly = not row.head_only and row.begins != catalogue.RANDOM and plan.unfreeze
+    across = plan.bn == "train" and session.strategy.num_replicas_in_sync > 1 and bool(classifier.batchnorms)
+    if partly or (across and not row.head_only):
+        return None
+    trained = "frozen network" if row.head_only else f"network with BatchNorm {plan.bn}"
+    return classifier.trial(f"training step of the {trained}", streams.steps(plan.epochs), streams.size)
 
 
 def _on_features(session: Session, phase: str, classifier: Classifier, data: TrainingData, plan: Training) -> Prepared:

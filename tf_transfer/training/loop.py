@@ -12,7 +12,7 @@ import tensorflow as tf
 from tf_transfer.config import Run, Training
 from tf_transfer.data.streams import Streams
 from tf_transfer.errors import UserError
-from tf_transfer.machine import signals
+from tf_transfer.machine import signals, xla
 from tf_transfer.machine.strategy import barrier, several_hosts
 from tf_transfer.run.checkpoints import Unkept
 from tf_transfer.training import regularizers, schedules
@@ -45,6 +45,7 @@ def fit(
     log: Callable[[dict], None],
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
     checkpoints=None,
+    trial: xla.Trial | None = None,
 ) -> FitResult:
     """Trains `method` on `streams`, scores it after each epoch, keeps the best by its score (`to_be_kept`).
 
@@ -61,6 +62,7 @@ def fit(
         progress: called with (steps done, steps in all, text) after every step.
         checkpoints: a `checkpoints.Checkpoints`, or what has its `due`, `load`, `save` and `last`, such as a
             `resume.Resume`; None for none.
+        trial: decides whether the network is compiled by XLA; None: as it is.
 
     Returns:
         The outcome; the method's state is the kept epoch's (without a score, the last one's).
@@ -69,11 +71,11 @@ def fit(
         UserError: training diverged.
         Stopped: a signal asked to stop; a checkpoint has been saved.
     """
-    return _Fit(method, streams, plan, run, strategy, log, progress, checkpoints or Unkept()).run()
+    return _Fit(method, streams, plan, run, strategy, log, progress, checkpoints or Unkept(), trial).run()
 
 
 class _Fit:
-    def __init__(self, method, streams, plan, run, strategy, log, progress, checkpoints):
+    def __init__(self, method, streams, plan, run, strategy, log, progress, checkpoints, trial):
         self.method, self.streams, self.plan, self.on_nan = method, streams, plan, run.on_nan
         self.strategy, self.log, self.show, self.checkpoints = strategy, log, progress, checkpoints
         self.total = streams.steps(plan.epochs)
@@ -81,7 +83,8 @@ class _Fit:
         self.rate = schedules.learning_rate(plan.schedule, plan.learning_rate, self.total, plan.warmup)
         penalty = regularizers.of_groups(plan.regularizer, method.groups())
         with strategy.scope():
-            self.stepper = Stepper(method, plan, streams.sizes, strategy, run.seed, penalty)
+            self.stepper = Stepper(method, plan, streams.sizes, strategy, run.seed, penalty, trial)
+        self.trial, self.read_at = trial, 0.0
         self.at, self.best_state, self.result = Progress(), None, FitResult()
         # Workers on several hosts must stop and save at the same step: they agree whenever they read the losses.
         self.agreeing = several_hosts(strategy)
@@ -116,6 +119,7 @@ class _Fit:
     def _train(self, stream: Iterator[dict], epoch: int) -> None:
         """Takes the remaining steps of the epoch."""
         end, waiting, begun = self.ends[epoch], [], time.perf_counter()
+        self.read_at = begun
         while self.result.steps < end:
             step = self.result.steps
             stop = signals.requested()
@@ -123,7 +127,7 @@ class _Fit:
             wishes = (bool(stop), bool(due))
             waiting.append(self.stepper.launch(next(stream), self._rate(step), step, step / self.total, wishes))
             self.result.steps += 1
-            alone = not self.agreeing and (stop or due)
+            alone = (not self.agreeing and (stop or due)) or (self.trial and self.trial.waits)
             if alone or len(waiting) == _READ_EVERY or not self.at.losses or self.result.steps == end:
                 wished = self._read(waiting)
                 if self.agreeing:
@@ -136,6 +140,7 @@ class _Fit:
                 self.at.epoch_seconds += now - begun
                 begun = now
                 self._pause(stop, due)
+                self.read_at = time.perf_counter()
         self.at.epoch_seconds += time.perf_counter() - begun
         if not self.agreeing:
             # Stop now rather than after the validation, which may be long.
@@ -159,6 +164,10 @@ class _Fit:
             self.at.losses.append(loss)
             for name, value in measures.items():
                 self.at.measures.setdefault(name, []).append(float(value))
+        now, before = time.perf_counter(), self.read_at
+        if self.trial and self.trial.took(len(waiting), now - before):
+            self.stepper.retrace()
+        self.read_at = now
         waiting.clear()
         return wished
 

@@ -1,13 +1,14 @@
 """One optimisation step over all replicas: losses of the method, gradients, reduction, clipping, update."""
 
+import contextlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
 
 import tensorflow as tf
 
 from tf_transfer.config import Training
 from tf_transfer.errors import UserError
+from tf_transfer.machine import xla
 from tf_transfer.machine.traced import Traced
 from tf_transfer.training.method import NO_LOSS, Method
 from tf_transfer.training.noise import Noise
@@ -29,6 +30,7 @@ class Stepper:
         strategy: its replicas share each batch.
         seed: of the noise.
         penalty: lambda * R(theta), or None.
+        trial: decides whether the network is compiled by XLA; None: as it is.
 
     Raises:
         UserError: a loss of the whole batch cannot be accumulated.
@@ -42,6 +44,7 @@ class Stepper:
         strategy: tf.distribute.Strategy,
         seed: int = 0,
         penalty: Callable[[], tf.Tensor] | None = None,
+        trial: xla.Trial | None = None,
     ):
         if plan.accumulate > 1 and method.of_batch:
             raise UserError(NO_PARTS.format(plan.accumulate))
@@ -54,7 +57,12 @@ class Stepper:
         self.factors = [group.factor for group in groups for _ in group.variables]
         self.slots = make_slots(self.optimizer, self.variables, strategy)
         self.averages = [_copy_beside(v, strategy) for v in self.variables] if plan.ema else []
-        self._run = Traced(self._step)
+        self.trial = trial
+        self.retrace()
+
+    def retrace(self) -> None:
+        """Has the next call trace the step anew: the trial has decided otherwise."""
+        self._run = Traced(self.trial.traced(self._step) if self.trial else self._step)
 
     def __call__(self, batch: Mapping, rate: float, step: int, progress: float = 0.0) -> tuple[float, dict]:
         """Trains on one (distributed) batch of every stream.
@@ -81,7 +89,8 @@ class Stepper:
             Mean loss, measures, and the sum of the wishes over all replicas, from which all workers decide alike.
         """
         floats = [tf.constant(x, tf.float32) for x in (rate, progress, wishes)]
-        total, measures, wished = self._run(batch, floats[0], tf.constant(step, tf.int32), *floats[1:])
+        with self.trial.calling() if self.trial else contextlib.nullcontext():
+            total, measures, wished = self._run(batch, floats[0], tf.constant(step, tf.int32), *floats[1:])
         size = self.sizes[self.first]
         return total / size, {name: value / size for name, value in measures.items()}, wished
 
@@ -176,7 +185,7 @@ class Stepper:
             decay = tf.minimum(self.plan.ema, (1.0 + steps) / (10.0 + steps))
             average.assign_sub((average - variable) * (1.0 - decay))
 
-    @contextmanager
+    @contextlib.contextmanager
     def averaged(self):
         """Inside, the variables hold their moving averages; without EMA they stay as they are."""
         if not self.averages:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tools
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import tf_transfer
 from tf_transfer import api, config
@@ -281,13 +282,26 @@ def test_data_that_changed_after_head_is_noticed(tmp_path, capsys):
     for label in "ab":
         for i in range(40):
             draw(tmp_path / "data" / label / f"new{i}.png", seed=1000 + i + 100 * ord(label))
+    # The same pictures in other files are copies that the carve cannot know.
+    with Image.open(tmp_path / "data" / sorted(seen["train"].values())[0]) as trained:
+        for i in range(40):
+            note = PngInfo()
+            note.add_text("number", str(i))
+            trained.save(tmp_path / "data/a" / f"saved again {i}.png", pnginfo=note)
     capsys.readouterr()
     api.fine_tune(**options | {"quiet": False}, phases=["evaluate"])
-    (line,) = re.findall("data  since --phase=head: (.*)", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    (line,) = re.findall("data  since --phase=head: (.*)", said)
     came = {split: int(number) for split, number in re.findall(r"(\w+) (\d+) came", line)}
-    assert sum(came.values()) == 80 and set(came) == {"train", "validation", "test"} and "went" not in line
+    assert sum(came.values()) == 120 and set(came) == {"train", "validation", "test"} and "went" not in line
     with np.load(tmp_path / "run/evaluate/predictions.npz") as predicted:
-        assert len(predicted["labels"]) == len(seen["test"]) + came["test"] and len(kept) == 16
+        right, total = predicted["head"].argmax(1) == predicted["labels"], len(predicted["labels"])
+        assert total == len(seen["test"]) + came["test"] and len(kept) == 16
+    without = directory.RunDir(tmp_path / "run").records("evaluation")[-1]["metrics"]["without_copies"]
+    assert 0 < without["copies"] < 40 and without["n"] == total - without["copies"]
+    # All copies are one picture, which is always right or always wrong.
+    assert round(without["value"] * without["n"]) in (right.sum(), right.sum() - without["copies"])
+    assert f"note  head: {without['copies']} of the {total} test pictures are copies of training ones" in said
     assert api.fine_tune(**options, phases=["full"]).run_dir == tmp_path / "run"
     assert len(list((tmp_path / "run/data").glob("contents-*.json"))) == 2
 

@@ -41,6 +41,13 @@ def test_record_is_strict_json_and_agrees_with_the_metrics():
     assert len(record["reliability"]["edges"]) == 16
 
 
+def test_a_class_without_examples_has_no_shares():
+    logits = np.eye(3)[[0, 1, 2, 0]]
+    rows = score(logits, np.array([0, 1, 1, 0]), names(3))["per_class"]
+    assert rows[2] == {"name": "class 2", "precision": None, "recall": None, "f1": None, "support": 0}
+    assert (rows[1]["recall"], rows[1]["support"]) == (0.5, 2)
+
+
 @pytest.mark.parametrize("num_classes", [2, 11])
 def test_every_registered_metric_is_there_within_its_interval(num_classes):
     logits, labels = calibrated(150, num_classes, sharpen=2.0)

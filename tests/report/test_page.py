@@ -189,6 +189,16 @@ def test_many_classes_without_a_mistake_have_no_matrix(build_records, config):
     assert "It made no mistake on these" in check(page.render(records, config, "t")).words()
 
 
+def test_copies_stand_in_the_headline_and_an_untested_class_has_no_figures(build_records, config):
+    records = build_records(phases=("head",), n=100)
+    metrics = next(r for r in records if r["kind"] == "evaluation")["metrics"]
+    metrics["without_copies"] = {"copies": 30, "value": 0.5, "low": 0.4, "high": 0.6, "n": 70}
+    metrics["per_class"][0] |= {"precision": None, "recall": None, "f1": None, "support": 0}
+    words = check(page.render(records, config, "t", "picture", "pictures")).words()
+    assert "30 of the 100 test pictures are copies of training ones; without them it is right on 50.0 %" in words
+    assert "- - - never tested" in words and "F1 and recall by class. 1 never tested." in words
+
+
 def test_the_worst_mistakes_are_mistakes(build_records, config):
     records = build_records(phases=("head",), n=100)
     evaluation = next(r for r in records if r["kind"] == "evaluation")

@@ -32,7 +32,7 @@ def test_table_shows_values_intervals_and_gaps():
 
 def test_class_table_in_label_order_or_the_worst_first():
     classes = [
-        {"name": f"c{i}", "precision": 0.5, "recall": 0.5, "f1": (7 * i % 30) / 30, "support": i} for i in range(30)
+        {"name": f"c{i}", "precision": 0.5, "recall": 0.5, "f1": (7 * i % 30) / 30, "support": i + 1} for i in range(30)
     ]
     few = tables.metrics_table({"per_class": classes[:20]}).splitlines()[2:]
     assert [line.split()[0] for line in few] == [f"c{i}" for i in range(20)]
@@ -40,6 +40,25 @@ def test_class_table_in_label_order_or_the_worst_first():
     f1 = [float(line.split()[3]) for line in many[2:-1]]
     assert f1 == [round(i / 30, 3) for i in range(20)]
     assert many[-1] == "(10 more classes with a higher F1)"
+    # Older records say 0 where nothing is known.
+    untested = [{"name": "x", "precision": None, "recall": None, "f1": None, "support": 0}]
+    untested += [{"name": "y", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}]
+    told = tables.metrics_table({"per_class": classes[:2] + untested}).splitlines()
+    assert [line.split(maxsplit=4)[1:] for line in told[-2:]] == [["-", "-", "-", "never tested"]] * 2
+    many = tables.metrics_table({"per_class": untested + classes}).splitlines()
+    assert float(many[2].split()[3]) == 0.0 and many[2].startswith("c0 ")
+    assert many[-1] == "(10 more classes with a higher F1, 2 never tested)"
+
+
+def test_copies_stand_beside_the_figure_without_them():
+    without = {"copies": 38, "value": 0.75, "low": 0.7, "high": 0.8, "n": 1200}
+    told = tables.copies({"n": 1238, "without_copies": without}, "pictures").replace("\N{NO-BREAK SPACE}", " ")
+    assert told == (
+        "38 of the 1,238 test pictures are copies of training ones; without them it is right on 75.0 % (70.0 % to "
+        "80.0 %) of 1,200."
+    )
+    assert "says nothing about new pictures" in tables.copies({"n": 38, "without_copies": {"copies": 38}}, "pictures")
+    assert tables.copies({"n": 38}, "pictures") is None
 
 
 def test_hostile_names_keep_the_columns_and_the_terminal(build_records, hostile_names):

@@ -150,3 +150,17 @@ def test_the_line_about_the_data_counts_groups_and_groups_need_files(tmp_path, w
     assert "16 to train in 4 groups, 4 to validate in 1 group, 2 classes" in lines.getvalue()
     with pytest.raises(UserError, match=r"--group_by=folder: expected a folder or a CSV .*'digits' is none"):
         made.training()
+
+
+def test_classes_too_small_to_be_tested_are_told_before_training(tmp_path, write_picture):
+    lines = io.StringIO()
+    for label, count in (("many", 12), ("one", 1), ("two", 2)):
+        for number in range(count):
+            write_picture(str(tmp_path / f"data/{label}/{number}.png"), 100 * len(label) + number)
+    chosen = config.from_values({"dataset": str(tmp_path / "data")})
+    made = datasets.DataSets(chosen, RunDir(tmp_path / "run"), Console(lines), 8, base.find("image"), CLASSIFICATION)
+    notes = made.training().facts["notes"]["untested"]
+    assert [note.partition(". ")[0] for note in notes] == [
+        "1 of 3 classes are never tested: one", "2 of 3 classes are never validated: one, two"
+    ]  # fmt: skip
+    assert "note  untested: 2, such as 1 of 3 classes are never tested: one. Add different files" in lines.getvalue()

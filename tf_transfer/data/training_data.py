@@ -60,6 +60,27 @@ def plan_training(
     return split(source.labels("train"), len(names), validation_fraction, seed, per_class, own, names, keys)
 
 
+def untested(source: splits.Source, plan: splits.SplitPlan) -> list[str]:
+    """Returns notes on the classes that will not be validated or tested, for want of examples.
+
+    Only of files, whose labels are known without reading a test split.
+    """
+    if not hasattr(source, "carve"):
+        return []
+    split, rows = validating(source, plan)
+    notes = []
+    for verb, labels in (("tested", source.labels("test")), ("validated", source.labels(split)[rows])):
+        names = [n for i, n in enumerate(source.class_names) if not (labels == i).any()]
+        told = f"{len(names)} of {len(source.class_names)} classes are never {verb}: {', '.join(names[:10])}"
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        if names:
+            notes.append(
+                f"{one_line(told, 400)}{more}. Add different files of them: it takes 2 to be tested and 3 to be "
+                "validated too, or as many groups."
+            )
+    return notes
+
+
 def contents_of(source: splits.Source, plan: splits.SplitPlan) -> dict[str, dict[str, str]]:
     """Returns the digests of the files of every split with a name each, `{split: {digest: name}}`; {} without files."""
     if getattr(source, "carve", 1) == 1:
@@ -69,7 +90,7 @@ def contents_of(source: splits.Source, plan: splits.SplitPlan) -> dict[str, dict
 
 
 def load_training(
-    source: splits.Source, name: str, plan: splits.SplitPlan, class_weights: str, size: int
+    source: splits.Source, name: str, plan: splits.SplitPlan, class_weights: str, size: int, tested: bool = False
 ) -> TrainingData:
     """Decodes the examples of a plan.
 
@@ -79,6 +100,7 @@ def load_training(
         plan: result of `plan_training`.
         class_weights: `none`, `balanced` or `adjusted`, see `splits.class_weights` and `splits.class_offsets`.
         size: input size of the network.
+        tested: the data set is the target, so that what will not be tested is noted.
     """
     train = source.load("train", plan.train, size)
     split, rows = validating(source, plan)
@@ -87,7 +109,7 @@ def load_training(
     seen: dict[bytes, tuple[str, str]] = {}
     duplicates = splits.find_duplicates(parts, seen)
     conflicts = splits.find_conflicts(parts, source.class_names)
-    found = {"duplicates": duplicates, "conflicts": conflicts}
+    found = {"duplicates": duplicates, "conflicts": conflicts, "untested": untested(source, plan) if tested else []}
     notes = {**source.notes} | {kind: texts for kind, texts in found.items() if texts}
     facts = {
         "dataset": one_line(name),

@@ -26,7 +26,8 @@ def score(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) ->
         `n`, `num_classes`; every metric of `METRIC` as `{"value", "low", "high"}` with its 95 %
         interval (`accuracy` also `n`; `top5` only with more than 10 classes; `ece` also `floor`,
         what a perfectly calibrated model would score on average); `per_class`, a list of
-        `{"name", "precision", "recall", "f1", "support"}`; `confusion`, counts by
+        `{"name", "precision", "recall", "f1", "support"}`, where the three shares of a class
+        without examples are None; `confusion`, counts by
         `[true][predicted]`; `reliability`, the lists of `metrics.reliability_bins` with None for
         an empty bin.
 
@@ -95,8 +96,9 @@ _INTERVALS = {"accuracy": _wilson, "top5": _wilson, "balanced_accuracy": _of_cla
 
 
 def _per_class(confusion: np.ndarray, class_names: Sequence[str]) -> list[dict]:
-    columns = [*(c.tolist() for c in metrics.precision_recall_f1(confusion)), confusion.sum(1).tolist()]
-    return [
-        {"name": str(name), "precision": p, "recall": r, "f1": f, "support": n}
-        for name, p, r, f, n in zip(class_names, *columns, strict=True)
-    ]
+    shares, support = np.stack(metrics.precision_recall_f1(confusion), 1).tolist(), confusion.sum(1).tolist()
+    rows = []
+    for name, of, n in zip(class_names, shares, support, strict=True):
+        precision, recall, f1 = of if n else (None, None, None)
+        rows.append({"name": str(name), "precision": precision, "recall": recall, "f1": f1, "support": n})
+    return rows

@@ -8,7 +8,7 @@ import numpy as np
 
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import blind_guess, mcnemar_exact, score, top_losses
+from tf_transfer.evaluation import blind_guess, comparison, mcnemar_exact, score, top_losses
 from tf_transfer.modalities.base import Modality
 from tf_transfer.models.inference import FORWARD, Predictor
 from tf_transfer.phases import catalogue, choice
@@ -45,6 +45,7 @@ def _evaluate(session: Session, models: list[str], chosen: choice.Choice | None)
     session.check_files(models)
     split, class_names, duplicates, unreadable = session.datasets.test()
     records = session.datasets.warnings(duplicates, unreadable, session.datasets.lent(split))
+    copies = session.datasets.copies(split)
     logits = {}
     if (source := _source_logits(session, split, class_names)) is not None:
         logits[catalogue.SOURCE] = source
@@ -52,6 +53,11 @@ def _evaluate(session: Session, models: list[str], chosen: choice.Choice | None)
         logits[phase] = _logits(session, phase, split, class_names)
     # Score before writing anything: an output that cannot be scored must not leave a finished evaluation.
     measured = {phase: _measure(values, split, class_names, session.modality) for phase, values in logits.items()}
+    if copies.any():
+        for phase, found in measured.items():
+            correct = session.problem.right(logits[phase], split.labels)[~copies]
+            without = comparison.accuracy_interval(correct) if len(correct) else {}
+            found["metrics"]["without_copies"] = {"copies": int(copies.sum()), **without}
     _write_samples(session, split, class_names)
     for phase, found in measured.items():
         records.append({"kind": "evaluation", "model": phase, "split": "test", **found})
@@ -143,6 +149,9 @@ def _print(session: Session, detailed: str) -> None:
     session.console.line(tables.format_table(tables.comparison_table(records), leading))
     if control.beside(blind, evaluation):
         session.console.line(f"evaluate  {control.told(blind, leading)}")
+    for model, evaluation in summary.evaluations(records).items():
+        if told := tables.copies(evaluation["metrics"], session.modality.many):
+            session.console.note(f"{model}: {told}")
     latest = [r for r in records if r["kind"] == "evaluation" and r["model"] == detailed]
     if latest:
         session.console.line(f"\n{detailed}, by class")

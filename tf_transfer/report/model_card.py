@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tf_transfer.errors import one_line
-from tf_transfer.report import control, summary
+from tf_transfer.report import control, summary, tables
 from tf_transfer.report.formats import byte_size, count, decimal, decimal_range, percent, percent_range
 
 JSON, MARKDOWN = "model_card.json", "model_card.md"
@@ -126,7 +126,8 @@ def _shift(block: Mapping, model: str) -> dict:
 
 def _metrics(evaluation: Mapping) -> dict:
     found = evaluation["metrics"]
-    return {"split": evaluation["split"], "n": found["n"]} | {k: found[k] for k in _METRICS if k in found}
+    kept = {k: found[k] for k in (*_METRICS, "without_copies") if k in found}
+    return {"split": evaluation["split"], "n": found["n"]} | kept
 
 
 def _control(blind: Mapping, evaluation: Mapping) -> dict:
@@ -171,7 +172,7 @@ def markdown(card: Mapping) -> str:
     lines += [f"- {_note(kind, texts)}" for kind, texts in data["notes"].items()]
     lines += ["", "## Training", "", "| phase | seconds | trained parameters | options |", "|---|---|---|---|"]
     lines += [_phase_row(name, phase) for name, phase in card["phases"].items()]
-    lines += ["", "## Measured", "", *_measured(card["metrics"], card["headline"], card["control"])]
+    lines += ["", "## Measured", "", *_measured(card["metrics"], words, card["headline"], card["control"])]
     lines += ["", *_calibration(card["calibration"], words)]
     lines += _assessed(card)
     lines += ["", "## The artefact", "", *_artefact(card["export"], words)]
@@ -198,7 +199,7 @@ def _phase_row(name: str, phase: Mapping) -> str:
     return f"| {name} | {decimal(phase['seconds'], 0)} | {count(phase['trained_parameters'])} | {options} |"
 
 
-def _measured(metrics: Mapping, first: str, said: str | None) -> list[str]:
+def _measured(metrics: Mapping, words: Mapping, first: str, said: str | None) -> list[str]:
     if not metrics:
         return ["Not evaluated on a test split."]
     names = sorted(_METRICS, key=lambda name: name != first)
@@ -206,8 +207,10 @@ def _measured(metrics: Mapping, first: str, said: str | None) -> list[str]:
     for model, found in metrics.items():
         cells = [_estimate(name, found.get(name)) for name in names]
         lines.append(f"| {_plain(model)} | {_plain(found['split'])} | {count(found['n'])} | {' | '.join(cells)} |")
-    told = ["", f"The control: {_plain(said, 400)}"] if said else []
-    return [*lines, "", "With 95 % intervals, before the temperature.", *told]
+    copies = [(model, tables.copies(found, words["many"])) for model, found in metrics.items()]
+    told = [f"The control: {_plain(said, 400)}"] if said else []
+    told += [f"{_plain(model)}: {text}" for model, text in copies if text]
+    return [*lines, "", "With 95 % intervals, before the temperature.", *(line for text in told for line in ("", text))]
 
 
 def _estimate(name: str, estimate: Mapping | None) -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from tf_transfer.errors import one_line
 from tf_transfer.phases.catalogue import SOURCE
 from tf_transfer.report import assessment, control, formats, sections, summary
-from tf_transfer.report.tables import comparison_table
+from tf_transfer.report.tables import comparison_table, copies
 
 _FILTERS = (
     *("percent", "percent_range", "decimal", "decimal_range", "points", "p_value"),
@@ -64,6 +64,7 @@ def render(
         "card": assessment.scorecard(summary.latest(held, "assessment"), one, many),
         "choice": choice,
         "headline": sections.headline(model, evaluated, held),
+        "copies": copies(evaluation.get("metrics", {}), many),
         "shares": {name: control.named(name) for name in control.columns(leading, control.among(rows))},
         "comparison": sections.comparison(rows, leading),
         "learning": sections.learning(held),

@@ -133,12 +133,14 @@ def errors(evaluation: Mapping) -> dict | None:
 
 
 def _class_bars(classes: Sequence[Mapping]) -> dict:
+    untested, classes = len(classes), summary.tested(classes)
+    never = f" {untested} never tested." if (untested := untested - len(classes)) else ""
     worst = sorted(classes, key=lambda c: c["f1"])[:_MOST_CLASSES]
     lowest = ", ".join(f"{one_line(c['name'], 40)} {c['f1']:.2f}" for c in worst[:3])
     alt = f"Bar chart of F1 and recall; lowest F1: {lowest}."
     if len(classes) > _MOST_CLASSES:
-        return figure(plots.class_bars(worst), alt, f"The {_MOST_CLASSES} classes with the lowest F1.")
-    return figure(plots.class_bars(classes), alt, "F1 and recall by class.")
+        return figure(plots.class_bars(worst), alt, f"The {_MOST_CLASSES} classes with the lowest F1.{never}")
+    return figure(plots.class_bars(classes), alt, f"F1 and recall by class.{never}")
 
 
 def _matrices(counts: np.ndarray, names: Sequence[str]) -> list[dict]:

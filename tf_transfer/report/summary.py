@@ -112,6 +112,11 @@ def evaluations(records: Sequence[dict]) -> dict[str, dict]:
     return {model: found[model] for model in order if model in found}
 
 
+def tested(classes: Sequence[dict]) -> list[dict]:
+    """Returns the rows of classes that have test examples; figures of the others are undefined."""
+    return [c for c in classes if c["support"]]
+
+
 def headline(evaluated: dict[str, dict], chosen: str | None = None) -> str | None:
     """Returns the evaluated model that heads the page: the chosen one, else the last stage of adaptation."""
     if chosen in evaluated:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from tf_transfer.errors import one_line
 from tf_transfer.report import control, summary
-from tf_transfer.report.formats import number
+from tf_transfer.report.formats import count, number, shares
 
 _MOST_CLASSES = 20
 
@@ -54,20 +54,40 @@ def format_table(rows: Sequence[Mapping], leading: str = control.ACCURACY) -> st
     return aligned(lines, left=2)
 
 
+def copies(metrics: Mapping, many: str) -> str | None:
+    """Returns a sentence on the test examples that are copies of training ones; None where there are none.
+
+    Args:
+        metrics: of a `score` record, with `without_copies` where there are copies.
+        many: the word for examples.
+    """
+    found = metrics.get("without_copies")
+    if not found:
+        return None
+    told = f"{count(found['copies'])} of the {count(metrics['n'])} test {many} are copies of training ones"
+    if found.get("value") is None:
+        return f"{told}, so its accuracy says nothing about new {many}."
+    return f"{told}; without them it is right on {shares(found)} of {count(found['n'])}."
+
+
 def metrics_table(metrics: Mapping) -> str:
     """Returns the classes of a `score` record as an aligned text table.
 
-    Rows are in label order; with more than 20 classes, only the 20 with the lowest F1, the worst first.
+    Rows are in label order; with more than 20 classes, only the 20 tested ones with the lowest F1, the worst first.
     """
     classes = list(metrics["per_class"])
-    left_out = max(0, len(classes) - _MOST_CLASSES)
-    if left_out:
-        classes = sorted(classes, key=lambda c: c["f1"])[:_MOST_CLASSES]
+    note = ""
+    if len(classes) > _MOST_CLASSES:
+        tested = summary.tested(classes)
+        untested = len(classes) - len(tested)
+        classes = sorted(tested, key=lambda c: c["f1"])[:_MOST_CLASSES]
+        left_out, never = len(tested) - len(classes), f", {untested} never tested" if untested else ""
+        note = f"\n({left_out} more classes with a higher F1{never})"
     lines = [["class", "precision", "recall", "F1", "support"]]
     for c in classes:
-        shares = [_number(c[name], ".3f") for name in ("precision", "recall", "f1")]
-        lines.append([one_line(c["name"], 40), *shares, _number(c["support"], ",.0f")])
-    note = f"\n({left_out} more classes with a higher F1)" if left_out else ""
+        told = [_number(c[name] if c["support"] else None, ".3f") for name in ("precision", "recall", "f1")]
+        support = _number(c["support"], ",.0f") if c["support"] else "never tested"
+        lines.append([one_line(c["name"], 40), *told, support])
     return aligned(lines, left=1) + note
 
 

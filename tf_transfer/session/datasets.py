@@ -110,7 +110,7 @@ class DataSets:
         if few_shot:
             self._refuse_conflicts(source)
         weighing = self.config.data.class_weights
-        loaded = training_data.load_training(source, dataset, plan, weighing, self.input_size)
+        loaded = training_data.load_training(source, dataset, plan, weighing, self.input_size, few_shot)
         if loaded.validation is None:
             self.console.note(
                 "the label budget leaves nothing to validate on: what is trained last is kept, unselected."
@@ -198,8 +198,7 @@ class DataSets:
             raise UserError(f"--dataset={one_line(self.config.data.dataset)!r} has no test split to evaluate on.")
         self._refuse_conflicts(source)
         split = source.load("test", None, self.input_size)
-        seen = {bytes.fromhex(d): tuple(p) for d, p in (self.run.read_json("data/digests.json") or {}).items()}
-        duplicates = splits.find_duplicates({"test": split}, seen)
+        duplicates = splits.find_duplicates({"test": split}, _places(self.run))
         read = [r["kind"] for r in self.run.records() if r["kind"] in ("test_read", "evaluation", "assessment")]
         before = read.count("test_read")
         # After a crash between reading and evaluating, the reading is already recorded: it counts once.
@@ -211,11 +210,19 @@ class DataSets:
 
     def lent(self, split: splits.Split) -> list[str]:
         """Names the examples of a split on which the run was trained, or chosen, whose weights `--weights` names."""
+        return splits.find_duplicates({"test": split}, self._lender())
+
+    def copies(self, split: splits.Split) -> np.ndarray:
+        """Says which examples of a test split this run was trained on, or that of `--weights`: bool `[N]`."""
+        known = {*_places(self.run), *self._lender()}
+        return np.array([digest in known for digest in split.digests], bool)
+
+    def _lender(self) -> dict[bytes, tuple[str, str]]:
+        """Returns the `_places` of the run whose weights `--weights` names; {} where it names none."""
         where = self.config.model.weights
         if not os.path.exists(os.path.expanduser(where)):
-            return []
-        kept = RunDir(weights.weights_file(where).parent.parent).read_json("data/digests.json") or {}
-        return splits.find_duplicates({"test": split}, {bytes.fromhex(d): tuple(p) for d, p in kept.items()})
+            return {}
+        return _places(RunDir(weights.weights_file(where).parent.parent))
 
     def warnings(self, duplicates: list[str], unreadable: list[str], lent: list[str] = ()) -> list[dict]:
         """Prints notes about bad test examples; returns the warnings that are not recorded yet.
@@ -237,6 +244,12 @@ class DataSets:
                 texts.append(f"{len(names)} test {many} {what}{more}: {_listed(names)}")
         there = {r.get("text") for r in self.run.records("warning")}
         return [{"kind": "warning", "text": text} for text in texts if text not in there]
+
+
+def _places(run: RunDir) -> dict[bytes, tuple[str, str]]:
+    """Returns split and name of each example that a run trained on or was chosen by, by the digest of its inputs."""
+    kept = run.read_json("data/digests.json") or {}
+    return {bytes.fromhex(digest): tuple(place) for digest, place in kept.items()}
 
 
 def _contents_file(split_digest: str) -> str:

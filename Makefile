@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all lint format results performance reliability serving clean
+.PHONY: help quickstart test test-all lint format results performance reliability choices serving clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ performance: $(VENV)/.installed ## make docs/performance.md anew
 
 reliability: $(VENV)/.installed ## make docs/reliability.md anew
 	$(PY) -m benchmarks.reliability $(ARGS)
+
+choices: $(VENV)/.installed ## make docs/choices.md anew
+	$(PY) -m benchmarks.choices $(ARGS)
 
 serving: $(VENV)/.installed-dev ## make docs/serving.md anew
 	$(PY) -m benchmarks.service $(ARGS)

@@ -9,7 +9,7 @@ import re
 import pytest
 import tools
 
-from benchmarks import house, performance, reliability, results_page, service
+from benchmarks import choices, house, performance, reliability, results_page, service
 from tf_transfer import evaluation
 
 PAGES = {
@@ -17,6 +17,7 @@ PAGES = {
     "performance": performance.render,
     "reliability": reliability.render,
     "serving": service.render,
+    "choices": choices.render,
 }
 # The name of a phase: as a string, or as a constant of the catalogue.
 PHASE = r'"(head|full|scratch|source)"|catalogue(\.| import .*)\b(HEAD|FULL|SCRATCH)\b'

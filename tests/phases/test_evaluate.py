@@ -1,10 +1,15 @@
 """The evaluate phase: the controls beside the models, and which of these is exported."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import tools
 
-from tf_transfer.phases import choice
+from tf_transfer import api
+from tf_transfer.console import Console
+from tf_transfer.phases import choice, compare
 from tf_transfer.run.directory import RunDir
 
 
@@ -42,3 +47,19 @@ def test_what_validates_best_is_told_compared_and_exported(run):
     card = (run / "saved_model/1/assets/model_card.md").read_text()
     assert f"Exported is the {chosen['model']} model: {chosen['why']}." in card
     assert f"this is the model to export: {chosen['why']}." in (run / "report.html").read_text()
+
+
+@pytest.mark.large
+def test_an_option_exports_the_other_one_and_later_commands_keep_to_it(run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    other = next(name for name in ("head", "full") if name != tools.exported(run))
+    options = {"dataset": "digits", "run_dir": folder}
+    api.fine_tune(**options, phases=["export"], export_phase=other)
+    assert f"export  the {other} model: as --export_phase says; it validates" in capsys.readouterr().out
+    assert tools.exported(folder) == other
+    api.fine_tune(**options, phases=["evaluate", "report"])
+    assert f"evaluate  what is exported is the {other} model" in capsys.readouterr().out
+    assert f"Test accuracy, <bdi>{other}</bdi>" in (folder / "report.html").read_text()
+    compare.compare(f"{run},{folder}", str(tmp_path / "out"), Console())
+    found = json.loads((tmp_path / "out/compare.json").read_text())
+    assert [r["model"] for r in found["runs"]] == [tools.exported(run), other]

@@ -31,10 +31,10 @@ class Lead(NamedTuple):
 def lead(right: np.ndarray, other: np.ndarray) -> Lead:
     """Returns the lead of a model over another one on the same examples.
 
-    The standard error is that of the paired difference. Both models see the same examples, mostly agree on them, and
-    what an unlucky draw of examples takes from the one it takes from the other: the error of each accuracy alone would
-    hide differences that these examples show. One example that only either gets right is added for the error, as
-    Bonett and Price do: without them models that agree on all of twenty examples would differ by 0 with certainty.
+    The standard error is that of the paired difference, as an unlucky draw of examples takes from both models alike.
+    The error of one accuracy is too large where they agree on most examples, and too small where they differ on many.
+    One example that only either gets right is added for the error, as Bonett and Price do: without them models that
+    agree on all of twenty examples would differ by 0 with certainty.
 
     Args:
         right: bool `[N]`, whether the model is right on each example, N >= 1.
@@ -52,8 +52,8 @@ def lead(right: np.ndarray, other: np.ndarray) -> Lead:
 def chosen(right: Mapping[str, np.ndarray]) -> str:
     """Returns the model to take: the simplest one that the most accurate one does not clearly lead.
 
-    On fewer than `FEW` examples hardly any lead is clear, and this would be the simplest one whatever the others are
-    worth: there the last one is taken, unless the most accurate one clearly leads it.
+    On fewer than `FEW` examples no lead of a few points is clear, and this would be the simplest one whatever the
+    others are worth: there the last one is taken, unless the most accurate one clearly leads it.
 
     Args:
         right: bool `[N]` by model, whether it is right on each validation example; the simplest model first.

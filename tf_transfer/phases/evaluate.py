@@ -148,7 +148,9 @@ def _print(session: Session, detailed: str) -> None:
     leading, (blind, evaluation) = summary.leading(records), summary.beside_headline(records)
     session.console.line(tables.format_table(tables.comparison_table(records), leading))
     if control.beside(blind, evaluation):
-        session.console.line(f"evaluate  {control.told(blind, leading)}")
+        uneven = leading == control.BALANCED and session.config.data.class_weights == "none"
+        remedy = " --class_weights=adjusted trains for that." if uneven else ""
+        session.console.line(f"evaluate  {control.told(blind, leading)}{remedy}")
     for model, evaluation in summary.evaluations(records).items():
         if told := tables.copies(evaluation["metrics"], session.modality.many):
             session.console.note(f"{model}: {told}")

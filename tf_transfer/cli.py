@@ -13,10 +13,15 @@ from tf_transfer import config, flag_files, help
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.errors import LostWorkerError, UserError, one_line
 from tf_transfer.machine import cluster, compilations, signals
-from tf_transfer.machine.quiet import quiet, without_packages
+from tf_transfer.machine.quiet import quiet, without_lines, without_packages
 from tf_transfer.phases import catalogue
 from tf_transfer.registry import split_list, unknown_name
 
+# What decoders write about damaged pictures, which are named or have a reason of their own, and Pillow on large ones.
+_OF_DECODERS = (
+    "Corrupt JPEG data|Premature end of JPEG|jpeg_mem[.]cc|libpng (warning|error)|Invalid SOS parameters|"
+    "DecompressionBombWarning|exceeds limit of .* could be decompression bomb|^ *warnings[.]warn"
+)
 _NO_MEMORY = "the memory does not suffice: give a smaller --batch_size, --input_size or --backbone, or --accumulate=4"
 
 
@@ -47,7 +52,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 def main(argv: Sequence[str]) -> None:
     """Runs the phases that the parsed flags name."""
     try:
-        with signals.handled():
+        with signals.handled(), contextlib.nullcontext() if flags.FLAGS.debug else without_lines(_OF_DECODERS):
             sys.exit(_dispatch(argv))
     except LostWorkerError as e:
         _fail(str(e), 3, at_once=True)

@@ -179,6 +179,17 @@ def test_heic_without_its_package_is_named_with_the_reason(make, monkeypatch):
     assert len(source.load("train")) == 20 and "HEIC needs pillow-heif" in source.notes["unreadable"][0]
 
 
+def test_a_folder_of_other_files_alone_says_what_it_holds_and_what_is_read(make):
+    root, _ = make()
+    for label in "ab":
+        (root / label).mkdir()
+        (root / label / "1.ppm").write_bytes(b"P6 1 1 255 abc")
+    with pytest.raises(
+        UserError, match=r"no picture in it, but 2 \.ppm, no picture by content; expected \.jpg, .*\.heif"
+    ):
+        open_folder(str(root))
+
+
 def test_folders_beside_train_are_noted(make):
     root, _ = make(*grid("a", "b", prefix="train/"), "extra/a/1.png")
     assert open_folder(str(root)).notes["ignored_folders"] == ["Folders beside train that are no splits: extra."]

@@ -4,10 +4,12 @@ import logging
 import os
 import subprocess
 import sys
+import time
 import warnings
 
 import pytest
 
+from tf_transfer.machine import quiet as quieting
 from tf_transfer.machine.quiet import quiet, without_packages, without_warnings
 
 PROGRAM = """
@@ -78,3 +80,26 @@ def test_packages_are_hidden_inside_unless_they_were_imported_before(tmp_path, m
     import hidden_inside
 
     assert still_there is logging and sys.modules.pop("hidden_inside") is hidden_inside
+
+
+def test_lines_that_match_are_dropped_and_others_pass_at_once(capfd):
+    with quieting.without_lines("Corrupt JPEG|^noise"):
+        os.write(2, b"Corrupt JPEG data: 228 extraneous bytes before marker 0xd9\nnoise\nkept: no")
+        os.write(2, b"ise\n")
+        os.write(2, b"of another\n")
+        said = ""
+        for _ in range(100):
+            said += capfd.readouterr().err
+            if "of another" in said:
+                break
+            time.sleep(0.02)
+    assert said == "kept: noise\nof another\n"
+    os.write(2, b"noise\n")
+    assert capfd.readouterr().err == "noise\n"
+
+
+def test_lines_pass_where_an_error_ends_it(capfd):
+    with pytest.raises(ValueError, match="no"), quieting.without_lines("noise"):
+        os.write(2, b"noise\nlast words")
+        raise ValueError("no")
+    assert capfd.readouterr().err == "last words"

@@ -64,6 +64,11 @@ def open_folder(
             f"one sub-folder a class, named after it, with the {modality.many} of that class. A CSV with path,label "
             "does as well."
         )
+    if not rows and (others := sum((folder.others for folder in top.walk()), Counter())):
+        raise UserError(
+            f"{what}: no {modality.one} in it, but {_listed(others)}; expected "
+            f"{', '.join((*modality.endings, *modality.convertible))} files."
+        )
     if group_by is not None:
         named = groups.of_paths(rows, str(group_by), what)
         rows = [replace(row, group=group) for row, group in zip(rows, named, strict=True)]
@@ -77,8 +82,9 @@ def _left_out(top: tree.Folder, found: layouts.Layout, modality: Examples) -> di
     inside = [folder for _, _, place in found.classes for folder in place.walk()]
     ignored = sum((folder.others for folder in inside), Counter(found.loose))
     if ignored:
-        kinds = "; ".join(f"{count} {one_line(why)}" for why, count in sorted(ignored.items()))
-        notes["ignored"] = [f"{ignored.total()} files are not taken for {modality.many} of a class: {kinds}."]
+        notes["ignored"] = [
+            f"{ignored.total()} files are not taken for {modality.many} of a class: {_listed(ignored)}."
+        ]
     if empty := [one_line(folder.name) for _, _, folder in found.classes if not folder.count]:
         notes["empty"] = [f"{len(empty)} class folders without {modality.many}: {', '.join(empty[:10])}."]
     if loops := [one_line(name) for folder in top.walk() for name in folder.loops]:
@@ -86,3 +92,7 @@ def _left_out(top: tree.Folder, found: layouts.Layout, modality: Examples) -> di
             f"{len(loops)} links lead back to a folder above them and are left out: {', '.join(loops[:10])}."
         ]
     return notes
+
+
+def _listed(others: Counter[str]) -> str:
+    return "; ".join(f"{count} {one_line(why)}" for why, count in sorted(others.items()))

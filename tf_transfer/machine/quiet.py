@@ -3,8 +3,10 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -29,6 +31,37 @@ def quiet(shown_on: type[BaseException] | tuple[type[BaseException], ...] = ()) 
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+@contextlib.contextmanager
+def without_lines(pattern: str) -> Iterator[None]:
+    """Inside, lines on standard error that match are dropped, also those of C libraries; others pass at once.
+
+    Args:
+        pattern: a regular expression for bytes of a line, found anywhere in it.
+    """
+    dropped = re.compile(pattern.encode())
+    sys.stderr.flush()
+    kept, (reading, writing) = os.dup(2), os.pipe()
+
+    def forward() -> None:
+        with open(reading, "rb") as lines:
+            for line in lines:
+                if not dropped.search(line):
+                    os.write(kept, line)
+
+    os.dup2(writing, 2)
+    os.close(writing)
+    thread = threading.Thread(target=forward, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os.dup2(kept, 2)
+        # A child that lives on holds the pipe open.
+        thread.join(timeout=1)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError
+from tf_transfer.features import device_solver
 from tf_transfer.features.extract import Standardizer
 from tf_transfer.training import problem as problems
 from tf_transfer.training.problem import one_hot
@@ -160,22 +161,16 @@ def solve(
 
 def _solve_path(problem, strengths, validate, iterations, tolerance, log, progress) -> Solution:
     objective = Objective(problem)
-    coordinates = _Coordinates(objective.covariance(), problem.classes)
-    (kernel, bias), best, worse = (np.zeros(coordinates.shape), np.zeros(problem.classes)), None, 0
+    covariance = objective.covariance()
+    solve_one = device_solver.on_device(problem, covariance, iterations, tolerance) or _on_host(
+        problem, objective, covariance, iterations, tolerance
+    )
+    kernel, bias, best, worse = np.zeros((len(covariance), problem.classes)), np.zeros(problem.classes), None, 0
     for number, l2 in enumerate(strengths, 1):
         begun = time.perf_counter()
-        found = scipy.optimize.minimize(
-            _penalised(objective, l2, coordinates.at(l2)),
-            coordinates.theta(kernel, bias),
-            jac=True,
-            method="L-BFGS-B",
-            callback=_teller(progress, number - 1, len(strengths), l2),
-            options={"maxiter": iterations, "maxcor": 20, "ftol": tolerance, "gtol": 1e-6},
-        )
-        kernel, bias = coordinates.kernel_and_bias(found.x)
+        kernel, bias, ended, converged = solve_one(l2, kernel, bias, _teller(progress, number - 1, len(strengths), l2))
         solution = _solution(objective, l2, kernel, bias, validate)
-        # Status 1: the limit of iterations. Status 2: the line search failed at the precision of float32, converged.
-        ran = {"l2": l2, "iterations": int(found.nit), "converged": found.status != 1}
+        ran = {"l2": l2, "iterations": ended, "converged": converged}
         log({"kind": "path", **ran, **solution.measures, "seconds": time.perf_counter() - begun})
         progress(number, len(strengths), f"l2 {l2:.1e}")
         if best is None or validate is None or _loss(solution) < _loss(best):
@@ -185,6 +180,25 @@ def _solve_path(problem, strengths, validate, iterations, tolerance, log, progre
         if worse == _PATIENCE:
             break
     return best
+
+
+def _on_host(problem: Problem, objective: Objective, covariance: np.ndarray, iterations: int, tolerance: float):
+    """Returns a function of a strength and a start that solves by SciPy, in the memory of the host."""
+    coordinates = _Coordinates(covariance, problem.classes)
+
+    def solve_one(l2, kernel, bias, tell):
+        found = scipy.optimize.minimize(
+            _penalised(objective, l2, coordinates.at(l2)),
+            coordinates.theta(kernel, bias),
+            jac=True,
+            method="L-BFGS-B",
+            callback=tell,
+            options={"maxiter": iterations, "maxcor": 20, "ftol": tolerance, "gtol": 1e-6},
+        )
+        # Status 1: the limit of iterations. Status 2: the line search failed at the precision of float32, converged.
+        return *coordinates.kernel_and_bias(found.x), int(found.nit), found.status != 1
+
+    return solve_one
 
 
 @contextlib.contextmanager

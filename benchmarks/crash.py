@@ -147,7 +147,8 @@ def _place(folder: Path) -> str:
     if _being_written(folder):
         return "writing a checkpoint"
     ended = [phase for phase in ("head", "full") if (folder / phase / "done.json").exists()]
-    begun = [p.name for p in folder.glob("checkpoints/*") if any(p.iterdir())]
+    # Several trainings of a phase have a folder each, `full.frozen`.
+    begun = [p.name.partition(".")[0] for p in folder.glob("checkpoints/*") if any(p.iterdir())]
     if (folder / "replaced/moving.json").exists():
         return "setting the old run aside"
     going = [phase for phase in ("head", "full") if phase in begun and phase not in ended]

@@ -17,7 +17,7 @@ Written by `python -m benchmarks.reliability` from `docs/reliability.json`; not 
 
 | promise | test |
 |---|---|
-| **The same command resumes a run.** You may kill a run at any instant: resumed, it ends with the weights, records and predictions of a run that was never disturbed, on CPUs to the bit. Training resumes from its last checkpoint (`--checkpoint_every=5m`, `500` steps, `off`), a feature pass from its last row; a solved head is solved again from its features. | `tests/test_crash.py`, `tests/training/test_resume.py`; the table below |
+| **The same command resumes a run.** You may kill a run at any instant: resumed, it ends with the weights, records and predictions of a run that was never disturbed, on CPUs to the bit. Training resumes from its last checkpoint (`--checkpoint_every=5m`, `500` steps, `off`), a feature pass from its last row; a solved head is solved again from its features; where validation chooses between two trainings, each has checkpoints of its own. | `tests/test_crash.py`, `tests/training/test_resume.py`, `tests/session/test_race.py`; the table below |
 | **A checkpoint is complete or absent.** It is written beside its place, synced, renamed; its manifest has the digests of its files. A damaged checkpoint is reported, and the one before it is used: two are kept, and the best weights. Nothing is unpickled. | `tests/run/test_checkpoints.py` |
 | **A full disk destroys nothing.** The run ends with a line that says so; make room, and the same command resumes it. | `tests/run/test_checkpoints.py`, `tests/test_faults.py` |
 | **One process writes a run.** A second command on its directory is refused, and the message names the process that holds the lock. The lock ends with its process. | `tests/run/test_lock.py` |

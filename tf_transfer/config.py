@@ -87,7 +87,7 @@ class Training:
     unfreeze: str = option("", "full: regular expression over stageN/layer; the rest stays frozen")
     bn: str = option(
         None,
-        "BatchNorm statistics: frozen, train, or local = each replica its own",
+        "BatchNorm statistics: frozen, train, or local = each replica its own (default: by phase, data and validation)",
         choices=("frozen", "train", "local"),
         per_phase=True,
     )

@@ -4,6 +4,7 @@ import hashlib
 import types
 
 import numpy as np
+import pytest
 
 from tf_transfer import config
 from tf_transfer.assess import plan, trials
@@ -60,3 +61,23 @@ def test_a_trial_on_few_labels_divides_no_group():
         part = made.subset(plan.Trial("head", 20, seed))
         sides = [{name[2:] for name in side.names} for side in (part.train, part.validation)]
         assert not sides[0] & sides[1] and len(part.train) + len(part.validation) == 40
+
+
+@pytest.mark.parametrize(
+    ("done", "trial", "policy"),
+    [
+        (None, plan.Trial("full"), "train"),
+        # It was not chosen: the run was told, or an earlier version trained it.
+        ({"plan": {"bn": "frozen"}}, plan.Trial("full"), "train"),
+        ({"plan": {"bn": "frozen"}, "race": {}}, plan.Trial("full"), "train"),
+        ({"plan": {"bn": "train"}, "race": {"chosen": "train"}}, plan.Trial("full"), "train"),
+        ({"plan": {"bn": "frozen"}, "race": {"chosen": "frozen"}}, plan.Trial("full"), "frozen"),
+        ({"plan": {"bn": "frozen"}, "race": {"chosen": "frozen"}}, plan.Trial("random head", labels=5), "frozen"),
+        # From random weights, and on another network, they are trained.
+        ({"plan": {"bn": "frozen"}, "race": {"chosen": "frozen"}}, plan.Trial("scratch"), "train"),
+        ({"plan": {"bn": "frozen"}, "race": {"chosen": "frozen"}}, plan.Trial("full", backbone="other"), "train"),
+    ],
+)
+def test_trials_normalise_as_validation_chose_in_full(done, trial, policy):
+    run = types.SimpleNamespace(done={"full": done}.get)
+    assert trials.Trials(types.SimpleNamespace(run=run), None, {}).statistics(trial) == policy

@@ -11,7 +11,7 @@ from tf_transfer.config import from_values
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.phases.catalogue import PHASES
 from tf_transfer.run.directory import RunDir
-from tf_transfer.session import train
+from tf_transfer.session import prepare
 from tf_transfer.session.session import Session
 
 PLUG_IN = '''
@@ -54,7 +54,7 @@ def setting_of(made, phase):
     data = made.datasets.training()
     classifier = made.pretrained(len(data.class_names))
     plan = made.plan(phase, made.facts_of(data, classifier))
-    return train.method(made, phase, classifier, data, plan).setting
+    return prepare.method(made, phase, classifier, data, plan).setting
 
 
 def test_a_phase_without_labels_gives_none(tmp_path, monkeypatch):

@@ -51,6 +51,16 @@ def test_a_dry_run_tells_what_the_run_then_does(tmp_path_factory, tmp_path):
     assert float(re.search(r"peak of this process ([\d.]+) GB", done.stdout)[1]) > 0.1
 
 
+def test_what_validation_will_choose_between_is_told_and_counted(capsys):
+    source = {"weights": "source", "source_dataset": "rendered_digits(n=200)", "backbone": "small_resnet(width=4)"}
+    printed = show(["full"], capsys, **source, epochs={"full": 10.0})
+    rates = re.search(
+        r"chooses after 20% of the epochs: bn=train learning_rate=(\S+) or bn=frozen learning_rate=(\S+)", printed
+    )
+    assert float(rates[1]) == pytest.approx(5 * float(rates[2]), rel=1e-4)
+    assert "30 training pictures in 12 epochs" in printed and "epochs=10.0" in printed
+
+
 def test_without_the_data_sizes_are_assumed(capsys, monkeypatch):
     """As with the flagship's defaults on a machine that has nothing yet."""
     monkeypatch.setattr(tfds_directory, "network_answers", lambda urls: False)

@@ -91,6 +91,13 @@ def test_a_complete_run(full_records, config):
     assert "model.backbone mobilenet(alpha=0.25)" in words
 
 
+def test_what_validation_chose_is_told(small_records, config):
+    end = next(r for r in small_records if r["kind"] == "phase_end")
+    end["race"] = {"text": "BatchNorm statistics: frozen (validation 0.853) against trained (0.797)"}
+    words = check(page.render(small_records, config, "t")).words()
+    assert f". {end['race']['text']}." in words
+
+
 def test_the_page_is_a_pure_function(small_records, config):
     assert page.render(small_records, config, "t") == page.render(small_records, config, "t")
 

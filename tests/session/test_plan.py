@@ -7,7 +7,7 @@ from tf_transfer.errors import UserError
 from tf_transfer.modalities import base
 from tf_transfer.modalities.image import augment
 from tf_transfer.phases.catalogue import TRAINED
-from tf_transfer.session.plan import Facts, resolve
+from tf_transfer.session.plan import Facts, candidates, resolve
 from tf_transfer.training import optimizers
 from tf_transfer.training.schedules import SCHEDULES
 
@@ -159,6 +159,59 @@ def test_what_can_fall_back_waits_half_its_epochs_for_a_better_validation(epochs
     assert {plan(phase, held).patience for phase in ("source", "scratch")} == {0}
     assert plan("full", CIFAR).patience == 0
     assert plan("full", held, patience=0).patience == 0
+
+
+SOME = Facts(1000, IMAGES, 96, ("one", "two"), validation=100)
+
+
+def chosen(facts=SOME, phase="full", **training):
+    given = Training(**training)
+    return candidates(given, phase, facts, resolve(given, phase, facts))
+
+
+def test_validation_chooses_between_trained_and_frozen_statistics_in_the_time_of_one():
+    trained, frozen = chosen()
+    assert (trained.bn, frozen.bn) == ("train", "frozen")
+    assert frozen.learning_rate == pytest.approx(trained.learning_rate / 5)
+    alone = plan("full", SOME)
+    assert trained.learning_rate == alone.learning_rate and alone.epochs == 19
+    # The loser stops after a fifth of its epochs.
+    assert trained.epochs == frozen.epochs == 16 and round(19 / 1.2) == 16
+    assert trained == plan("full", SOME, epochs=16.0)
+    # What was asked for is trained, and the loser's part comes on top.
+    assert [c.epochs for c in chosen(epochs=12.0)] == [12, 12]
+
+
+@pytest.mark.parametrize(
+    ("facts", "phase", "training"),
+    [
+        ({}, "head", {}),
+        ({}, "scratch", {}),
+        ({}, "full", {"bn": {"full": "train"}}),
+        ({}, "full", {"bn": {"full": "frozen"}}),
+        ({}, "full", {"learning_rate": {"full": 0.01}}),  # each policy has a rate of its own
+        ({}, "full", {"epochs": 3.0}),  # too short to tell
+        ({"batchnorm": "none"}, "full", {}),
+        ({"batchnorm": "folded"}, "full", {}),
+        ({"batchnorm": "frozen"}, "full", {}),
+        ({"pretrained": False}, "full", {}),
+        ({"examples": 2001}, "full", {}),
+        ({"validation": 0, "examples": 1001}, "full", {}),
+    ],
+)
+def test_where_nothing_is_in_doubt_the_rules_decide(facts, phase, training):
+    facts = dataclasses.replace(SOME, **facts)
+    assert chosen(facts, phase, **training) == (plan(phase, facts, **training),)
+
+
+def test_a_value_for_another_phase_leaves_the_choice_open():
+    assert len(chosen(bn={"head": "train"}, learning_rate={"scratch": 0.1})) == 2
+
+
+def test_few_examples_that_nothing_validates_keep_their_statistics():
+    (only,) = chosen(dataclasses.replace(SOME, validation=0))
+    assert (only.bn, only.epochs) == ("frozen", 19)
+    assert only.learning_rate == pytest.approx(plan("full", SOME).learning_rate / 5)
 
 
 def test_rates_are_small_where_statistics_stay():

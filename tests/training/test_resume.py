@@ -12,7 +12,7 @@ from tf_transfer.machine import signals
 from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.run.checkpoints import Checkpoints, Every
 from tf_transfer.run.directory import RunDir
-from tf_transfer.training.loop import fit
+from tf_transfer.training.loop import Fit, fit
 from tf_transfer.training.method import ParameterGroup
 
 CONFIG = plan_of(3, 0.5, optimizer="adamw", ema=0.5, clip_norm=0.5, warmup=0.2, patience=2)
@@ -128,6 +128,24 @@ def test_a_signal_ends_the_step_and_saves(
     assert Checkpoints(run, "full").load().step == step
     monkeypatch.undo()
     assert train(softmax_regression, batches, one_device, Recording(run, Every(), [])) == undisturbed
+
+
+def test_it_pauses_at_the_end_of_an_epoch_and_goes_on(softmax_regression, make_streams, one_device, tmp_path):
+    """In the same process, and in another one, which finds it paused and trains nothing to pause again."""
+    batches = make_streams(n=40, size=8)
+    undisturbed = train(softmax_regression, batches, one_device)
+    for again in (False, True):
+        kept, records = Recording(RunDir(tmp_path / str(again)), Every(), []), []
+        task = task_of(softmax_regression, one_device, batches)
+        made = Fit(task, batches, CONFIG, run_of(), one_device, records.append, checkpoints=kept)
+        kept.records = records
+        assert made.run(until=2).steps == kept.last == 10 and len(records) == 2
+        if again:
+            task = task_of(softmax_regression, one_device, batches)
+            kept = Recording(RunDir(tmp_path / str(again)), Every(), records)
+            made = Fit(task, batches, CONFIG, run_of(), one_device, records.append, checkpoints=kept)
+            assert made.run(until=2).steps == 10 and len(records) == 2
+        assert made.at.kept and ended(task, records, made.run()) == undisturbed
 
 
 def test_without_checkpoints_a_signal_stops_and_says_so(softmax_regression, make_streams, one_device, monkeypatch):

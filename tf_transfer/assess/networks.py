@@ -18,7 +18,7 @@ from tf_transfer.models.classifier import Classifier
 from tf_transfer.models.inference import Predictor
 from tf_transfer.phases.catalogue import FULL, HEAD
 from tf_transfer.session import head as heads
-from tf_transfer.session import train as fitting
+from tf_transfer.session import prepare
 from tf_transfer.session.session import Session
 from tf_transfer.training.step import Stepper
 
@@ -150,7 +150,7 @@ def trained_step_seconds(
     plan = dataclasses.replace(plan, method="supervised", batch_size=size, accumulate=1)
     kept, xla = classifier.state_values(), classifier.xla
     try:
-        ready = fitting.in_steps(session, FULL, classifier, data, plan)
+        ready = prepare.in_steps(session, FULL, classifier, data, plan)
         return min(step_seconds(session, ready, plan, 2, now)) / size
     finally:
         classifier.xla = xla
@@ -160,7 +160,7 @@ def trained_step_seconds(
 
 def step_seconds(
     session: Session,
-    ready: fitting.Prepared,
+    ready: prepare.Prepared,
     plan: Training,
     n: int,
     now: Callable[[], float] = time.perf_counter,

@@ -118,6 +118,14 @@ class Trials:
             return done["plan"]["epochs"]
         return self._plan(self.pools[trial.backbone].session, FULL, trial).epochs
 
+    def statistics(self, trial: Trial) -> str:
+        """Returns the policy for the BatchNorm statistics: what validation chose in the run's full phase, else `train`.
+
+        Trials are to be compared: a race in each would give some one policy and some the other.
+        """
+        done = None if trial.kind == SCRATCH or trial.backbone else self.session.run.done(FULL)
+        return done["plan"]["bn"] if done and done.get("race") else "train"
+
     def _plan(self, session: Session, phase: str, trial: Trial) -> Training:
         """Resolves the options of a phase; it needs the numbers of examples alone."""
         train, held = self.size(trial)
@@ -174,7 +182,7 @@ class Trials:
             classifier = session.pretrained(len(data.class_names), "random" if phase == SCRATCH else None)
             if trial.kind == FULL:
                 classifier.head.set_weights(head.head)
-            fitting.train(session, phase, classifier, data)
+            fitting.train(session, phase, classifier, data, self.statistics(trial))
             done = session.run.done(phase)
         return _result(trial, session.run, phase, done)
 
@@ -192,7 +200,9 @@ class Trials:
             self._rows(trial.labels, trial.seed).facts["digest"] if trial.labels else self.data.facts["split_digest"]
         )
         options = training, parent.config.model, parent.config.data
-        digest = digest_of(options, parent.precision, split, self.pools[trial.backbone].digest)
+        # Earlier versions trained all statistics.
+        policy = "" if (statistics := self.statistics(trial)) == "train" else statistics
+        digest = digest_of(options, parent.precision, split, self.pools[trial.backbone].digest + policy)
         name = f"{trial.labels or 'all'}-{trial.seed}{_PHASES[trial.kind][1]}-{digest}"
         return parent.branch(f"{FOLDER}/trials/{name}", seed=trial.seed, training=training)
 

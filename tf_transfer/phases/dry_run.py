@@ -17,7 +17,9 @@ from tf_transfer.machine import devices
 from tf_transfer.machine.timing import timed
 from tf_transfer.models import inference
 from tf_transfer.phases import catalogue
+from tf_transfer.session import prepare
 from tf_transfer.session import train as fitting
+from tf_transfer.session.plan import SHARE
 from tf_transfer.session.session import Session
 
 _PROBED_STEPS = 3
@@ -57,14 +59,18 @@ def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
     few = session.modality.random(64, session.input_size)
     split = Split(few, np.arange(64, dtype=np.int32) % len(class_names), [""] * 64)
     classifier = session.pretrained(len(class_names), source=catalogue.RANDOM)
-    plan = session.plan(phase, session.facts(examples, held, class_names, classifier, loaded=False))
+    candidates = session.candidates(phase, session.facts(examples, held, class_names, classifier, loaded=False))
+    plan = candidates[0]
     data = TrainingData(split, None, class_names, np.ones(len(class_names), np.float32))
-    ready = None if plan.feature_views else fitting.in_steps(session, phase, classifier, data, plan)
-    groups = (ready.method if ready else fitting.method(session, phase, classifier, data, plan)).groups()
+    ready = None if plan.feature_views else prepare.in_steps(session, phase, classifier, data, plan)
+    groups = (ready.method if ready else prepare.method(session, phase, classifier, data, plan)).groups()
     trained = sum(int(np.prod(v.shape)) for g in groups for v in g.variables)
     say, many = session.console.line, session.modality.many
     say(f"{phase:<9}{trained:,} of {classifier.parameters():,} parameters train in {', '.join(g.name for g in groups)}")
     say(f"{'':<9}" + "  ".join(f"{k}={v}" for k, v in dataclasses.asdict(plan).items() if v != ""))
+    if len(candidates) > 1:
+        told = " or ".join(f"bn={c.bn} learning_rate={c.learning_rate:g}" for c in candidates)
+        say(f"{'':<9}validation chooses after {SHARE:.0%} of the epochs: {told}")
     if not ready:
         forward = _per_example(inference.Predictor(classifier.logits, session.strategy, 32), split)
         seconds = forward * (examples * plan.feature_views + held)
@@ -72,8 +78,10 @@ def _show_phase(session: Session, phase: str, sizes: "_Sizes") -> None:
         work = f"{shown} and {held:,} validation {many} once through the frozen backbone, {1 / forward:,.0f}/s"
     else:
         step = statistics.mean(networks.step_seconds(session, ready, plan, _PROBED_STEPS))
-        seconds = step * plan.epochs * examples / plan.batch_size
-        work = f" in {plan.epochs:g} epochs, {plan.batch_size / step:,.0f}/s"
+        # The losers of a race stop early.
+        epochs = plan.epochs * (1 + SHARE * (len(candidates) - 1))
+        seconds = step * epochs * examples / plan.batch_size
+        work = f" in {epochs:g} epochs, {plan.batch_size / step:,.0f}/s"
     assumed = "" if known else " (assumed: the data is not here)"
     say(f"{'':<9}about {clock(seconds)}{assumed}: {examples:,} training {many}{work}")
 

@@ -22,6 +22,7 @@ from tf_transfer.phases.training import begun, not_begun, train
 from tf_transfer.registry import Registry, unknown_name
 from tf_transfer.report import control, summary
 from tf_transfer.session import plan as plans
+from tf_transfer.session import prepare
 from tf_transfer.session import train as fitting
 from tf_transfer.session.session import Session
 from tf_transfer.training import lr_finder
@@ -49,7 +50,7 @@ def lr_find(session: Session) -> None:
     if solved := plans.solved(plan.optimizer):
         # Search as if the head trained in steps: a solved head has no rate.
         plan = session.plan(phase, facts, optimizer="sgd", regularizer=None)
-    ready = fitting.prepare(session, phase, classifier, data, plan)
+    ready = prepare.prepare(session, phase, classifier, data, plan)
     found = lr_finder.find_learning_rate(
         ready.method,
         ready.streams,

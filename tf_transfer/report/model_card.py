@@ -112,6 +112,7 @@ def _phase(plan: Mapping, end: Mapping) -> dict:
         "seconds": end.get("seconds"),
         "validation_accuracy": end.get("validation_accuracy"),
         "trained_parameters": plan.get("parameters", {}).get("trained"),
+        "race": (end.get("race") or {}).get("text"),
         "options": {name: chosen[name] for name in options if chosen.get(name) is not None},
     }
 
@@ -172,6 +173,7 @@ def markdown(card: Mapping) -> str:
     lines += [f"- {_note(kind, texts)}" for kind, texts in data["notes"].items()]
     lines += ["", "## Training", "", "| phase | seconds | trained parameters | options |", "|---|---|---|---|"]
     lines += [_phase_row(name, phase) for name, phase in card["phases"].items()]
+    lines += [f"\n{name}: {_plain(p['race'])}." for name, p in card["phases"].items() if p.get("race")]
     lines += ["", "## Measured", "", *_measured(card["metrics"], words, card["headline"], card["control"])]
     lines += ["", *_calibration(card["calibration"], words)]
     lines += _assessed(card)

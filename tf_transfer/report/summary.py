@@ -17,6 +17,7 @@ CHOICE = "choice"
 
 _SUPERSEDED_KINDS = (
     "plan",
+    "race",
     "epoch",
     "path",
     "rollback",

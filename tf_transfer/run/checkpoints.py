@@ -2,6 +2,7 @@
 
     checkpoints/PHASE/step-000000120/   arrays.npz   facts.json   manifest.json
     checkpoints/PHASE/best-0003/        arrays.npz   facts.json   manifest.json
+    checkpoints/PHASE.frozen/           the same of one of several trainings between which validation chooses
 
 A checkpoint holds everything that the rest of the phase depends on. The best weights so far have a folder of their own,
 written when they change. Arrays are in NumPy's format, read without pickle; the manifest has the digests of the other
@@ -26,6 +27,28 @@ FOLDER, ARRAYS, FACTS, MANIFEST = "checkpoints", "arrays.npz", "facts.json", "ma
 # How many checkpoints of a phase are kept: the newest ones.
 _KEPT = 2
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def leg_of(phase: str, leg: str = "") -> str:
+    """Returns the name of the folder of a phase's checkpoints, or of one of several trainings of the phase."""
+    return f"{phase}.{leg}" if leg else phase
+
+
+def begun(run: RunDir, phase: str) -> bool:
+    """Says whether a phase has checkpoints that are of no leg."""
+    return any((run.path / FOLDER / phase).glob("step-*"))
+
+
+def legs(run: RunDir, phase: str) -> list[str]:
+    """Returns which of several trainings of a phase have checkpoints."""
+    found = (run.path / FOLDER).glob(f"{leg_of(phase, '*')}/step-*")
+    return sorted({path.parent.name.partition(".")[2] for path in found})
+
+
+def forget(run: RunDir, phase: str) -> None:
+    """Removes all checkpoints of a phase."""
+    for leg in ("", *(path.name.partition(".")[2] for path in (run.path / FOLDER).glob(leg_of(phase, "*")))):
+        run.forget(f"{FOLDER}/{leg_of(phase, leg)}")
 
 
 @dataclass(frozen=True)

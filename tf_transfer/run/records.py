@@ -10,7 +10,7 @@ from typing import Any
 from tf_transfer.run import atomic
 
 # Kinds of records that training makes.
-OF_TRAINING = ("start", "plan", "epoch", "path", "rollback")
+OF_TRAINING = ("start", "plan", "race", "epoch", "path", "rollback")
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -4,6 +4,7 @@ They follow BiT's hyper-rule (Kolesnikov et al. 2019, arXiv:1912.11370, section 
 on the size of the data, augmentation on the resolution, and nothing needs a search. Pure functions.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -15,6 +16,14 @@ from tf_transfer.errors import UserError
 from tf_transfer.modalities.base import Modality, rows_at_once
 from tf_transfer.phases.catalogue import PHASES, RANDOM, Phase
 from tf_transfer.registry import parse_spec
+
+# Share of its epochs after which one of two candidates is stopped, and the fewest epochs of which one is taken.
+SHARE, _EPOCHS = 0.2, 4
+# Examples up to which the policy for BatchNorm statistics is in doubt, and up to which frozen ones are the better guess
+# where nothing validates.
+_IN_DOUBT, _FEW = 2000, 1000
+# Rate with frozen statistics over the rate with trained ones, where validation chooses between the two.
+SLOWER = 0.2
 
 # The method that can train a head on features computed beforehand.
 SUPERVISED = "supervised"
@@ -33,6 +42,7 @@ class Facts:
             has no batch normalisation, `folded` where the weights have it folded in.
         validation: number of validation examples.
         dropout: before the head, in [0, 1).
+        pretrained: whether the network began from weights that were trained, and not from random ones.
     """
 
     examples: int
@@ -42,6 +52,7 @@ class Facts:
     batchnorm: str = "train"
     validation: int = 0
     dropout: float = 0.0
+    pretrained: bool = True
 
 
 def resolve(training: Training, phase: str, facts: Facts) -> Training:
@@ -85,6 +96,43 @@ def resolve(training: Training, phase: str, facts: Facts) -> Training:
             "For the head alone: --regularizer=head:l2path."
         )
     return Training(**plan)
+
+
+def candidates(training: Training, phase: str, facts: Facts, plan: Training) -> tuple[Training, ...]:
+    """Returns the plans between which validation chooses, see `session.race`; one plan where nothing is to be chosen.
+
+    Neither policy for the BatchNorm statistics of a pretrained network is right on all small data: trained ones follow
+    another domain, frozen ones keep what few examples would lose. Where many examples train, trained ones are better.
+
+    Together they train as long as one by the rules: the epochs of the loser are taken off, unless epochs were given.
+
+    Args:
+        training: the options as given.
+        phase: the phase.
+        facts: what the rules depend on.
+        plan: what `resolve` made of them.
+    """
+    if not _in_doubt(training, phase, facts, plan):
+        return (plan,)
+    frozen = _frozen(training, phase, facts, plan.learning_rate)
+    if not facts.validation:
+        return (frozen if facts.examples <= _FEW else plan,)
+    if pick(training.epochs, phase) is None:
+        shorter = dataclasses.replace(training, epochs=float(max(1, round(plan.epochs / (1 + SHARE)))))
+        plan, frozen = resolve(shorter, phase, facts), _frozen(shorter, phase, facts, plan.learning_rate)
+    return (plan, frozen) if plan.epochs >= _EPOCHS else (plan,)
+
+
+def _in_doubt(training: Training, phase: str, facts: Facts, plan: Training) -> bool:
+    """Says whether the policy for the BatchNorm statistics is open; each has a rate of its own."""
+    given = [pick(value, phase) for value in (training.bn, training.learning_rate)]
+    tunes = PHASES[phase].begins != RANDOM and not PHASES[phase].head_only and plan.method == SUPERVISED
+    statistics = facts.pretrained and facts.batchnorm == "train"
+    return given == [None, None] and tunes and statistics and facts.examples <= _IN_DOUBT
+
+
+def _frozen(training: Training, phase: str, facts: Facts, rate: float) -> Training:
+    return resolve(dataclasses.replace(training, bn="frozen", learning_rate=SLOWER * rate), phase, facts)
 
 
 def check(training: Training, phase: str, modality: Modality) -> None:

@@ -2,13 +2,13 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tf_transfer.config import canonical
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.phases.catalogue import PHASES
-from tf_transfer.run.checkpoints import Checkpoints, Saved, parse_every
+from tf_transfer.run.checkpoints import Checkpoints, Saved, leg_of, parse_every
 from tf_transfer.session.session import Session
 
 # Options that may change when an interrupted phase is resumed. `epochs` may grow, too.
@@ -27,11 +27,12 @@ class Resume:
         phase: the phase.
         identity: everything that decides what training computes, by name.
         history: the logged epochs, in order; `load` sets it back to the checkpoint's.
+        leg: name of one of several trainings between which validation chooses; each has checkpoints of its own.
     """
 
-    def __init__(self, session: Session, phase: str, identity: Mapping[str, Any], history: list):
+    def __init__(self, session: Session, phase: str, identity: Mapping[str, Any], history: list, leg: str = ""):
         every = parse_every(session.config.run.checkpoint_every)
-        self.checkpoints = Checkpoints(session.run, phase, every, session.console.note)
+        self.checkpoints = Checkpoints(session.run, leg_of(phase, leg), every, session.console.note)
         self.run, self.phase, self.history, self.restart = session.run, phase, history, session.restart
         self.identity, self._begun, self._before = dict(identity), time.monotonic(), 0.0
         self._given = session.given
@@ -87,6 +88,27 @@ class Resume:
     def seconds(self) -> float:
         """Seconds that the phase has taken so far, earlier commands included."""
         return self._before + time.monotonic() - self._begun
+
+    def recount(self, record: Callable[[], None], seconds: float, wait: Callable[[], None]) -> None:
+        """Makes records that belong to the newest checkpoint, once, and saves it again, with them counted.
+
+        What a crash leaves of them is removed, and they are made again.
+
+        Args:
+            record: makes them; the history is then the checkpoint's.
+            seconds: that the phase has taken so far.
+            wait: waits until all workers have read the checkpoint.
+        """
+        found = self.checkpoints.load()
+        self.history[:] = found.facts["history"]
+        wait()
+        if found.facts["records"] > _FIRST_RECORDS:
+            return
+        self.run.rewind(self.phase, _FIRST_RECORDS)
+        record()
+        self._before += seconds - self.seconds
+        best = (found.facts["fit"]["result"]["best_epoch"], found.best) if found.best else None
+        self.save(found.step, found.arrays, best, found.facts["fit"])
 
     def due(self, step: int) -> bool:
         """Says whether it is time to save."""

@@ -256,7 +256,7 @@ class Session:
         if loaded and pretrained and batchnorm.already_folded(classifier.batchnorms):
             kind = "folded"
         dropout = self.config.model.dropout
-        return plans.Facts(train, self.modality, self.input_size, tuple(class_names), kind, held, dropout)
+        return plans.Facts(train, self.modality, self.input_size, tuple(class_names), kind, held, dropout, pretrained)
 
     def plan(self, phase: str, facts: plans.Facts, **other: Any) -> Training:
         """Resolves the options of a phase by the rules; prints a note where that changes what the user gave.
@@ -280,6 +280,10 @@ class Session:
                 f"--augment={one_line(asked)} it sees {plan.augment}. --feature_views=8 shows more, 0 all in each step."
             )
         return plan
+
+    def candidates(self, phase: str, facts: plans.Facts) -> tuple[Training, ...]:
+        """Returns the plans between which validation chooses, see `plan.candidates`; one where nothing is open."""
+        return plans.candidates(self.config.training, phase, facts, self.plan(phase, facts))
 
     def source_folder(self) -> Path | None:
         """Returns the folder of the source model with its head, where the weights come from one."""

@@ -28,6 +28,10 @@ _BURST = 1e4
 _ROLLBACKS = 2
 
 
+class TrainingDivergedError(UserError):
+    """Training diverged, and does not go back to a checkpoint."""
+
+
 class _DivergedError(Exception):
     """The loss, or a variable, is not finite, or the loss is far too high."""
 
@@ -68,14 +72,24 @@ def fit(
         The outcome; the method's state is the kept epoch's (without a score, the last one's).
 
     Raises:
-        UserError: training diverged.
+        TrainingDivergedError: training diverged.
         Stopped: a signal asked to stop; a checkpoint has been saved.
     """
-    return _Fit(method, streams, plan, run, strategy, log, progress, checkpoints or Unkept(), trial).run()
+    return Fit(method, streams, plan, run, strategy, log, progress, checkpoints, trial).run()
 
 
-class _Fit:
-    def __init__(self, method, streams, plan, run, strategy, log, progress, checkpoints, trial):
+class Fit:
+    """One training that may pause at the end of an epoch; its arguments are those of `fit`.
+
+    Attributes:
+        ends: the epochs after which it validates, with their last steps.
+        at: where it is, with the score of the kept epoch.
+    """
+
+    def __init__(
+        self, method, streams, plan, run, strategy, log, progress=lambda *_: None, checkpoints=None, trial=None
+    ):
+        checkpoints = checkpoints or Unkept()
         self.method, self.streams, self.plan, self.on_nan = method, streams, plan, run.on_nan
         self.strategy, self.log, self.show, self.checkpoints = strategy, log, progress, checkpoints
         self.total = streams.steps(plan.epochs)
@@ -91,11 +105,17 @@ class _Fit:
         # A rollback before the first checkpoint goes back to these.
         self.start = self._arrays() if self.on_nan == "rollback" else None
 
-    def run(self) -> FitResult:
-        """Trains to the end, or raises; see `fit`."""
+    def run(self, until: int | None = None) -> FitResult:
+        """Trains to the end, or raises; see `fit`.
+
+        Args:
+            until: an epoch of `ends` after which it saves and returns, for `run` to go on from there; the variables are
+                then those of its last step.
+        """
         self._restore(self.checkpoints.load())
         stream = self._stream()
-        while not self.result.stopped_early and (left := [e for e in self.ends if e > self.result.epochs]):
+        ends = [e for e in self.ends if until is None or e <= until]
+        while not self.result.stopped_early and (left := [e for e in ends if e > self.result.epochs]):
             try:
                 self._train(stream, left[0])
                 self._validate(left[0])
@@ -103,9 +123,13 @@ class _Fit:
                 if not self.agreeing:
                     # Workers on several hosts pause in `_train` alone, where they agree.
                     self._pause(signals.requested(), self.checkpoints.due(self.result.steps))
+                if left[0] == until:
+                    self._save()
             except _DivergedError as e:
                 self._roll_back(e)
                 stream = self._stream()
+        if until is not None:
+            return self.result
         for variable, value in zip(self.method.state(), self.best_state, strict=True):
             variable.assign(value)
         return self.result
@@ -206,7 +230,7 @@ class _Fit:
             good = f"The last good checkpoint is that of step {last}" if last else "There is no checkpoint yet"
             back = f", after {_ROLLBACKS} rollbacks" if self.at.rollbacks else ""
             again = "" if self.on_nan == "rollback" else " or --on_nan=rollback"
-            raise UserError(
+            raise TrainingDivergedError(
                 f"Training diverged{back}: {error}. {good}. Begin anew with --restart and a lower --learning_rate or "
                 f"--clip_norm=1{again}; --phase=lr_find proposes a rate."
             ) from error

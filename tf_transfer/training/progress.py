@@ -80,3 +80,15 @@ def to_be_kept(score: Score | None, kept: Mapping, least: float) -> bool:
     if score is None or not kept:
         return True
     return kept["value"] < least or (score.value >= least and score.loss < kept["loss"])
+
+
+def challenges(one: Progress, other: Progress) -> bool:
+    """Says whether the epoch that `one` keeps is better than that of `other`, by the rule of `to_be_kept`.
+
+    Args:
+        one: where a training is that has kept an epoch.
+        other: where another one is, on the same validation examples.
+    """
+    first = max((other, one), key=lambda at: at.top)
+    score = Score(one.kept["value"], one.top_error, one.kept["loss"])
+    return to_be_kept(score, other.kept, first.top - first.top_error)

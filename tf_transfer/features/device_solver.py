@@ -34,7 +34,8 @@ def on_device(problem, covariance: np.ndarray, iterations: int, tolerance: float
         labels, weights = problem.split.labels, problem.weights.astype(np.float32)
         of = covariance, problem.classes, problem.smoothing, iterations, tolerance
         solver = DeviceSolver(features, labels, weights, *of)
-        # The first call compiles and takes its memory: it shows whether all fits, and ends soon, as the penalty is strong.
+        # The first call compiles and takes its memory: it shows whether all fits. It ends soon, as the penalty is
+        # strong.
         solver(1.0, np.zeros((len(covariance), problem.classes)), np.zeros(problem.classes))
     except tf.errors.ResourceExhaustedError:
         return None

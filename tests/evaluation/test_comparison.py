@@ -123,3 +123,10 @@ def test_the_worst_class():
     labels = np.array([0, 0, 0, 0, 2, 2, 2, 2])
     found = comparison.worst_class(np.array([1, 1, 1, 0, 1, 0, 0, 1], bool), labels)
     assert (found["class"], found["value"], found["n"]) == (2, 0.5, 4) and found["low"] < 0.5 < found["high"]
+
+
+def test_copies_are_left_out_and_counted():
+    correct, copies = np.array([1, 1, 1, 0, 1, 0], bool), np.array([1, 1, 0, 0, 0, 0], bool)
+    found = comparison.without_copies(correct, copies)
+    assert found == {"copies": 2} | comparison.accuracy_interval(np.array([1, 0, 1, 0], bool))
+    assert comparison.without_copies(correct, np.ones(6, bool)) == {"copies": 6}

@@ -39,6 +39,20 @@ def accuracy_interval(correct: np.ndarray, level: float = 0.95, seed: int = 0) -
     return {"value": float(correct.mean()), "low": low, "high": high, "n": n, "seeds": seeds}
 
 
+def without_copies(correct: np.ndarray, copies: np.ndarray) -> dict[str, float]:
+    """Returns the accuracy on the test examples that are no copies of training ones.
+
+    Args:
+        correct: bool `[N]`, whether the model is right on each example.
+        copies: bool `[N]`, whether the example is a copy.
+
+    Returns:
+        `copies`, their number, and the `accuracy_interval` of the others, where there are any.
+    """
+    others = correct[~copies]
+    return {"copies": int(copies.sum())} | (accuracy_interval(others) if len(others) else {})
+
+
 def accuracy_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95, seed: int = 0) -> dict[str, float]:
     """Accuracy of a less that of b on the same examples, with its interval by a paired bootstrap.
 

@@ -55,9 +55,8 @@ def _evaluate(session: Session, models: list[str], chosen: choice.Choice | None)
     measured = {phase: _measure(values, split, class_names, session.modality) for phase, values in logits.items()}
     if copies.any():
         for phase, found in measured.items():
-            correct = session.problem.right(logits[phase], split.labels)[~copies]
-            without = comparison.accuracy_interval(correct) if len(correct) else {}
-            found["metrics"]["without_copies"] = {"copies": int(copies.sum()), **without}
+            correct = session.problem.right(logits[phase], split.labels)
+            found["metrics"]["without_copies"] = comparison.without_copies(correct, copies)
     _write_samples(session, split, class_names)
     for phase, found in measured.items():
         records.append({"kind": "evaluation", "model": phase, "split": "test", **found})

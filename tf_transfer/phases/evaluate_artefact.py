@@ -8,7 +8,7 @@ import numpy as np
 
 from tf_transfer.data.splits import Split
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.evaluation import mcnemar_exact, right, score
+from tf_transfer.evaluation import comparison, mcnemar_exact, right, score
 from tf_transfer.export import gate, runners, targets
 from tf_transfer.phases import catalogue
 from tf_transfer.report import tables
@@ -52,6 +52,8 @@ def evaluate(session: Session) -> dict:
         )
     logits = found.logits[:, columns]
     record = {"artefact": one_line(path), "split": "test", "metrics": score(logits, split.labels, names)}
+    if recorded and (copies := session.datasets.copies(split)).any():
+        record["metrics"]["without_copies"] = comparison.without_copies(right(logits, split.labels), copies)
     record["comparisons"] = _comparisons(session, split.fingerprint, logits, split.labels)
     if not recorded and "run_dir" in session.given:
         session.console.note(f"no run in {one_line(session.run.path)}: the figures are shown, and not recorded.")
@@ -137,6 +139,8 @@ def _tell(session: Session, record: dict) -> None:
     )
     session.console.line(tables.metrics_table(metrics))
     session.console.line(f"evaluate  {record['artefact']}: {told} on {metrics['n']:,} test {session.modality.many}")
+    if told := tables.copies(metrics, session.modality.many):
+        session.console.note(told)
     for c in record["comparisons"]:
         session.console.line(
             f"evaluate  names the same class as {c['model']} on {100 * c['agreement']:.2f} %; right where it alone is: "

@@ -43,6 +43,9 @@ class Data:
     group_by: str = option(
         None, "files of one group stay in one split: a column of the CSV file, folder, or a regex over the path"
     )
+    near_copies: int = option(
+        None, "pictures whose 64-bit likeness differs in so few bits stay in one split, such as 3", int, low=0, high=3
+    )
     max_unreadable: int = option(0, "how many unreadable files may be skipped", int, low=0)
     max_conflicts: int = option(0, "how many files of the test split may stand under another class too", int, low=0)
 

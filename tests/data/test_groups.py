@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from tf_transfer.data import contents, groups, holdout
 from tf_transfer.data.contents import Keys
 from tf_transfer.data.csv_list import open_csv
-from tf_transfer.data.file_source import Row
+from tf_transfer.data.examples import Row
 from tf_transfer.data.folder import open_folder
 from tf_transfer.data.training_data import plan_training
 from tf_transfer.errors import UserError

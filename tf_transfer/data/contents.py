@@ -19,20 +19,21 @@ class Keys(NamedTuple):
     Attributes:
         contents: a digest of each example's file.
         groups: a digest of the group of each example; None without groups.
+        alike: the lowest content that each example looks like, see `likeness`; None where only equal files are copies.
     """
 
     contents: Sequence[bytes]
     groups: Sequence[bytes] | None = None
+    alike: Sequence[bytes] | None = None
 
     @property
     def deciding(self) -> Sequence[bytes]:
-        """The keys of what stays together: of the groups, or else of the contents."""
-        return self.contents if self.groups is None else self.groups
+        """The keys of what stays together: of the groups, or else of what looks alike, or of equal contents."""
+        return next(keys for keys in (self.groups, self.alike, self.contents) if keys is not None)
 
     def take(self, rows: np.ndarray) -> "Keys":
         """Returns the keys of some examples."""
-        groups = None if self.groups is None else [self.groups[i] for i in rows]
-        return Keys([self.contents[i] for i in rows], groups)
+        return Keys(*(None if keys is None else [keys[i] for i in rows] for keys in self))
 
 
 def digests(paths: Sequence[str], progress: Callable[[int, int, str], None] | None = None) -> list[bytes]:

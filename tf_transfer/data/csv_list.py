@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from tf_transfer.data import class_names, csv_text, groups, split_words
-from tf_transfer.data.examples import Examples
-from tf_transfer.data.file_source import CARVE, FileSource, Row
+from tf_transfer.data.examples import Examples, Row
+from tf_transfer.data.file_source import CARVE, FileSource
 from tf_transfer.errors import UserError, one_line
 
 _USUAL = {
@@ -45,6 +45,7 @@ def open_csv(
     group_by: str | None = None,
     carve: int = CARVE,
     progress: Callable[[int, int, str], None] | None = None,
+    near_copies: int | None = None,
 ) -> FileSource:
     """Opens the files that a CSV file lists, one a line under a header.
 
@@ -66,6 +67,7 @@ def open_csv(
             no groups.
         carve: see `file_source.FileSource`.
         progress: the same.
+        near_copies: the same.
 
     Raises:
         UserError: no such file, a column or a value is missing or unknown, a path leaves the root,
@@ -89,7 +91,7 @@ def open_csv(
         rows = [replace(row, group=group) for row, group in zip(rows, named, strict=True)]
     _refuse_several([number for number, _ in cells], [row.label for row in rows], what)
     notes = _notes([values[places["label"]] for _, values in cells])
-    return FileSource(what, rows, test_fraction, max_unreadable, notes, modality, carve, progress)
+    return FileSource(what, rows, test_fraction, max_unreadable, notes, modality, carve, progress, near_copies)
 
 
 def _groups(rule: str, header: list[str], cells: list[tuple[int, list[str]]], rows: list[Row], what: str) -> list[str]:

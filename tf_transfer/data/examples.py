@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
@@ -40,6 +41,25 @@ class Stored(NamedTuple):
     dtype: type = np.uint8
 
 
+@dataclass(frozen=True)
+class Row:
+    """One line of a list of examples.
+
+    Attributes:
+        split: one of `train`, `validation`, `test`, or "" where the data set has no splits.
+        label: name of its class, as given.
+        path: of the file.
+        name: name of the example in reports.
+        group: name of its group, whose examples stay in one split; "" where there are none.
+    """
+
+    split: str
+    label: str
+    path: str
+    name: str
+    group: str = ""
+
+
 class Examples(Protocol):
     """The part of `modalities.base.Modality` that data sources use.
 
@@ -74,6 +94,9 @@ class Examples(Protocol):
 
     def passed_over(self, head: bytes) -> str:
         """Returns why a file that starts with these bytes is not taken for an example."""
+
+    def likeness(self, path: str) -> bytes | None:
+        """Returns 8 bytes of which copies of an example that were saved again differ in a few bits; None without."""
 
     def stored(self, sides: np.ndarray, size: int | None) -> Stored:
         """Decides the form in which examples of these `[N, R]` sides are kept for an input size."""

@@ -2,40 +2,19 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from tf_transfer.data import class_names, contents
+from tf_transfer.data import class_names
 from tf_transfer.data.contents import Keys
 from tf_transfer.data.decoding import compact, decode_files, measure_files, printable
-from tf_transfer.data.examples import Examples
+from tf_transfer.data.examples import Examples, Row
+from tf_transfer.data.file_keys import FileKeys
 from tf_transfer.data.splits import Split, carve_test, carved_note
 from tf_transfer.errors import UserError, one_line
 
 # Examples that are looked at for a note on all that are alike.
 _LOOKED_AT = 32
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a list of examples.
-
-    Attributes:
-        split: one of `train`, `validation`, `test`, or "" where the data set has no splits.
-        label: name of its class, as given.
-        path: of the file.
-        name: name of the example in reports.
-        group: name of its group, whose examples stay in one split; "" where there are none.
-    """
-
-    split: str
-    label: str
-    path: str
-    name: str
-    group: str = ""
-
-
 CARVE = 2
 """Version of the way in which splits are taken out of files: 1 by their places in the list, 2 by their contents."""
 
@@ -61,6 +40,7 @@ class FileSource:
         modality: Examples,
         carve: int = CARVE,
         progress: Callable[[int, int, str], None] | None = None,
+        near_copies: int | None = None,
     ):
         """Sorts the rows into splits; reads the files, without decoding them, where a test split is to be taken.
 
@@ -73,6 +53,7 @@ class FileSource:
             modality: of the files.
             carve: see `CARVE`; 1 for a run that began with it.
             progress: called while files are read for their digests, with those done, all, and a text.
+            near_copies: number of bits up to which files count as copies, see `likeness`; None: equal files alone.
 
         Raises:
             UserError: there is no training example, one class only, two names of one class, or a class that `train`
@@ -98,10 +79,14 @@ class FileSource:
         self._max_unreadable = max_unreadable
         self._unreadable: dict[str, str] = {}
         self._remarks: dict[tuple[str, str], str] = {}
-        # By path; shared with the sources that `again` returns.
-        self._digests: dict[str, bytes] = {}
-        self._progress = progress
-        self._groups = self._joined(rows, what)
+        if carve == 1 and (near_copies is not None or any(row.group for row in rows)):
+            option = "--near_copies" if near_copies is not None else "--group_by"
+            raise UserError(
+                f"{what}: {option}: the splits of this run were taken before groups were known; use another "
+                "--run_dir, or start it over with --restart."
+            )
+        self._keys = FileKeys(what, rows, modality, near_copies, progress)
+        self.notes |= self._keys.notes
         self._rows = {"train": train} | {s: [row for row in rows if row.split == s] for s in ("validation", "test")}
         self._labels = {s: np.array([index[row.label] for row in part], np.int32) for s, part in self._rows.items()}
         self._complete(test_fraction)
@@ -132,7 +117,7 @@ class FileSource:
 
     def _note_groups(self) -> None:
         """Notes groups that given splits divide."""
-        if self._groups is None:
+        if not any(row.group for row in self._rows["train"]):
             return
         sides = {split: {*self.keys(split).groups} for split in self._rows}
         first, second = sides["train"] | sides["validation"], sides["test"]
@@ -143,27 +128,13 @@ class FileSource:
                 f"{one_line(row.group)}: it is not tested on groups that are new."
             ]
 
-    def _joined(self, rows: list[Row], what: str) -> dict[bytes, bytes] | None:
-        """Returns the key of the group of each content; None without groups."""
-        if not any(row.group for row in rows):
-            return None
-        if self.carve == 1:
-            raise UserError(
-                f"{what}: --group_by: the splits of this run were taken before groups were known; use another "
-                "--run_dir, or start it over with --restart."
-            )
-        return contents.joined(self._digests_of(rows), [row.group for row in rows], what)
-
     def keys(self, split: str) -> Keys | None:
         """Returns what decides on which side each example of a split comes; None where its place in the list does."""
-        if self.carve == 1:
-            return None
-        found = self._contents(split)
-        return Keys(found, None if self._groups is None else [self._groups[content] for content in found])
+        return self._keys.of(self._rows[split]) if self.carve > 1 else None
 
     def contents(self, split: str, indices: np.ndarray | None = None) -> dict[str, str]:
         """Returns the digest of each file of a split, or of the files at `indices`, with its name."""
-        rows, digests = self._rows[split], self._contents(split)
+        rows, digests = self._rows[split], self._keys.contents(self._rows[split])
         indices = range(len(rows)) if indices is None else indices
         # Backwards, so that of equal files the first gives the name.
         return {digests[i].hex(): printable(rows[i].name) for i in reversed(indices)}
@@ -176,25 +147,18 @@ class FileSource:
         if self.carve == 1:
             return []
         found: dict[bytes, dict[int, str]] = {}
+        paths: dict[bytes, str] = {}
         for split in ("test", "train", "validation"):
-            for digest, label, row in zip(self._contents(split), self._labels[split], self._rows[split], strict=True):
+            rows = self._rows[split]
+            for digest, label, row in zip(self._keys.contents(rows), self._labels[split], rows, strict=True):
                 if split == "test" or digest in found:
                     name = f"{split}: {one_line(row.name)} ({one_line(self.class_names[label])})"
                     found.setdefault(digest, {}).setdefault(int(label), name)
+                    paths[digest] = row.path
         twofold = {digest: names for digest, names in found.items() if len(names) > 1}
-        paths = dict(zip(self._contents("test"), (row.path for row in self._rows["test"]), strict=True))
         # Files that are left out, such as empty ones, contradict nothing.
         _, unreadable, *_ = measure_files([paths[digest] for digest in twofold], self._modality)
         return [" = ".join(names.values()) for i, names in enumerate(twofold.values()) if i not in unreadable]
-
-    def _contents(self, split: str) -> list[bytes]:
-        return self._digests_of(self._rows[split])
-
-    def _digests_of(self, rows: list[Row]) -> list[bytes]:
-        paths = [row.path for row in rows]
-        if new := [path for path in dict.fromkeys(paths) if path not in self._digests]:
-            self._digests.update(zip(new, contents.digests(new, self._progress), strict=True))
-        return [self._digests[path] for path in paths]
 
     def labels(self, split: str) -> np.ndarray:
         """Returns the int32 `[N]` labels of a split; no file is opened."""

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from tf_transfer.data import groups, tree
 from tf_transfer.data import layout as layouts
-from tf_transfer.data.examples import Examples
-from tf_transfer.data.file_source import CARVE, FileSource, Row
+from tf_transfer.data.examples import Examples, Row
+from tf_transfer.data.file_source import CARVE, FileSource
 from tf_transfer.errors import UserError, one_line
 
 
@@ -22,6 +22,7 @@ def open_folder(
     group_by: str | None = None,
     carve: int = CARVE,
     progress: Callable[[int, int, str], None] | None = None,
+    near_copies: int | None = None,
 ) -> FileSource:
     """Opens `path/<class>/*.jpg`, or `path/train/<class>/*.jpg` with `validation` and `test` beside `train`.
 
@@ -38,6 +39,7 @@ def open_folder(
         group_by: what of a path names the group of an example, see `groups.of_paths`; None: no groups.
         carve: see `file_source.FileSource`.
         progress: the same.
+        near_copies: the same.
 
     Raises:
         UserError: no such folder, no examples, one class only, a class that `train` lacks, or a layout that may be
@@ -73,7 +75,7 @@ def open_folder(
         named = groups.of_paths(rows, str(group_by), what)
         rows = [replace(row, group=group) for row, group in zip(rows, named, strict=True)]
     notes = found.notes | _left_out(top, found, modality)
-    return FileSource(what, rows, test_fraction, max_unreadable, notes, modality, carve, progress)
+    return FileSource(what, rows, test_fraction, max_unreadable, notes, modality, carve, progress, near_copies)
 
 
 def _left_out(top: tree.Folder, found: layouts.Layout, modality: Examples) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from tf_transfer.data import split_words
-from tf_transfer.data.file_source import Row
+from tf_transfer.data.examples import Row
 from tf_transfer.errors import UserError, one_line
 
 FOLDER = "folder"

@@ -114,6 +114,13 @@ class Modality(ABC):
         """Returns why a file that starts with these bytes is not taken for an example."""
         return f"no {self.one} by content"
 
+    def likeness(self, path: str) -> bytes | None:
+        """Returns 8 bytes of which copies that were saved again differ in a few bits, for `--near_copies`.
+
+        None where the modality has none, or the example is too plain, or cannot be read.
+        """
+        return None
+
     @abstractmethod
     def stored(self, sides: np.ndarray, size: int | None) -> Stored:
         """Chooses the stored form of examples with these int `[N, R]` dimensions, for an input size.

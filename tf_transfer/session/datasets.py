@@ -51,14 +51,15 @@ class DataSets:
         if dataset not in self._opened:
             data = self.config.data
             more = {"carve": self._carve(dataset), "progress": self.console.bar("reading")}
-            # Groups are those of the target.
-            group_by = data.group_by if dataset == data.dataset else None
-            opened = open_source(dataset, self.modality, data.data_dir, data.max_unreadable, group_by=group_by, **more)
-            if group_by is not None and not hasattr(opened, "carve"):
-                raise UserError(
-                    f"--group_by={one_line(group_by)}: expected a folder or a CSV file, whose paths or columns name "
-                    f"groups; --dataset={one_line(dataset)!r} is none."
-                )
+            # They are options of the target.
+            kept = {"group_by": data.group_by, "near_copies": data.near_copies} if dataset == data.dataset else {}
+            opened = open_source(dataset, self.modality, data.data_dir, data.max_unreadable, **kept, **more)
+            for name, value in kept.items():
+                if value is not None and not hasattr(opened, "carve"):
+                    raise UserError(
+                        f"--{name}={one_line(value)}: expected a folder or a CSV file, whose files it compares; "
+                        f"--dataset={one_line(dataset)!r} is none."
+                    )
             self._opened[dataset] = opened
         return self._opened[dataset].again()
 

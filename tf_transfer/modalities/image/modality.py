@@ -39,6 +39,12 @@ class Images(base.Modality):
 
         return header(file)
 
+    def likeness(self, path: str) -> bytes | None:
+        """Returns the difference hash of a picture, see `files.difference_hash`."""
+        from tf_transfer.modalities.image.files import difference_hash
+
+        return difference_hash(path)
+
     def recognises(self, head: bytes) -> bool:
         """Says whether these are the first bytes of a JPEG, PNG, GIF, BMP, WebP, AVIF or HEIC file.
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,3 +136,21 @@ def test_a_folder_that_cannot_be_used_is_told_or_done_without(tmp_path):
     assert here == 0 and "cannot be used: Not a directory; the features are not kept." in told[0]
     FeatureStore(tmp_path / "small", 100, told.append).get({}, (10, 4), by_threes)
     assert "GB of features are not kept: --feature_store_gb=1e-07" in told[1]
+
+
+def test_what_another_user_began_in_a_shared_store_is_done_without(tmp_path, monkeypatch):
+    opened = Path.open
+
+    def refused(path, mode="r", *args, **kwargs):
+        if path.name == store.PARTIAL and "a" in mode:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, mode, *args, **kwargs)
+
+    shared = store.FeatureStore(tmp_path, 1 << 20)
+    monkeypatch.setattr(Path, "open", refused)
+    for _ in range(2):
+        made, here = shared.get({"a": 1}, (3, 2), lambda start: iter([np.ones((3, 2), np.float32)]))
+        assert here == 0 and made.sum() == 6
+    monkeypatch.undo()
+    assert shared.get({"a": 1}, (3, 2), lambda start: iter([np.ones((3, 2), np.float32)]))[1] == 0
+    assert shared.get({"a": 1}, (3, 2), lambda start: iter([]))[1] == 3

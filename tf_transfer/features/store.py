@@ -97,7 +97,12 @@ class FeatureStore:
             )
         place.mkdir(parents=True, exist_ok=True)
         self._make_room(4 * shape[0] * shape[1], place)
-        with (place / PARTIAL).open("ab", buffering=0) as file:
+        try:
+            file = (place / PARTIAL).open("ab", buffering=0)
+        except PermissionError:
+            # Another user of a shared store began this array; this command does without keeping it.
+            return _fill(temporary(shape, np.float32), 0, compute), 0
+        with file:
             if not lock.take(file.fileno()):
                 # Another process computes this array; waiting for it could take longer than computing it here.
                 return _fill(temporary(shape, np.float32), 0, compute), 0

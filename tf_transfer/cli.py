@@ -208,6 +208,9 @@ def _quiet_start(run: config.Run | None = None):
         # Keras imports both for helpers that no phase uses: 40 % of the time of the import.
         with without_packages("sklearn", "matplotlib"):
             import tensorflow
+        from tf_transfer.machine import memory
+
+        memory.share()
         if run and cluster.is_multiworker(run.strategy):
             # Workers must connect before anything else is computed.
             from tf_transfer.machine import strategy

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.machine import cluster
+from tf_transfer.machine import cluster, memory
 
 STRATEGIES = ("auto", "one", "mirrored", "multiworker", "tpu")
 
@@ -27,6 +27,7 @@ def make_strategy(name: str, timeout: float = 300.0) -> tf.distribute.Strategy:
     Raises:
         UserError: an unknown name, or no cluster or TPU to be found.
     """
+    memory.share()
     if name not in STRATEGIES:
         raise UserError(f"--strategy={name!r}: expected one of {', '.join(STRATEGIES)}.")
     if cluster.is_multiworker(name):

@@ -70,9 +70,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _over_replicas(self, x, replicas):
         gamma, beta = self._scale_offset()
-        wide = tf.cast(x, tf.float32)
-        mean = replicas.all_reduce("MEAN", tf.reduce_mean(wide, (0, 1, 2)))
-        variance = replicas.all_reduce("MEAN", tf.reduce_mean(tf.math.squared_difference(wide, mean), (0, 1, 2)))
+        wide, channels = tf.cast(x, tf.float32), x.shape[-1]
+        own = tf.reduce_mean(wide, (0, 1, 2))
+        spread = tf.reduce_mean(tf.math.squared_difference(wide, own), (0, 1, 2))
+        # One reduction a layer, in float64: squares of means much larger than the deviation cancel below.
+        means, spreads = tf.cast(own, tf.float64), tf.cast(spread, tf.float64)
+        reduced = replicas.all_reduce("MEAN", tf.concat([means, spreads + means**2], 0))
+        mean, variance = reduced[:channels], reduced[channels:] - reduced[:channels] ** 2
+        mean, variance = tf.cast(mean, tf.float32), tf.cast(variance, tf.float32)
         y = tf.nn.batch_normalization(wide, mean, variance, beta, gamma, self.epsilon)
         return tf.cast(y, x.dtype), mean, variance
 

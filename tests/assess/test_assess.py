@@ -269,7 +269,9 @@ def test_a_folder_without_a_test_split_on_two_replicas(tmp_path):
         **options, strategy="mirrored", assess_budget=0.12, run_dir=tmp_path / "run", phases="assess", quiet=True
     )
     found = [r for r in records(tmp_path / "run") if r["kind"] == "assessment"][-1]
-    assert found["device"]["replicas"] == 2 and found["split"] == "test" and found["n"]["test"] == 12
-    assert found["blocks"]["outcome"]["kinds"]["head"]["accuracy"]["test"]["n"] == 12
+    # Files are split by their contents: about a fifth of them.
+    n = found["n"]["test"]
+    assert found["device"]["replicas"] == 2 and found["split"] == "test" and 10 <= n <= 14
+    assert found["blocks"]["outcome"]["kinds"]["head"]["accuracy"]["test"]["n"] == n
     (noted,) = [r for r in records(tmp_path / "run") if r["kind"] == "data"]
-    assert "There is no test split: 12 of 60 examples" in noted["notes"]["splits"][0]
+    assert f"There is no test split: {n} of 60 examples" in noted["notes"]["splits"][0]

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_transfer.assess.plan import WHOLE, Trial
 from tf_transfer.assess.study import Study
-from tf_transfer.evaluation import comparison, curve, metrics
+from tf_transfer.evaluation import comparison, curve, metrics, selection
 from tf_transfer.evaluation.statistics import bootstrap_interval
 from tf_transfer.machine.timing import timed
 from tf_transfer.phases.catalogue import FULL, HEAD, SCRATCH
@@ -81,10 +81,13 @@ def _per_class(correct: np.ndarray, labels: np.ndarray, classes: int) -> list[di
 
 
 def preferred(study: Study) -> str | None:
-    """Returns `head` or `full`, whichever validates better on the most labels; None where one is missing."""
+    """Returns `head` or `full`, whichever `selection.chosen` takes on the most labels; None where one is missing.
+
+    Of several seeds, each validation example counts with the share of them that are right on it.
+    """
     found = {kind: study.correct(kind, study.top, "validation") for kind in (HEAD, FULL)}
-    known = {kind: float(c.mean()) for kind, c in found.items() if c is not None}
-    return max(known, key=known.get) if len(known) == 2 else None
+    known = {kind: c.mean(0) for kind, c in found.items() if c is not None}
+    return selection.chosen(known) if len(known) == 2 else None
 
 
 def best(study: Study) -> str:

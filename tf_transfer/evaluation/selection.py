@@ -37,8 +37,8 @@ def lead(right: np.ndarray, other: np.ndarray) -> Lead:
     agree on all of twenty examples would differ by 0 with certainty.
 
     Args:
-        right: bool `[N]`, whether the model is right on each example, N >= 1.
-        other: bool `[N]`, the same of the other one.
+        right: `[N]`, whether the model is right on each example, or the share of its seeds that are; N >= 1.
+        other: `[N]`, the same of the other one.
 
     References:
         Bonett and Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired
@@ -56,7 +56,7 @@ def chosen(right: Mapping[str, np.ndarray]) -> str:
     others are worth: there the last one is taken, unless the most accurate one clearly leads it.
 
     Args:
-        right: bool `[N]` by model, whether it is right on each validation example; the simplest model first.
+        right: `[N]` by model, as of `lead`, on the validation examples; the simplest model first.
 
     References:
         Breiman et al., "Classification and regression trees", 1984, 3.4.3.

@@ -138,9 +138,8 @@ def plan_splits(
     present = np.unique(labels)
     if num_classes < 2 or len(present) < 2:
         raise UserError(f"The training data has {len(present)} class; a classifier needs at least 2. Check --dataset.")
-    for label in range(num_classes):
-        count = np.count_nonzero(labels == label)
-        if per_class is not None and 0 < count < per_class:
+    for label, count in enumerate(np.bincount(labels, minlength=num_classes)) if per_class is not None else ():
+        if 0 < count < per_class:
             name = repr(one_line(class_names[label], 60)) if class_names else label
             raise UserError(f"--examples_per_class={per_class}: class {name} has only {count} training examples.")
     fraction = 0.0 if own_validation else validation_fraction

@@ -70,7 +70,8 @@ def untested(source: splits.Source, plan: splits.SplitPlan) -> list[str]:
     split, rows = validating(source, plan)
     notes = []
     for verb, labels in (("tested", source.labels("test")), ("validated", source.labels(split)[rows])):
-        names = [n for i, n in enumerate(source.class_names) if not (labels == i).any()]
+        there = set(labels.tolist())
+        names = [name for i, name in enumerate(source.class_names) if i not in there]
         told = f"{len(names)} of {len(source.class_names)} classes are never {verb}: {', '.join(names[:10])}"
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
         if names:

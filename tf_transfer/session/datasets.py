@@ -1,7 +1,6 @@
 """The data sets of a command: opened and read once; records what trains and how often the test split was read."""
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -220,10 +219,12 @@ class DataSets:
 
     def _lender(self) -> dict[bytes, tuple[str, str]]:
         """Returns the `_places` of the run whose weights `--weights` names; {} where it names none."""
-        where = self.config.model.weights
-        if not os.path.exists(os.path.expanduser(where)):
+        try:
+            path = weights.weights_file(self.config.model.weights)
+        except UserError:
+            # Published or random weights, or a run that is gone by now.
             return {}
-        return _places(RunDir(weights.weights_file(where).parent.parent))
+        return _places(RunDir(path.parent.parent))
 
     def warnings(self, duplicates: list[str], unreadable: list[str], lent: list[str] = ()) -> list[dict]:
         """Prints notes about bad test examples; returns the warnings that are not recorded yet.

@@ -70,8 +70,11 @@ def test_names_that_would_look_alike_are_shortened_less():
     alike = ["a class of many, number 1 of a kind", "a class of many, number 2 of a kind"]
     assert len(set(formats.told_apart(alike))) == 2
     assert formats.told_apart(["", "b"]) == ["(no name)", "b"]
-    # Alike also in the longest form: shortened all the same.
-    assert max(map(len, formats.told_apart([f"{'n' * 100}{i}{'m' * 100}" for i in range(3)]))) == 32
+    # Alike also in the longest form: what all begin and end with is left out.
+    assert formats.told_apart([f"{'n' * 100}{i}{'m' * 100}" for i in range(3)]) == ["…0…", "…1…", "…2…"]
+    # And where that does not help either, they are shortened all the same.
+    alike = [f"{i}{'n' * 100}{j}{'m' * 100}{i}" for i in range(2) for j in range(2)]
+    assert max(map(len, formats.told_apart(alike))) == 32
 
 
 def test_a_text_is_broken_off_behind_an_entry_or_a_word():

@@ -122,11 +122,11 @@ def percent_axis(axis: Axis) -> None:
     axis.set_major_formatter(PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%"))
 
 
-def legend(ax: Axes, reverse: bool = False, columns: int = 3) -> None:
-    """Puts the legend above the axes, left-aligned, in one line or in `columns` columns."""
+def legend(ax: Axes, reverse: bool = False, columns: int = 3, left: float = -0.03) -> None:
+    """Puts the legend above the axes, from `left` in widths of the axes, in one line or in `columns` columns."""
     handles, labels = ax.get_legend_handles_labels()
     step = -1 if reverse else 1
-    above = {"loc": "lower left", "bbox_to_anchor": (-0.03, 1.0), "borderaxespad": 0.2}
+    above = {"loc": "lower left", "bbox_to_anchor": (left, 1.0), "borderaxespad": 0.2}
     ax.legend(handles[::step], labels[::step], ncols=columns, columnspacing=1.4, handlelength=1.5, **above)
 
 

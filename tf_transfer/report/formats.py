@@ -25,12 +25,32 @@ def shortened(text: Any, limit: int) -> str:
 
 
 def told_apart(names: Sequence[str], limit: int = 16) -> list[str]:
-    """Returns the names shortened to `limit` characters; to more where two names would otherwise look alike."""
-    for longer in (limit, 3 * limit // 2, 2 * limit):
-        found = [shortened(name, longer) or "(no name)" for name in names]
-        if len(set(found)) >= len(set(names)):
-            break
-    return found
+    """Returns the names shortened to `limit` characters; to more where two names would otherwise look alike.
+
+    Where they still do, what all of them begin and end with is left out.
+    """
+    for several in (names, _own_parts(names)):
+        for longer in (limit, 3 * limit // 2, 2 * limit):
+            found = [shortened(name, longer) or "(no name)" for name in several]
+            if len(set(found)) >= len(set(names)):
+                return found
+    return [shortened(name, 2 * limit) or "(no name)" for name in names]
+
+
+def _own_parts(names: Sequence[str]) -> list[str]:
+    """Returns the names without their common beginning and end, for each of which an ellipsis stands."""
+    begin = _shared(names)
+    end = _shared([name[begin:][::-1] for name in names])
+    before, after = (_ELLIPSIS if length > 1 else "" for length in (begin, end))
+    begin, end = begin if before else 0, end if after else 0
+    return [f"{before}{name[begin : len(name) - end]}{after}" for name in names]
+
+
+def _shared(names: Sequence[str]) -> int:
+    """Returns how many characters all names begin with."""
+    # What the first and the last in order share, those between share too.
+    first, last = min(names, default=""), max(names, default="")
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def clipped(text: Any, limit: int) -> str:

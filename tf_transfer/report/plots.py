@@ -141,7 +141,8 @@ def class_bars(per_class: Sequence[Mapping]) -> str:
         p.ax.set_yticklabels(labels, color=INK)
         p.ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.1g}"))
         p.ax.grid(visible=False, axis="y")
-        legend(p.ax, reverse=True)
+        # Beside long names the axes are narrow: the legend begins above the names.
+        legend(p.ax, reverse=True, left=min(-0.03, -(margin - 90) / (WIDTH - margin - 54)))
     return p.svg
 
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from tf_transfer.errors import one_line
 from tf_transfer.phases import catalogue
 from tf_transfer.report import confusion, control, plots, summary
-from tf_transfer.report.formats import number, percent
+from tf_transfer.report.formats import number, percent, told_apart
 from tf_transfer.report.tables import artefact_rows
 
 # Classes that a figure names at most, and number of classes above which only the most confused ones are drawn.
@@ -121,9 +121,11 @@ def errors(evaluation: Mapping) -> dict | None:
     if not classes or not metrics.get("confusion"):
         return None
     counts, names = np.array(metrics["confusion"]), [c["name"] for c in classes]
+    shown = told_apart(names, 40)
     return {
         "matrices": _matrices(counts, names),
-        "pairs": _pairs(counts, names, 8 if len(names) <= _MANY else _MOST_CLASSES),
+        "shown": dict(zip(names, shown, strict=True)),
+        "pairs": _pairs(counts, shown, 8 if len(names) <= _MANY else _MOST_CLASSES),
         "searched": len(names) > _MANY,
         "bars": _class_bars(classes),
         "classes": classes,
@@ -136,7 +138,8 @@ def _class_bars(classes: Sequence[Mapping]) -> dict:
     untested, classes = len(classes), summary.tested(classes)
     never = f" {untested} never tested." if (untested := untested - len(classes)) else ""
     worst = sorted(classes, key=lambda c: c["f1"])[:_MOST_CLASSES]
-    lowest = ", ".join(f"{one_line(c['name'], 40)} {c['f1']:.2f}" for c in worst[:3])
+    names = told_apart([c["name"] for c in worst], 40)
+    lowest = ", ".join(f"{name} {c['f1']:.2f}" for name, c in zip(names[:3], worst, strict=False))
     alt = f"Bar chart of F1 and recall; lowest F1: {lowest}."
     if len(classes) > _MOST_CLASSES:
         return figure(plots.class_bars(worst), alt, f"The {_MOST_CLASSES} classes with the lowest F1.{never}")

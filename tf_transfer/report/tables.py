@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from tf_transfer.errors import one_line
 from tf_transfer.report import control, summary
-from tf_transfer.report.formats import count, number, shares
+from tf_transfer.report.formats import count, number, shares, told_apart
 
 _MOST_CLASSES = 20
 
@@ -84,10 +84,11 @@ def metrics_table(metrics: Mapping) -> str:
         left_out, never = len(tested) - len(classes), f", {untested} never tested" if untested else ""
         note = f"\n({left_out} more classes with a higher F1{never})"
     lines = [["class", "precision", "recall", "F1", "support"]]
-    for c in classes:
+    names = told_apart([c["name"] for c in classes], 40)
+    for shown, c in zip(names, classes, strict=True):
         told = [_number(c[name] if c["support"] else None, ".3f") for name in ("precision", "recall", "f1")]
         support = _number(c["support"], ",.0f") if c["support"] else "never tested"
-        lines.append([one_line(c["name"], 40), *told, support])
+        lines.append([shown, *told, support])
     return aligned(lines, left=1) + note
 
 

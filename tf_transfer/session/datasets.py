@@ -16,6 +16,7 @@ from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
 from tf_transfer.modalities.base import Modality
 from tf_transfer.models import weights
+from tf_transfer.report.formats import told_apart
 from tf_transfer.run.directory import RunDir
 from tf_transfer.session.growth import Change, change
 from tf_transfer.training.problem import Problem
@@ -261,7 +262,7 @@ def _contents_file(split_digest: str) -> str:
 
 def _first(class_names: Sequence[str], most: int = 5) -> str:
     """Returns the first class names in one text, with dots where there are more."""
-    names = [one_line(name, 30) for name in class_names[:most]]
+    names = told_apart(class_names[:most], 30)
     return ", ".join(names) + (", ..." if len(class_names) > most else "")
 
 

@@ -4,7 +4,8 @@
 
 Real runs in processes of their own, killed (SIGKILL) at random moments, a third of them while a checkpoint is being
 written: a head in steps and the whole network with dropout, mixup and a moving average, saved every few steps; the
-whole story by its defaults, from the features to the report; and a finished run that is begun over with other options.
+whole story by its defaults, from the features to the report; two trainings between which validation chooses; and a
+finished run that is begun over with other options.
 """
 
 import argparse
@@ -33,10 +34,13 @@ _SMALL = ("--dataset=digits", "--backbone=small_resnet", "--weights=random", "--
 FLAGS = (*_SMALL, "--phase=head,full,evaluate", "--dropout=0.2", "--augment=flip,crop,mixup(0.2)", "--optimizer=sgd",
          "--feature_views=0", "--ema=0.9", "--epochs=head:6,full:10")  # fmt: skip
 STORY = (*_SMALL, "--phase=head,full,evaluate,export,report", "--epochs=full:10")
+# Validation chooses between two trainings of full; flags that come later replace earlier ones.
+RACE = (*STORY, "--source_dataset=rendered_digits(n=200)", "--weights=source", "--phase=source,head,full,evaluate")
 # The run, and the flags that one that has ended was made with before.
 KINDS = {
     "training in steps": (FLAGS, None),
     "the whole story": (STORY, None),
+    "a choice by validation": (RACE, None),
     "begun over": ((*STORY, "--restart", "--seed=1"), (*STORY, "--epochs=full:1")),
 }
 # What differs between two runs that do the same.

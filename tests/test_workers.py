@@ -35,6 +35,18 @@ def test_a_lost_worker_ends_the_other_and_all_go_on_as_one_device_would(tmp_path
 
 
 @pytest.mark.large
+def test_workers_choose_between_two_trainings_as_one_device_does(tmp_path):
+    flags = [*distributed.BASE, "--phase=source,head,full", "--source_dataset=rendered_digits(n=240)"]
+    flags += ["--weights=source", "--epochs=source:1,full:5"]
+    distributed.finish(distributed.replicas(1, *flags, f"--run_dir={tmp_path / 'one'}"))
+    distributed.finish(distributed.workers(2, *flags, f"--run_dir={tmp_path / 'two'}"))
+    one, two = (json.loads((tmp_path / name / "full/done.json").read_text()) for name in ("one", "two"))
+    assert one["race"]["chosen"] == two["race"]["chosen"]
+    # The weights of five epochs are those of one device up to the rounding that grows from step to step.
+    assert one["validation_loss"] == pytest.approx(two["validation_loss"], rel=1e-2)
+
+
+@pytest.mark.large
 def test_workers_that_slurm_started_solve_the_head_of_one(tmp_path):
     """On features that the workers share."""
     flags = [*BASE, "--phase=head,evaluate"]

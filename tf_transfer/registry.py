@@ -34,11 +34,15 @@ class Spec:
     texts: dict[int | str, str] = field(default_factory=dict, compare=False)
 
 
-def parse_spec(text: str) -> Spec:
+def parse_spec(text: str, what: str = "") -> Spec:
     """Parses `name` or `name(value, key=value, ...)`.
 
     Values are Python literals; anything else is read as a bare string, so that
     `folder(path=/data/my pictures)` needs no second pair of quotes.
+
+    Args:
+        text: the spec.
+        what: begins the message where it is none, such as `--optimizer`.
 
     Raises:
         UserError: the text is not of this form.
@@ -47,7 +51,8 @@ def parse_spec(text: str) -> Spec:
     name, bracket, rest = text.partition("(")
     name = name.strip()
     if not name or (bracket and not rest.endswith(")")) or (not bracket and ")" in text):
-        raise UserError(f"Expected name or name(key=value, ...), got {one_line(text)!r}.")
+        begin = f"{what}: " if what else ""
+        raise UserError(f"{begin}Expected name or name(key=value, ...), got {one_line(text)!r}.")
     args, kwargs, texts = [], {}, {}
     for part in split_list(rest[:-1]) if bracket else []:
         key, equals, value = part.partition("=")
@@ -156,7 +161,7 @@ class Registry:
         Raises:
             UserError: unknown name, or arguments that the factory does not take by their name or type.
         """
-        spec = parse_spec(spec) if isinstance(spec, str) else spec
+        spec = parse_spec(spec, self.kind) if isinstance(spec, str) else spec
         bound = self._bound(spec, context, more)
         return self.factory(spec.name)(*bound.args, **bound.kwargs)
 
@@ -170,7 +175,7 @@ class Registry:
         Raises:
             UserError: see `create`.
         """
-        self._bound(parse_spec(spec) if isinstance(spec, str) else spec, (None,) * context, {})
+        self._bound(parse_spec(spec, self.kind) if isinstance(spec, str) else spec, (None,) * context, {})
 
     def _bound(self, spec: Spec, context: tuple, more: dict[str, Any]) -> inspect.BoundArguments:
         factory = self.factory(spec.name)

@@ -64,5 +64,5 @@ def _meaning(text: str) -> Spec:
     if text.startswith(("/", "./", "../", "~")) or text.endswith("/"):
         raise UserError(f"--dataset={one_line(text)}: there is no such folder.")
     if "(" in text or not text:
-        return parse_spec(text)
+        return parse_spec(text, "--dataset")
     return Spec("tfds", (), {"name": text})

@@ -30,7 +30,7 @@ def check(spec: str, accumulate: int = 1) -> None:
         UserError: an unknown name, arguments that it does not take, or a loss that cannot be accumulated.
     """
     _load()
-    parsed = parse_spec(spec)
+    parsed = parse_spec(spec, "--method")
     METHODS.check(parsed, 1)
     if accumulate > 1 and says(spec, "of_batch"):
         raise UserError(NO_PARTS.format(accumulate))

@@ -108,7 +108,7 @@ def find_backbone(spec: str) -> Backbone:
     Raises:
         UserError: the name is unknown (the message lists the known ones), or the spec has positional arguments.
     """
-    parsed = parse_spec(spec)
+    parsed = parse_spec(spec, "--backbone")
     if parsed.name not in BACKBONES:
         raise unknown_name("--backbone", parsed.name, sorted(BACKBONES))
     if parsed.args:
@@ -152,7 +152,12 @@ def build(backbone: Backbone, size: int, weights: str | None = None) -> "keras.M
     try:
         return modality.build(backbone, size, weights)
     except (ValueError, TypeError) as e:
-        raise UserError(f"--backbone: {backbone.function().__name__} refused its arguments: {one_line(e, 300)}") from e
+        given = one_line(", ".join(f"{name}={value!r}" for name, value in backbone.arguments.items()))
+        name = backbone.function().__name__
+        raise UserError(
+            f"--backbone: {name} refused its arguments, {given or 'none'}: {one_line(e, 300)} Expected values as the "
+            f"documentation of {name} has them."
+        ) from e
 
 
 def constructor_arguments(backbone: Backbone) -> dict:

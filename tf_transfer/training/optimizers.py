@@ -90,7 +90,7 @@ def check(spec: str) -> None:
     Raises:
         UserError: an unknown name, or arguments that it does not take.
     """
-    name = parse_spec(spec).name
+    name = parse_spec(spec, "--optimizer").name
     if name not in OPTIMIZERS and name not in SOLVERS:
         raise unknown_name("--optimizer", name, sorted([*OPTIMIZERS.names(), *SOLVERS.names()]))
     (SOLVERS if name in SOLVERS else OPTIMIZERS).create(spec)

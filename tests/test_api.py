@@ -122,6 +122,7 @@ def test_every_other_option_is_held_fast():
         "validation_fraction": 0.3,
         "examples_per_class": 5,
         "group_by": "folder",
+        "near_copies": 3,
         "class_weights": "balanced",
         "backbone": "vgg16",
         "weights": "random",

@@ -257,7 +257,7 @@ def test_a_folder_is_predicted_by_the_endings_of_the_modality(modality, saved, f
     assert files.predict(saved, asked, Console(said)) == 1
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert len(lines) == 7 and sum(bool(line["error"]) for line in lines) == 1
-    assert f"by name and content no {modality.many}: 1 (" in said.getvalue()
+    assert f"1 files that hold no {modality.one} (" in said.getvalue()
     with pytest.raises(UserError, match=rf"no {modality.one} found; expected .*{re.escape(modality.endings[0])}"):
         files.predict(
             saved, files.Asked.parse(str(folder / "*.txt"), str(tmp_path / "o.csv"), None, None), Console(said)

@@ -119,6 +119,8 @@ def test_pasted_and_chosen_by_keyboard(page, run, tmp_path):
 def test_the_page_needs_no_other_address_and_breaks_no_rule_of_its_own(page, served):
     source = served.get("/").text()
     assert not re.search(r"https?://", html.unescape(source))
+    # What training and predict convert, the model itself does not decode.
+    assert "WEBP; not TIF, TIFF, AVIF, HEIC, HEIF" in source
     assert [e for e in page.get_log("browser") if e["level"] == "SEVERE"] == []
     # Its rules hold: a script that somebody got in would not run.
     page.execute_script(

@@ -1,13 +1,13 @@
 """Makes docs/choices.md: what the package decides by itself, beside what else it could decide.
 
-python -m benchmarks.choices [--only=selection,class_weights,normalisation] [--shared=../shared/data]
+python -m benchmarks.choices [--only=selection,class_weights,normalisation,field_sets] [--shared=../shared/data]
 """
 
 from collections.abc import Mapping
 
-from benchmarks import class_weights, normalisation, runner, selection
+from benchmarks import class_weights, field_sets, normalisation, runner, selection
 
-BENCHMARKS = runner.by_name(selection, class_weights, normalisation)
+BENCHMARKS = runner.by_name(selection, class_weights, normalisation, field_sets)
 _HEAD = """# Choices
 
 Written by `python -m benchmarks.choices` from `docs/choices.json`; not edited by hand. What the rules are is said in

@@ -148,6 +148,16 @@ def test_it_pauses_at_the_end_of_an_epoch_and_goes_on(softmax_regression, make_s
         assert made.at.kept and ended(task, records, made.run()) == undisturbed
 
 
+def test_it_pauses_where_it_stops_early(softmax_regression, make_streams, one_device, tmp_path):
+    batches, config = make_streams(n=40, size=8), plan_of(30, 1e-9, patience=1)
+    undisturbed = train(softmax_regression, batches, one_device, config=config)
+    task, records = task_of(softmax_regression, one_device, batches), []
+    kept = Recording(RunDir(tmp_path), Every(), records)
+    made = Fit(task, batches, config, run_of(), one_device, records.append, checkpoints=kept)
+    assert made.run(until=20).steps == kept.last < 20 * 5
+    assert ended(task, records, made.run()) == undisturbed
+
+
 def test_without_checkpoints_a_signal_stops_and_says_so(softmax_regression, make_streams, one_device, monkeypatch):
     monkeypatch.setattr(signals, "requested", lambda: signal.SIGINT)
     with pytest.raises(signals.Stopped) as stopped:

@@ -109,8 +109,8 @@ class Fit:
         """Trains to the end, or raises; see `fit`.
 
         Args:
-            until: an epoch of `ends` after which it saves and returns, for `run` to go on from there; the variables are
-                then those of its last step.
+            until: an epoch of `ends` after which, or after an early stop, it saves and returns, for `run` to go on from
+                there; the variables are then those of the last step.
         """
         self._restore(self.checkpoints.load())
         stream = self._stream()
@@ -123,7 +123,7 @@ class Fit:
                 if not self.agreeing:
                     # Workers on several hosts pause in `_train` alone, where they agree.
                     self._pause(signals.requested(), self.checkpoints.due(self.result.steps))
-                if left[0] == until:
+                if until is not None and (left[0] == until or self.result.stopped_early):
                     self._save()
             except _DivergedError as e:
                 self._roll_back(e)

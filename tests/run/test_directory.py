@@ -270,6 +270,18 @@ def test_damaged_json_is_told_with_its_file(run):
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize("content", [b"[]\n", b"{\n", b"\xff\n5\n", b"\n\n"])
+def test_records_none_of_which_can_be_read_are_told(run, content):
+    run.write_bytes("records.jsonl", content)
+    with pytest.raises(
+        UserError, match=r"mine/records\.jsonl is damaged, no line of it is a record; use another --run"
+    ):
+        run.records()
+    # A crash may have cut off the first line that was ever written.
+    run.write_bytes("records.jsonl", b'{"kind": "st')
+    assert run.records() == []
+
+
 def test_the_folder_of_somebody_else_is_not_touched(run):
     (run.path / "data").mkdir(parents=True)
     with pytest.raises(UserError, match="is not the folder of a run, but holds data"):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tf_transfer.errors import UserError, one_line
 from tf_transfer.run import atomic
 
 # Kinds of records that training makes.
@@ -42,9 +43,16 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> list[dict]:
-    """Returns the records in order; a line cut off by a crash is skipped."""
-    lines = path.read_bytes().splitlines() if os.path.isfile(path) else []
-    return [record for line in lines if (record := _parsed(line)) is not None]
+    """Returns the records in order; a line cut off by a crash is skipped.
+
+    Raises:
+        UserError: the file has whole lines, and none is a record.
+    """
+    content = path.read_bytes() if os.path.isfile(path) else b""
+    found = [record for line in content.splitlines() if (record := _parsed(line)) is not None]
+    if not found and b"\n" in content:
+        raise UserError(f"{one_line(path)} is damaged, no line of it is a record; use another --run_dir or mend it.")
+    return found
 
 
 def attempt(records: Sequence[dict], phase: str) -> list[int]:

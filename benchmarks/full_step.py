@@ -52,6 +52,14 @@ def _tensorflow(spec: str, size: int, batch: int, policy: str, precision: str) -
 
 def stepper(spec: str, size: int, batch: int, precision: str, policy: str = "train") -> Callable[[], object]:
     """Returns one step of the package's engine on a network of ours, with BatchNorm's statistics by `policy`."""
+    launch = launcher(spec, size, batch, precision, policy)
+    return lambda: float(launch()[0])
+
+
+def launcher(
+    spec: str, size: int, batch: int, precision: str, policy: str = "train", xla: bool = False
+) -> Callable[[], tuple]:
+    """Returns the same step; it does not wait for the loss, which it returns first."""
     import numpy as np
     import tensorflow as tf
 
@@ -68,6 +76,7 @@ def stepper(spec: str, size: int, batch: int, precision: str, policy: str = "tra
     strategy = make_strategy("one")
     with strategy.scope():
         _, ours = networks.network(spec, size, precision)
+    ours.xla = xla
     ours.set_batchnorm(policy)
     plan = Training(
         learning_rate=1e-3,
@@ -86,7 +95,7 @@ def stepper(spec: str, size: int, batch: int, precision: str, policy: str = "tra
     images, labels = networks.pictures(batch, size), tf.constant(np.arange(batch) % 10, tf.int32)
     ready = {"inputs": images, "label": labels, "weight": tf.ones(batch), "uniform": tf.zeros((batch, DRAWS)),
              "row": tf.range(batch)}  # fmt: skip
-    return lambda: step({"train": ready}, 1e-3, 0)
+    return lambda: step.launch({"train": ready}, 1e-3, 0)
 
 
 def _torch(batch: int, size: int, policy: str) -> dict[str, Callable]:

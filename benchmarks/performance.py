@@ -7,7 +7,18 @@ Speeds are ratios against alternatives of the same run; where a single call is s
 
 from collections.abc import Mapping
 
-from benchmarks import features, full_step, head_phase, input_pipeline, precision, runner, scaling, serving, startup
+from benchmarks import (
+    features,
+    full_step,
+    gpu,
+    head_phase,
+    input_pipeline,
+    precision,
+    runner,
+    scaling,
+    serving,
+    startup,
+)
 
 BENCHMARKS = runner.by_name(features, full_step, precision, head_phase, serving, input_pipeline, startup, scaling)
 _HEAD = """# Performance
@@ -19,8 +30,8 @@ quartiles.
 
 
 def render(records: Mapping) -> str:
-    """Returns the page; a benchmark that has not been run is left out."""
-    return runner.page(_HEAD, BENCHMARKS, records)
+    """Returns the page; a benchmark that has not been run is left out, as that of the GPU is without one."""
+    return runner.page(_HEAD, BENCHMARKS | runner.by_name(gpu), records)
 
 
 if __name__ == "__main__":

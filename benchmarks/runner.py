@@ -97,7 +97,13 @@ def renew(text: str, page: str, benchmarks: Mapping[str, ModuleType], render: Ca
     refresh(page, args.only, measures, render)
 
 
-def refresh(page: str, only: str, measure: Mapping[str, Callable[[], dict]], render: Callable[[dict], str]) -> None:
+def refresh(
+    page: str,
+    only: str,
+    measure: Mapping[str, Callable[[], dict]],
+    render: Callable[[dict], str],
+    date: str | None = None,
+) -> None:
     """Measures sections anew, each kept as soon as it is there, and writes the page from all records there are.
 
     Args:
@@ -105,6 +111,7 @@ def refresh(page: str, only: str, measure: Mapping[str, Callable[[], dict]], ren
         only: the sections, separated by commas.
         measure: sections by name.
         render: records to Markdown.
+        date: of the records, if not today.
     """
     names = [name for name in only.split(",") if name]
     if unknown := sorted(set(names) - set(measure)):
@@ -114,7 +121,7 @@ def refresh(page: str, only: str, measure: Mapping[str, Callable[[], dict]], ren
     records = json.loads(kept.read_text()) if kept.exists() else {}
     for name in names:
         begun = time.time()
-        records[name] = measure[name]() | {"date": time.strftime("%Y-%m-%d")}
+        records[name] = measure[name]() | {"date": date or time.strftime("%Y-%m-%d")}
         print(f"{name}: {time.time() - begun:.0f} s", file=sys.stderr)
         kept.write_text(json.dumps(records, indent=1) + "\n")
     kept.with_suffix(".md").write_text(render(records))

@@ -38,9 +38,9 @@ class Supervised:
 
     def _trial(self, size: int) -> Trial | None:
         """Returns the trial of the passes over the validation split; None where XLA is decided, or there are none."""
-        held = self.setting.data.validation
-        if self.setting.on_features or held is None:
+        if self.setting.on_features or self.model.trials is None or self.setting.data.validation is None:
             return None
+        held = self.setting.data.validation
         passes = math.ceil(self.plan.epochs or 1)
         return self.model.trial(FORWARD, passes * math.ceil(len(held) / size), size)
 

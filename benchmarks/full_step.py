@@ -66,6 +66,8 @@ def launcher(
     from tf_transfer import methods
     from tf_transfer.config import Training
     from tf_transfer.data.batches import DRAWS
+    from tf_transfer.data.splits import Split
+    from tf_transfer.data.training_data import TrainingData
     from tf_transfer.machine.strategy import make_strategy
     from tf_transfer.modalities import base
     from tf_transfer.phases.catalogue import PHASES
@@ -87,8 +89,10 @@ def launcher(
         ema=0.0,
         clip_norm=0.0,
     )
+    names = tuple(map(str, range(10)))
+    data = TrainingData(Split(np.zeros((0, size, size, 3), np.uint8), None, []), None, names, np.ones(10, np.float32))
     method = methods.create(
-        "supervised", Setting(ours, None, plan, PHASES["full"], base.find("image"), CLASSIFICATION, strategy)
+        "supervised", Setting(ours, data, plan, PHASES["full"], base.find("image"), CLASSIFICATION, strategy)
     )
     with strategy.scope():
         step = Stepper(method, plan, {"train": batch}, strategy)

@@ -86,6 +86,17 @@ def test_few_examples_are_held_out_by_number():
     assert len(set(rows) - set(without)) <= 1
 
 
+def test_few_examples_that_grow_move_from_validation_to_training_or_out():
+    labels, keys = made(1600)
+    for seed in range(5):
+        before = plan_splits(labels[:400], 4, 0.25, seed, per_class=12, keys=keys.take(range(400)))
+        for count in (401, 440, 800, 1600):
+            after = plan_splits(labels[:count], 4, 0.25, seed, per_class=12, keys=keys.take(range(count)))
+            assert len(after.validation) == 12 and len(after.train) == 36
+            assert not {*before.train} & {*after.validation}
+            before = after
+
+
 def test_a_plan_by_keys_is_told_by_its_contents():
     labels, keys = made(200, classes=2)
     plan = plan_splits(labels, 2, 0.2, 5, keys=keys)

@@ -59,11 +59,17 @@ def ranked(labels: np.ndarray, keys: Keys, fraction: float, use: bytes, seed: in
     """Holds out the keys of the lowest places of each class, as many as the rounded fraction of its examples.
 
     For few examples, of which a share that varies by chance would be too many or too few. Arguments and result as of
-    `apart`; one key that several examples share may make a class give more or fewer.
+    `apart`; one key that several examples share may make a class give more or fewer, and has the lowest of the places
+    of their contents. With the use and the seed of `few`, files that come move examples from validation to training,
+    and out, but none into validation.
     """
+    lowest: dict[bytes, float] = {}
+    for key, at in zip(keys.deciding, places(keys.contents, use, seed), strict=True):
+        lowest[key] = min(at, lowest.get(key, 1.0))
     counts = np.bincount(labels)
     wanted = np.minimum(np.maximum(1, np.round(fraction * counts)), counts - 1)
-    place, got, held = places(keys.deciding, use, seed), np.zeros(len(counts), int), np.zeros(len(labels), bool)
+    place = np.array([lowest[key] for key in keys.deciding])
+    got, held = np.zeros(len(counts), int), np.zeros(len(labels), bool)
     order = np.argsort(place, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(place[order])) + 1):
         more = np.bincount(labels[rows], minlength=len(counts))

@@ -173,8 +173,11 @@ def _placed(
     rows = np.arange(len(labels)) if per_class is None else holdout.few(labels, keys, per_class, seed)
     if not fraction:
         return rows, rows[:0]
-    choose = holdout.balanced if keys.groups else holdout.apart if per_class is None else holdout.ranked
-    held = choose(labels[rows], keys.take(rows), fraction, holdout.VALIDATION, seed)
+    few_shot = per_class is not None and not keys.groups
+    choose = holdout.balanced if keys.groups else holdout.ranked if few_shot else holdout.apart
+    # By the places that chose the few, so that what comes later drives examples out of validation, never into it.
+    use = holdout.FEW_SHOT if few_shot else holdout.VALIDATION
+    held = choose(labels[rows], keys.take(rows), fraction, use, seed)
     return rows[~held], rows[held]
 
 

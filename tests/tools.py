@@ -1,11 +1,14 @@
 """What the tests of the command line share: fresh processes, a small run, pictures to draw."""
 
+import functools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -63,8 +66,39 @@ def flags(**options) -> list[str]:
 
 
 def run_py(*arguments: str, cwd: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess:
-    """Runs `python run.py ...` as a process of its own."""
-    return python(str(ROOT / "run.py"), *arguments, cwd=cwd, timeout=timeout, **environment)
+    """Runs `python run.py ...` as a process of its own; in an environment of its own from the start, else as a fork."""
+    here = {name: value for name, value in os.environ.items() if name not in ("PYTEST_CURRENT_TEST", "PWD")}
+    if environment or here != _zygote().environment:
+        return python(str(ROOT / "run.py"), *arguments, cwd=cwd, timeout=timeout, **environment)
+    return _zygote().run(arguments, cwd, timeout)
+
+
+class _Zygote:
+    """The process of `zygote.py`, and the environment in which it began."""
+
+    def __init__(self):
+        self.environment = {k: v for k, v in os.environ.items() if k not in ("PYTEST_CURRENT_TEST", "PWD")}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen([sys.executable, str(ROOT / "tests/zygote.py")], **pipes)
+        self._folder = tempfile.TemporaryDirectory()
+
+    def run(self, arguments: Collection[str], cwd: Path, timeout: float) -> subprocess.CompletedProcess:
+        """Runs a command; kills it where it takes longer than `timeout` seconds."""
+        out, err = (Path(self._folder.name) / name for name in ("out", "err"))
+        asked = {"arguments": arguments, "cwd": str(cwd), "environment": self.environment}
+        print(json.dumps(asked | {"out": str(out), "err": str(err)}), file=self._process.stdin, flush=True)
+        pid = json.loads(self._process.stdout.readline())["pid"]
+        killing = threading.Timer(timeout, os.kill, (pid, signal.SIGKILL))
+        killing.start()
+        status = json.loads(self._process.stdout.readline())["status"]
+        killing.cancel()
+        code = os.waitstatus_to_exitcode(status)
+        return subprocess.CompletedProcess([*arguments], code, out.read_text(), err.read_text())
+
+
+@functools.cache
+def _zygote() -> _Zygote:
+    return _Zygote()
 
 
 def python(*arguments: str, cwd: Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess:

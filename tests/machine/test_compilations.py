@@ -66,6 +66,11 @@ def test_what_was_used_longest_ago_makes_room(gpu, tmp_path):
     assert [f.exists() for f in files] == [False, True, True] and (folder / "costs.json").exists()
 
 
+def test_a_folder_with_a_space_keeps_nothing(gpu, tmp_path):
+    compilations.keep(str(tmp_path / "my cache"), 10**9)
+    assert "TF_XLA_FLAGS" not in os.environ and "XLA_FLAGS" not in os.environ and not (tmp_path / "my cache").exists()
+
+
 def test_a_folder_that_cannot_be_made_keeps_nothing(gpu, tmp_path):
     (tmp_path / "file").write_text("")
     compilations.keep(str(tmp_path / "file"), 10**9)

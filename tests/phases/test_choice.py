@@ -74,6 +74,8 @@ def test_a_model_alone_is_no_choice(run):
         # A head that version 0.1.0 trained.
         ({"right": None}, {"right": 50}, "head kept no results of single validation examples"),
         ({"right": 90, "digest": "other"}, {"right": 50}, "they were validated on different examples"),
+        # Files that were unreadable for the head.
+        ({"right": 80, "n": 95}, {"right": 50}, "they were validated on different examples"),
     ],
 )  # fmt: skip
 def test_where_validation_cannot_tell_the_last_one_is_taken(run, head, full, why):

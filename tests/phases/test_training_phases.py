@@ -1,11 +1,14 @@
 """What a phase that trains says of itself."""
 
 import dataclasses
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tf_transfer.phases import training
 from tf_transfer.phases.catalogue import PHASES
+from tf_transfer.run.directory import RunDir
 
 FULL = PHASES["full"]
 PLAN = {"method": "supervised", "learning_rate": 0.01}
@@ -37,3 +40,14 @@ def test_a_phase_that_loses_names_what_it_trained(changed, plan, trained, text):
 
 def test_a_record_of_before_has_no_method():
     assert training.warning(FULL, 0.7, 0.6, {"learning_rate": 0.01}, {}) == WHOLE
+
+
+@pytest.mark.parametrize(("n", "warned"), [(100, 1), (95, 0)])
+def test_phases_that_validated_on_other_readable_files_are_not_compared(tmp_path, n, warned):
+    run, notes = RunDir(tmp_path / "run"), []
+    saved = SimpleNamespace(save=lambda folder: None)
+    for phase, size, right in (("head", n, 90), ("full", 100, 40)):
+        facts = {"validation_examples": size, "validation_accuracy": right / size, "split_digest": "d", "plan": PLAN}
+        run.finish(phase, saved, facts, validated={"right": np.arange(size) < right})
+    training.warn_if_worse(SimpleNamespace(run=run, console=SimpleNamespace(note=notes.append)), "full")
+    assert len(notes) == len(run.records("warning")) == warned

@@ -46,6 +46,13 @@ def tiff(values, bits, tags=()):
     return content + struct.pack("<H", len(stated)) + entries + b"\0" * 4
 
 
+def with_text(content):
+    """The TIFF with text in place of a number in tag 254."""
+    number, text = struct.pack("<HHII", 254, 4, 1, 0), struct.pack("<HHI4s", 254, 2, 4, b"no\0\0")
+    assert content.count(number) == 1
+    return content.replace(number, text)
+
+
 def read(content):
     """The pixels of a converted file, by Pillow, which reads a BMP without loss."""
     with Image.open(io.BytesIO(conversion.converted(content))) as image:
@@ -126,6 +133,7 @@ def test_every_number_of_16_bits_is_rounded_to_the_nearest():
         (encoded(Image.fromarray(np.ones((4, 4), np.int32)), "TIFF"), "whose range is not known"),
         (encoded(picture("LAB"), "TIFF"), "Lab colours: convert it to RGB"),
         (tiff(VALUES[16], 16, {254: 1}), "preview, as in the raw file of a camera"),
+        (with_text(tiff(VALUES[16], 16)), DAMAGED),
         (tiff(VALUES[16], 16, {50706: 1}), "preview, as in the raw file of a camera"),
         (encoded(picture(), "TIFF")[:300], DAMAGED),
         (b"II*\0 and then nothing", "damaged header"),

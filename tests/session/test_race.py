@@ -1,8 +1,10 @@
 """Validation chooses between frozen and trained BatchNorm statistics, and ends as the chosen training alone would."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +15,7 @@ from tf_transfer.modalities import backbones
 from tf_transfer.run.checkpoints import Checkpoints
 from tf_transfer.run.directory import RunDir
 from tf_transfer.session import plan as plans
-from tf_transfer.session import race
+from tf_transfer.session import race, resume
 
 OPTIONS = {
     "dataset": "rows(n=200, shift=3)", "source_dataset": "rows(seed=1)", "weights": "source", "backbone": "rows_bn",
@@ -130,6 +132,25 @@ def test_killed_at_any_write_it_chooses_and_ends_as_it_would_have(begun, undistu
         except KillError:
             kills += 1
     assert kills > 5 and crash.differences(undisturbed, again) == []
+
+
+def test_killed_between_the_records_of_the_choice_and_their_checkpoint(begun, undisturbed, tmp_path, monkeypatch):
+    save = Checkpoints.save
+
+    def killed(self, *args, **values):
+        if of_full(tmp_path / "run")[-1]["kind"] == "epoch":
+            raise KillError
+        save(self, *args, **values)
+
+    with monkeypatch.context() as patched, pytest.raises(KillError):
+        patched.setattr(Checkpoints, "save", killed)
+        patched.setattr(resume, "time", SimpleNamespace(monotonic=itertools.count(0, 100).__next__))
+        ended(begun, tmp_path / "run")
+    assert [r["kind"] for r in of_full(tmp_path / "run")] == ["start", "plan", "plan", "race", "epoch", "epoch"]
+    ended(begun, tmp_path / "run")
+    assert crash.differences(undisturbed, tmp_path / "run") == []
+    # The time before the kill counts.
+    assert done(tmp_path / "run")["seconds"] > 100
 
 
 def test_other_options_do_not_go_on_with_it(begun, undisturbed, tmp_path, monkeypatch):

@@ -49,13 +49,14 @@ def _facts() -> str:
 def keep(where: str | None, limit: int) -> None:
     """Has XLA keep its compilations and what it tried out; to be called before TensorFlow lists its devices.
 
-    Flags of the user's own in TF_XLA_FLAGS and XLA_FLAGS come first. A folder that cannot be made keeps nothing.
+    Flags of the user's own in TF_XLA_FLAGS and XLA_FLAGS come first. A folder that cannot be made keeps nothing,
+    nor does one with white space in its path, which these flags cannot hold.
 
     Args:
         where: see `folder_of`.
         limit: bytes; above it, what was used longest ago is removed, compilations of other GPUs included.
     """
-    if (folder := folder_of(where)) is None:
+    if (folder := folder_of(where)) is None or len(str(folder).split()) > 1:
         return
     try:
         (folder / "autotune").mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def train(session: Session, name: str) -> None:
         data = session.datasets.training(_dataset(session, row))
         fitting.train(session, name, begun(session, name, data), data)
     if row.begins in PHASES and PHASES[row.begins].data == row.data:
-        _compare(session, name)
+        warn_if_worse(session, name)
 
 
 def _dataset(session: Session, row: Phase) -> str | None:
@@ -52,7 +52,7 @@ def begun(session: Session, name: str, data: TrainingData) -> Classifier:
     return session.pretrained(len(data.class_names), None if begins == catalogue.PRETRAINED else begins)
 
 
-def _compare(session: Session, phase: str) -> None:
+def warn_if_worse(session: Session, phase: str) -> None:
     """Warns where a phase validates worse than the phase it began from, by the criterion that chooses between them."""
     done, begins = session.run.done(phase), PHASES[phase].begins
     before, now = session.run.done(begins)["validation_accuracy"], done["validation_accuracy"]
@@ -60,6 +60,9 @@ def _compare(session: Session, phase: str) -> None:
     if before is None or now is None or session.run.done(begins).get("split_digest") != done.get("split_digest"):
         return
     each = [session.run.validated(name) for name in (begins, phase)]
+    if all(each) and len(each[0]["right"]) != len(each[1]["right"]):
+        # Of the same split, other files were left out as unreadable.
+        return
     if all(each):
         worse = selection.lead(each[0]["right"], each[1]["right"]).clear
     else:

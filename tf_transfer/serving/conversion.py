@@ -87,7 +87,12 @@ def opened(file: BinaryIO) -> Iterator:
         raise InputError(pictures.TOO_LARGE if too_large else "damaged header") from e
     with image:
         if found == "TIFF":
-            _check_tiff(image, head)
+            try:
+                _check_tiff(image, head)
+            except InputError:
+                raise
+            except Exception as e:  # Tags of a damaged file have values of any type.
+                raise InputError(DAMAGED) from e
         if image.width * image.height > pictures.MAX_PIXELS:
             raise InputError(pictures.TOO_LARGE)
         yield image

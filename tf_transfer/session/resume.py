@@ -49,6 +49,7 @@ class Resume:
             )
         # With --restart, only a training that the same command with --restart began is resumed.
         if found and not (self.restart and (differ or not found.facts["restart"])):
+            self._before = found.facts["seconds"]
             return found
         self.checkpoints.clear()
         self.checkpoints.last = None
@@ -109,6 +110,8 @@ class Resume:
         self._before += seconds - self.seconds
         best = (found.facts["fit"]["result"]["best_epoch"], found.best) if found.best else None
         self.save(found.step, found.arrays, best, found.facts["fit"])
+        # `load` is to read the checkpoint that counts them, not what this command found before.
+        self._found = None
 
     def due(self, step: int) -> bool:
         """Says whether it is time to save."""

@@ -147,6 +147,20 @@ def test_every_other_option_is_held_fast():
     assert run.done("head") is not None
 
 
+@pytest.mark.parametrize(("name", "value"), [("group_by", "folder"), ("near_copies", 3)])
+def test_an_option_that_an_older_version_did_not_record_had_its_default(name, value):
+    run = finished({"dataset": "digits"})
+    nested = json.loads(Path("run/config.json").read_text())
+    del nested["data"][name]
+    Path("run/config.json").write_text(json.dumps(nested))
+    with pytest.raises(UserError, match=rf"--{name} was None, now {value!r}\. Use another --run_dir, or start it over"):
+        api.open_run({"run_dir": "run", name: value}, ["head"])
+    complete, again = api.open_run({"run_dir": "run", name: value}, ["head"], restart=True)
+    again.record("start")
+    assert (run.done("head"), recorded()[name], getattr(complete.data, name)) == (None, value, value)
+    assert [record["kind"] for record in again.records()] == ["start_over", "start"]
+
+
 def test_starting_over_forgets_the_models_and_keeps_the_records():
     run = finished({"dataset": "digits", "seed": 1})
     run.record("note", text="kept")

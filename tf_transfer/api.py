@@ -174,7 +174,9 @@ def _held(run: RunDir, shared: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the recorded options that may not change: none as long as nothing is trained."""
     if not any(run.done(phase) for phase in (*catalogue.TRAINED, "assess/result")):
         return {}
-    held = {name: v for name, v in shared.items() if name not in _FREE}
+    # An option that came after the version that recorded the run had its default.
+    plain = {n: v for n, v in configs.flatten(Config().to_dict()).items() if shared and n not in _training_options()}
+    held = {name: v for name, v in (plain | shared).items() if name not in _FREE}
     if any(
         phase in catalogue.on_source() or done.get("source_data")
         for phase in catalogue.TRAINED

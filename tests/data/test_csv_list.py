@@ -57,6 +57,8 @@ def test_several_labels_in_a_row_are_refused_with_the_line(make):
     path, _ = make("path,label\n" + rows("aaaabbbbb") + "images/9.png,a|b\n")
     with pytest.raises(UserError, match=r"line 11: expected one class, found 'a\|b', which names 2 \(a, b\); several"):
         open_csv(path)
+    # A run that began before keeps its classes.
+    assert open_csv(path, carve=1).class_names == ("a", "a|b", "b")
     path, _ = make("path,label\n" + rows("AABBaabb"))
     assert open_csv(path).class_names == ("A", "B", "a", "b")
     path, _ = make("path,label\n" + rows("aaaa") + "images/8.png,Rose\nimages/9.png,rose\n")

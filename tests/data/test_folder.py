@@ -106,6 +106,13 @@ def test_a_run_that_began_before_is_carved_by_the_places_of_its_files(make):
     assert source.keys("train") is None and "5 of 25 examples, the same share" in source.notes["splits"][0]
 
 
+def test_a_run_that_began_before_keeps_classes_that_are_refused_today(make):
+    root, _ = make(*grid("Cat", "cat", "dog", count=3))
+    with pytest.raises(UserError, match="'Cat' and 'cat', which differ only in case"):
+        open_folder(str(root))
+    assert open_folder(str(root), carve=1).class_names == ("Cat", "cat", "dog")
+
+
 def test_the_carved_split_does_not_depend_on_where_the_folder_is(make, tmp_path):
     root, _ = make(*grid("a", "b", count=10))
     first = open_folder(str(root)).load("test").names

@@ -37,7 +37,7 @@ def several(labels: Sequence[str]) -> dict[str, list[str]]:
     """Returns the labels that name several classes, such as `cat|dog`, with the names.
 
     A label is such a list where each of its parts, between bars, semicolons or commas, is a label by itself or a part
-    of another one.
+    of another one, and one of them at least a label by itself.
     """
     names = set(labels)
     parts = {name: found for name in names if len(found := _parts(name)) > 1}
@@ -45,7 +45,7 @@ def several(labels: Sequence[str]) -> dict[str, list[str]]:
     return {
         name: found
         for name, found in parts.items()
-        if all(part in names or known[part] > 1 for part in found) and (names & set(found) or len(parts) > 2)
+        if all(part in names or known[part] > 1 for part in found) and names & set(found)
     }
 
 
@@ -56,7 +56,7 @@ def _parts(name: str) -> list[str]:
 
 def _plain(name: str) -> str:
     composed = " ".join(unicodedata.normalize("NFC", name).split())
-    return composed if len(composed) == 1 else unicodedata.normalize("NFC", composed.casefold())
+    return composed if len(composed) == 1 else unicodedata.normalize("NFC", composed.lower())
 
 
 def _kind(first: str, second: str) -> str:

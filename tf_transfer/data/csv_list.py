@@ -89,7 +89,8 @@ def open_csv(
     if group_by is not None:
         named = _groups(str(group_by), header, cells, rows, what)
         rows = [replace(row, group=group) for row, group in zip(rows, named, strict=True)]
-    _refuse_several([number for number, _ in cells], [row.label for row in rows], what)
+    if carve > 1:
+        _refuse_several([number for number, _ in cells], [row.label for row in rows], what)
     notes = _notes([values[places["label"]] for _, values in cells])
     return FileSource(what, rows, test_fraction, max_unreadable, notes, modality, carve, progress, near_copies)
 

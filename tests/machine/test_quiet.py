@@ -103,3 +103,21 @@ def test_lines_pass_where_an_error_ends_it(capfd):
         os.write(2, b"noise\nlast words")
         raise ValueError("no")
     assert capfd.readouterr().err == "last words"
+
+
+@pytest.mark.parametrize("ends", ["os.abort()", "os.kill(os.getpid(), signal.SIGKILL)", "os._exit(3)"])
+def test_the_last_words_of_a_process_that_aborts_pass(ends):
+    program = (
+        "import os, signal\nfrom tf_transfer.machine.quiet import without_lines\nwith without_lines('noise'):\n"
+        f"    os.write(2, b'noise\\nCheck failed: last words\\n')\n    {ends}"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode and done.stderr == "Check failed: last words\n"
+
+
+def test_lines_are_forwarded_without_a_file_or_a_process_left():
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        with quieting.without_lines("noise"):
+            pass
+    assert len(os.listdir("/proc/self/fd")) == before

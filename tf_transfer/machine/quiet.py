@@ -3,12 +3,23 @@
 import contextlib
 import logging
 import os
-import re
+import subprocess
 import sys
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator
+
+# The program that forwards lines: from standard input to standard error, which may be gone.
+_FORWARD = """
+import os, re, sys
+dropped = re.compile(os.fsencode(sys.argv[1]))
+for line in open(0, "rb"):
+    if not dropped.search(line):
+        try:
+            os.write(2, line)
+        except OSError:
+            pass
+"""
 
 
 @contextlib.contextmanager
@@ -37,31 +48,32 @@ def quiet(shown_on: type[BaseException] | tuple[type[BaseException], ...] = ()) 
 def without_lines(pattern: str) -> Iterator[None]:
     """Inside, lines on standard error that match are dropped, also those of C libraries; others pass at once.
 
+    A process of its own forwards them, so that the last words of one that aborts are not lost.
+
     Args:
         pattern: a regular expression for bytes of a line, found anywhere in it.
     """
-    dropped = re.compile(pattern.encode())
     sys.stderr.flush()
     kept, (reading, writing) = os.dup(2), os.pipe()
-
-    def forward() -> None:
-        with open(reading, "rb") as lines:
-            for line in lines:
-                if not dropped.search(line):
-                    os.write(kept, line)
-
-    os.dup2(writing, 2)
-    os.close(writing)
-    thread = threading.Thread(target=forward, daemon=True)
-    thread.start()
+    command = [sys.executable, "-I", "-S", "-c", _FORWARD, pattern]
+    # In a session of its own Ctrl-C does not reach it: it ends when nobody can write any more.
+    files = {"stdin": reading, "stdout": subprocess.DEVNULL, "stderr": kept, "start_new_session": True}
+    try:
+        forwarding = subprocess.Popen(command, **files)
+        os.dup2(writing, 2)
+    finally:
+        os.close(reading)
+        os.close(writing)
     try:
         yield
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
         os.dup2(kept, 2)
+        os.close(kept)
         # A child that lives on holds the pipe open.
-        thread.join(timeout=1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            forwarding.wait(timeout=1)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks import networks, runner
+from tf_transfer.machine import timing as machine
 
 # Cases in the order in which they run: seconds after which one is stopped.
 CASES = {
@@ -39,9 +40,7 @@ _STEPS = 20
 
 def timed(call: Callable[[], object], wait: Callable[[object], object], batch: int) -> dict:
     """Returns seconds of the first call, and of one of `_STEPS` calls that are waited for together."""
-    begun = time.perf_counter()
-    wait(call())
-    first = time.perf_counter() - begun
+    (first,) = machine.timed(lambda: wait(call()))
     for _ in range(3):
         wait(call())
     begun = time.perf_counter()
@@ -135,10 +134,9 @@ def head(args: argparse.Namespace) -> dict:
     inputs = inputs.astype(np.float32)
     problem = solver.Problem(Split(inputs, labels, [""] * args.rows), Standardizer(inputs), np.ones(args.rows), 10)
     told: list[dict] = []
-    begun = time.perf_counter()
-    solver.solve(problem, np.geomspace(1.0, 1e-4, 9), log=told.append)
+    (seconds,) = machine.timed(lambda: solver.solve(problem, np.geomspace(1.0, 1e-4, 9), log=told.append))
     path = [{"l2": r["l2"], "iterations": r["iterations"], "loss": r["train_loss"]} for r in told]
-    return {"seconds": time.perf_counter() - begun, "path": path}
+    return {"seconds": seconds, "path": path}
 
 
 def whole_run(args: argparse.Namespace, work: str) -> dict:

@@ -283,7 +283,7 @@ def test_hostile_class_names(tmp_path, capsys):
     files.predict(result.run_dir, files.Asked.parse("in", "out.jsonl", None, None), Console())
     assert "\x1b" not in capsys.readouterr().out
     samples = [p.name for p in Path("here/run/samples").iterdir()]
-    assert len(samples) == len(HOSTILE)
+    assert len(samples) == result.metrics["full"]["accuracy"]["n"] <= 12
     assert all(re.fullmatch(r"\d\d_\w{1,40}\.png", name) for name in samples)
 
 

@@ -88,7 +88,8 @@ def test_the_whole_story_with_bad_pictures_and_hostile_names(made):
     )
     # What predict could not read makes the code 2, after everything else was done.
     assert done.returncode == 2 and done.stderr == "", done
-    assert re.search(rf"predict  65 predicted, {len(bad)} not read", done.stdout)
+    # Eight pictures lie in a folder whose name begins with a dot: it is hidden, for training too.
+    assert re.search(rf"predict  57 predicted, {len(bad)} not read", done.stdout)
     assert all(c.isprintable() or c in "\n\r" for c in done.stdout), "an escape reached the terminal"
     assert listing(base / "data") == before and {p.name for p in base.iterdir()} == {"data", "run"}
     page = (base / "run/report.html").read_text()

@@ -59,7 +59,7 @@ def test_a_folder_is_listed_once_a_command_and_each_reading_tells_of_its_own_fil
     [
         (("ant", "bee"), "2 classes (ant, bee), "),
         ([f"c{i}" for i in range(7)], "7 classes (c0, c1, c2, c3, c4, ...), "),
-        (("ant", "b" * 300), f"2 classes (ant, {'b' * 29}\N{HORIZONTAL ELLIPSIS}), "),
+        (("ant", "b" * 300), f"2 classes (ant, {'b' * 15}\N{HORIZONTAL ELLIPSIS}{'b' * 14}), "),
     ],
 )
 def test_the_line_about_the_data_names_the_classes(tmp_path, monkeypatch, names, words):

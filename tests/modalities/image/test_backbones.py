@@ -102,6 +102,8 @@ def test_groups_hold_every_trainable_variable_once_from_the_input_up(classifier)
     assert groups[-1].name == "head" and len(groups[-1].variables) == 2
 
 
+# The others of a family have the same layers, and their groups, which alone train, were compared above.
+@pytest.mark.parametrize("classifier", tools.ONE_A_FAMILY, indirect=True)
 def test_a_step_of_the_head_leaves_the_backbone_bit_for_bit(classifier):
     # Random weights leave features of 1e-22 in some networks: a kernel of zeros moves all the same.
     classifier.head.kernel.assign(tf.zeros_like(classifier.head.kernel.value))
@@ -112,7 +114,10 @@ def test_a_step_of_the_head_leaves_the_backbone_bit_for_bit(classifier):
 # --- full fine-tuning
 
 
-@pytest.fixture(scope="module", params=["mobilenet", "resnet50", "efficientnetb0", "densenet121", "small_resnet"])
+TRAINABLE = ("mobilenet", "resnet50", "efficientnetb0", "densenet121", "small_resnet")
+
+
+@pytest.fixture(scope="module", params=tools.by_tier(TRAINABLE, ("mobilenet", "small_resnet")))
 def trainable(request):
     yield make(request.param)
     keras.backend.clear_session()

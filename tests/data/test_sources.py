@@ -117,3 +117,15 @@ def test_errors_are_one_line(spec, message):
     with pytest.raises(UserError, match=message) as error:
         open_source(spec)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["-1", "abc", "2.5", "70", "True"])
+def test_near_copies_of_a_spec_are_checked_as_the_option_is(pictures, value):
+    with pytest.raises(UserError, match=r"near_copies: expected a whole number from 0 to 3, got '?" + value):
+        open_source(f"folder(path={pictures}, near_copies={value})")
+
+
+@pytest.mark.parametrize("argument", ["carve=1", "progress=3", "modality=text"])
+def test_what_the_run_fills_is_no_argument_of_a_spec(pictures, argument):
+    with pytest.raises(UserError, match=rf"^The data set 'folder': unexpected argument '{argument.partition('=')[0]}'"):
+        open_source(f"folder(path={pictures}, {argument})")

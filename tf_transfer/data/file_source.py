@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tf_transfer.data import class_names
+from tf_transfer.data import class_names, likeness
 from tf_transfer.data.contents import Keys
 from tf_transfer.data.decoding import compact, decode_files, measure_files, printable
 from tf_transfer.data.examples import Examples, Row
@@ -56,9 +56,14 @@ class FileSource:
             near_copies: number of bits up to which files count as copies, see `likeness`; None: equal files alone.
 
         Raises:
-            UserError: there is no training example, one class only, two names of one class, or a class that `train`
-                lacks.
+            UserError: there is no training example, one class only, two names of one class, a class that `train`
+                lacks, or a number of bits out of range.
         """
+        if near_copies is not None and (type(near_copies) is not int or not 0 <= near_copies <= likeness.MOST):
+            raise UserError(
+                f"{what}: near_copies: expected a whole number from 0 to {likeness.MOST}, got "
+                f"{one_line(near_copies)!r}."
+            )
         rows = sorted(rows, key=lambda row: row.name)
         # A run that has ended with such classes is to be evaluated and exported still.
         if carve > 1:

@@ -18,6 +18,9 @@ SOURCES.register("folder")(open_folder)
 SOURCES.register("csv")(open_csv)
 SOURCES.register("tfds")(open_tfds)
 
+# Parameters that the run fills, not the spec.
+_OF_THE_RUN = ("modality", "carve", "progress")
+
 
 def open_source(
     spec: str, modality: Examples, data_dir: str | None = None, max_unreadable: int = 0, **more: Any
@@ -37,6 +40,8 @@ def open_source(
         UserError: there is no such data set, it is of another modality than the network, or it cannot be used.
     """
     parsed = _meaning(spec.strip())
+    if ours := [name for name in _OF_THE_RUN if name in parsed.kwargs]:
+        raise UserError(f"The data set {parsed.name!r}: unexpected argument {ours[0]!r}, which is no user's to give.")
     offered = {"data_dir": data_dir, "max_unreadable": max_unreadable, "known": tuple(SOURCES.names())}
     offered |= {"modality": modality, **more}
     # A factory gets the values for which it has parameters of that name; arguments of the spec win.

@@ -1,5 +1,8 @@
 """Pictures that were saved again stay on one side; others are told apart, also where many are compared."""
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,6 +34,19 @@ def test_sets_are_those_of_all_pairs(most):
     assert len(set(found[120:]) | set(found[:120])) == len(set(found[:120])) + 2
 
 
+def test_many_hashes_that_are_alike_take_little_time_and_memory():
+    random = np.random.default_rng(0)
+    # A cube of 4,096 words, and 5,000 times the same word far from it.
+    cube = [int(n).to_bytes(8, "big") for n in random.permutation(1 << 12)]
+    tracemalloc.start()
+    begun = time.perf_counter()
+    found = likeness.sets([*[b"\xff" * 8] * 5000, None, *cube], 3)
+    seconds, (_, peak) = time.perf_counter() - begun, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(set(found[:5000])) == len(set(found[5001:])) == 1 and len(set(found)) == 3
+    assert seconds < 20 and peak < 400e6
+
+
 def photograph(seed, size=160):
     """Smooth random fields, as photographs are at a coarse scale."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), dtype=np.uint8)
@@ -49,6 +65,14 @@ def test_a_picture_saved_again_or_resized_is_alike_and_others_are_not(tmp_path):
         assert max((one ^ found[seed][0]).bit_count() for one in found[seed]) <= likeness.MOST
     firsts = [hashes[0] for hashes in found.values()]
     assert min((a ^ b).bit_count() for i, a in enumerate(firsts) for b in firsts[:i]) > 2 * likeness.MOST
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_grey_of_16_bits_is_like_its_copy_of_8(tmp_path, ending):
+    grey = np.asarray(photograph(3).convert("L"))
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / f"16.{ending}")
+    assert difference_hash(str(tmp_path / f"16.{ending}")) == difference_hash(str(tmp_path / "8.png")) is not None
 
 
 def test_plain_and_unreadable_pictures_are_like_nothing(tmp_path):

@@ -1,6 +1,6 @@
 """Files that look alike: copies that were saved again, resized, or taken a moment later."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -41,29 +41,44 @@ def sets(hashes: Sequence[bytes | None], most: int) -> np.ndarray:
     """Returns the number of the set of each hash, int `[N]`: sets are connected by pairs of at most `most` bits.
 
     Two hashes that differ in at most m bits agree in one of m + 1 parts of their bits: only those that share a part are
-    compared.
+    compared. Pairs are connected as soon as there are many, so that they need little memory.
     """
+    known = np.array([i for i, found in enumerate(hashes) if found is not None], np.int64)
+    given = np.array([int.from_bytes(hashes[i], "big") for i in known], np.uint64)
+    words, place = np.unique(given, return_inverse=True)
+    numbers, pairs, count = np.arange(len(words)), [], 0
+    for pair in _near(words, most):
+        pairs.append(pair)
+        count += pair.shape[1]
+        if count >= _PAIRS:
+            numbers, pairs, count = _connected(numbers, pairs), [], 0
+    # What has no hash is a set by itself.
+    found = len(words) + np.arange(len(hashes))
+    found[known] = _connected(numbers, pairs)[place]
+    return found
+
+
+def _connected(numbers: np.ndarray, pairs: list[np.ndarray]) -> np.ndarray:
+    """Returns the numbers of the sets once those of each pair are one."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    known = np.array([i for i, found in enumerate(hashes) if found is not None], np.int64)
-    words = np.array([int.from_bytes(hashes[i], "big") for i in known], np.uint64)
-    edges = [np.zeros((2, 0), np.int64)]
+    one, other = numbers[np.concatenate([np.zeros((2, 0), np.int64), *pairs], axis=1)]
+    graph = coo_array((np.ones(len(one), bool), (one, other)), (len(numbers), len(numbers)))
+    return connected_components(graph, directed=False)[1][numbers]
+
+
+def _near(words: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Yields the pairs of different words that differ in at most `most` bits, int `[2, P]`, some more than once."""
     width = 64 // (most + 1)
     for part in range(most + 1):
         band = (words >> np.uint64(part * width)) & np.uint64((1 << width) - 1)
         order = np.argsort(band, kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
-            edges += [known[pair] for pair in _near(words, rows, most)]
-    one, other = np.concatenate(edges, axis=1)
-    graph = coo_array((np.ones(len(one)), (one, other)), (len(hashes), len(hashes)))
-    return connected_components(graph, directed=False)[1]
-
-
-def _near(words: np.ndarray, rows: np.ndarray, most: int):
-    """Yields the pairs of rows whose words differ in at most `most` bits, int `[2, P]`."""
-    step = max(1, _PAIRS // max(1, len(rows)))
-    for start in range(0, len(rows) if len(rows) > 1 else 0, step):
-        some = rows[start : start + step]
-        near = np.bitwise_count(words[some][:, None] ^ words[rows]) <= most
-        yield np.stack([some[np.nonzero(near)[0]], rows[np.nonzero(near)[1]]])
+            step = max(1, _PAIRS // max(1, len(rows)))
+            for start in range(0, len(rows) if len(rows) > 1 else 0, step):
+                some, others = rows[start : start + step], rows[start:]
+                near = np.bitwise_count(words[some][:, None] ^ words[others]) <= most
+                one, other = np.nonzero(near & (some[:, None] < others))
+                if len(one):
+                    yield np.stack([some[one], others[other]])

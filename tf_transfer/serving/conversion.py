@@ -117,6 +117,14 @@ def to_bytes(values: np.ndarray, top: int) -> np.ndarray:
     return ((values.astype(np.int64) * 510 + top) // (2 * top)).clip(0, 255).astype(np.uint8)
 
 
+def grey_bytes(image, upright=None) -> np.ndarray:
+    """Returns an opened image of a mode I;16, or the same turned `upright`, as uint8 `[H, W]`, 255 for white."""
+    depth = bits(image) if image.format == "TIFF" else 16
+    values = to_bytes(np.asarray(image if upright is None else upright), (1 << depth) - 1)
+    # Pillow leaves 0 white in these alone.
+    return 255 - values if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0 else values
+
+
 def _take_heic() -> None:
     try:
         import pillow_heif
@@ -139,14 +147,9 @@ def _pixels(image) -> np.ndarray:
     """Reads an opened image: uint8 `[H, W, 3]` or `[H, W]`, upright."""
     from PIL import ImageOps
 
-    depth = bits(image)
-    inverted = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
     upright = ImageOps.exif_transpose(image)
-    if not upright.mode.startswith("I;16"):
-        return np.asarray(pictures.in_colours(upright))
-    values = to_bytes(np.asarray(upright), (1 << depth) - 1)
-    # Pillow leaves 0 white in these alone.
-    return 255 - values if inverted else values
+    deep = upright.mode.startswith("I;16")
+    return grey_bytes(image, upright) if deep else np.asarray(pictures.in_colours(upright))
 
 
 def _image(pixels: np.ndarray):

@@ -55,7 +55,7 @@ def difference_hash(path: str) -> bytes | None:
         with open(path, "rb") as stream, _opened(stream) as image:
             # JPEG files are decoded at an eighth of their size where that is enough.
             image.draft("L", (72, 64))
-            means = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
+            means = np.asarray(_grey(image).resize((9, 8), Image.Resampling.BOX), np.int16)
     except Exception:  # On damaged bytes, Pillow's decoders raise various errors.
         return None
     bits = means[:, 1:] > means[:, :-1]
@@ -64,6 +64,11 @@ def difference_hash(path: str) -> bytes | None:
 
 
 _CONTRAST, _VARIED = 16, 8
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    # Pillow would clip more than 8 bits at 255.
+    return Image.fromarray(conversion.grey_bytes(image)) if image.mode.startswith("I;16") else image.convert("L")
 
 
 def _opened(stream: BinaryIO) -> contextlib.AbstractContextManager[Image.Image]:

@@ -69,6 +69,20 @@ def test_what_is_slower_compiled_is_given_up(tmp_path):
     assert run(trial(10**6, costs=costs)[0], 0.1, 0.15) == (0, 1)
 
 
+def test_calls_to_come_may_be_more_later_and_then_it_is_decided_anew():
+    # By the guess, of 7 seconds that compiling takes 90 calls of 0.1 s save half, of 190 all.
+    made, told = trial(1000)
+    made.begins(100)
+    assert run(made, 0.1, 0.05)[0] == 0 and [r["calls"] for r in told] == [91]
+    made.begins(200)
+    assert run(made, 0.1, 0.05)[0] > 0 and (told[1]["calls"], told[1]["compiled"]) == (192, True)
+    # Slower compiled, it is given up for good.
+    made, told = trial(1000)
+    run(made, 0.1, 0.15)
+    made.begins(10**6)
+    assert run(made, 0.1, 0.15) == (0, 1)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"x": 1}', "\x00"])
 def test_a_damaged_file_of_costs_is_as_if_it_were_not_there(tmp_path, content):
     (tmp_path / "costs.json").write_text(content)

@@ -1,6 +1,7 @@
 """A fit that is interrupted anywhere ends as the one that was not: weights to the bit, records line by line."""
 
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tensorflow as tf
 from engine_tools import Simple, plan_of, run_of
 
 from tf_transfer.errors import UserError
-from tf_transfer.machine import signals
+from tf_transfer.machine import signals, xla
 from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.run.checkpoints import Checkpoints, Every
 from tf_transfer.run.directory import RunDir
@@ -156,6 +157,20 @@ def test_it_pauses_where_it_stops_early(softmax_regression, make_streams, one_de
     made = Fit(task, batches, config, run_of(), one_device, records.append, checkpoints=kept)
     assert made.run(until=20).steps == kept.last < 20 * 5
     assert ended(task, records, made.run()) == undisturbed
+
+
+def test_a_trial_counts_the_steps_that_are_left(softmax_regression, make_streams, one_device, tmp_path):
+    """Up to the pause, and of a training that goes on near its end."""
+    trials = xla.Trials(SimpleNamespace(xla=False), xla.Costs(None), {}, 1)
+    batches, left = make_streams(n=40, size=8), []
+    for until in (2, None):
+        trial = trials("step", 10**6, 8)
+        task, kept = task_of(softmax_regression, one_device, batches), Recording(RunDir(tmp_path), Every(), [])
+        made = Fit(task, batches, CONFIG, run_of(), one_device, lambda record: None, checkpoints=kept, trial=trial)
+        trial.took = lambda calls, seconds, trial=trial: left.append((trial.calls, calls))
+        made.run(until=until)
+    # The first loss is waited for alone; then up to the end of an epoch of five steps.
+    assert left[0][0] == 10 and left[-1][0] == 5 and sum(calls for _, calls in left) == STEPS
 
 
 def test_without_checkpoints_a_signal_stops_and_says_so(softmax_regression, make_streams, one_device, monkeypatch):

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -95,18 +95,12 @@ def _key(facts: Mapping[str, Any]) -> str:
     return json.dumps(facts, sort_keys=True)
 
 
-class Compilable(Protocol):
-    """A model that compiles its network in what is traced while `xla` is set."""
-
-    xla: bool
-
-
 @dataclass
 class Trials:
     """Makes the trials of a model's functions.
 
     Attributes:
-        model: the model.
+        model: the model, a `Classifier`; it compiles its network in what is traced while its `xla` is set.
         costs: of earlier compilations.
         facts: what the cost of a function depends on, beside its own name and batch.
         layers: number of the model's layers with weights.
@@ -114,7 +108,7 @@ class Trials:
         agree: called with this worker's decision; returns that of all. None: there is one worker.
     """
 
-    model: Compilable
+    model: Any
     costs: Costs
     facts: Mapping[str, Any]
     layers: int
@@ -176,6 +170,12 @@ class Trial:
     def waits(self) -> bool:
         """Whether the next call is to be waited for and timed by itself: it traces, or compiles."""
         return self._next in (self._first, self._first_compiled)
+
+    def begins(self, calls: float) -> None:
+        """Takes how many calls are to come from now; where compiling did not pay for fewer, it is decided anew."""
+        self.calls = calls
+        if self._next is None and not self._compiling:
+            self._next = self._time_plain
 
     def took(self, calls: int, seconds: float) -> bool:
         """Takes the seconds of calls that have ended; returns whether the function is to be traced anew."""

@@ -11,7 +11,7 @@ class Log:
         session: the command.
         phase: the phase.
         leg: name of one of several trainings between which validation chooses: its epochs are shown and kept in the
-            history, but recorded only once it is chosen.
+            history, but recorded only once it is chosen; its rollbacks are shown alone.
 
     Attributes:
         history: the epochs, in order.

@@ -115,6 +115,8 @@ class Fit:
         self._restore(self.checkpoints.load())
         stream = self._stream()
         ends = [e for e in self.ends if until is None or e <= until]
+        if self.trial:
+            self.trial.begins(self.ends[ends[-1]] - self.result.steps)
         while not self.result.stopped_early and (left := [e for e in ends if e > self.result.epochs]):
             try:
                 self._train(stream, left[0])

@@ -147,3 +147,21 @@ def test_arrivals_are_told_once_when_they_have_stopped_growing(tmp_path):
     assert arrivals.look() == [known] and arrivals.told == 4
     with pytest.raises(UserError, match="--watch looks into a folder; there is none of this name"):
         finding.Arrivals(str(tmp_path / "old.png"), WORDS)
+
+
+def test_a_watched_folder_that_cannot_be_listed_is_told_once(tmp_path, monkeypatch):
+    notes, told = [], []
+    (tmp_path / "a.png").write_bytes(b"1")
+    arrivals = finding.Arrivals(str(tmp_path), WORDS, note=notes.append)
+    arrivals.look()
+
+    def refused(root, words):
+        raise PermissionError(13, "Permission denied", f"{root}/closed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(finding.tree, "read", refused)
+        for _ in range(5):
+            arrivals.look()
+            told.append(len(notes))
+    assert told == [0, 0, 1, 1, 1]
+    assert notes == [f"{tmp_path}/closed cannot be listed (Permission denied): until it can, no new files are seen."]

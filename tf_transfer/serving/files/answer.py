@@ -204,7 +204,7 @@ def _watch(
     asked: Asked, words: Words, predictor: Predictor, journal: Journal, console: Console, save: Callable
 ) -> bool:
     """Answers files that arrive or change in a folder; returns whether the time limit, and not a signal, ended it."""
-    arrivals = Arrivals(asked.inputs, words, dict(journal.states()))
+    arrivals = Arrivals(asked.inputs, words, dict(journal.states()), console.note)
     until = "" if math.isinf(asked.watch) else f", until nothing has come for {asked.watch:g} s"
     console.line(
         f"predict  watching {one_line(asked.inputs)}{until}; Ctrl-C ends it, with all that is answered written"

@@ -1,12 +1,11 @@
 """Finds the files of `--inputs`, and files that arrive in a watched folder."""
 
 import collections
-import contextlib
 import csv
 import glob
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +16,8 @@ from tf_transfer.modalities.words import Words
 from tf_transfer.text_file import decoded
 
 _COLUMNS = ("path", "file")
+# Looks in a row that fail before it is told.
+_FAILURES = 3
 
 
 def find_files(text: str, words: Words) -> list[str]:
@@ -117,24 +118,37 @@ class Arrivals:
         folder: searched with its sub-folders.
         words: of the model; its endings, and else the first bytes, say which files count.
         known: files that are not reported as long as they have this state, see `state`.
+        note: called with a line, once, where the folder cannot be listed in several looks in a row.
 
     Raises:
         UserError: there is no such folder.
     """
 
-    def __init__(self, folder: str, words: Words, known: Mapping[str, tuple[int, int] | None] = MappingProxyType({})):
+    def __init__(
+        self,
+        folder: str,
+        words: Words,
+        known: Mapping[str, tuple[int, int] | None] = MappingProxyType({}),
+        note: Callable[[str], None] = lambda text: None,
+    ):
         self._folder = os.path.expanduser(folder)
         if not os.path.isdir(self._folder):
             raise UserError(f"--inputs={one_line(folder)!r}: --watch looks into a folder; there is none of this name.")
-        self._known, self._words = dict(known), words
+        self._known, self._words, self._note, self._failed = dict(known), words, note, 0
         self._files: list[str] = []
         self._waiting: dict[str, tuple[int, int]] = {}
 
     def look(self) -> list[str]:
         """Returns the files, sorted, that are unchanged since the last call and were not returned in this state."""
-        # A sub-folder may go while it is listed; the next look lists what is left.
-        with contextlib.suppress(OSError):
-            self._files = _in_folder(self._folder, tree.read(self._folder, self._words))
+        try:
+            self._files, self._failed = _in_folder(self._folder, tree.read(self._folder, self._words)), 0
+        except OSError as e:
+            # A sub-folder may go while it is listed; the next look lists what is left.
+            self._failed += 1
+            if self._failed == _FAILURES:
+                self._note(
+                    f"{one_line(e.filename)} cannot be listed ({e.strerror}): until it can, no new files are seen."
+                )
         states = {file: state(file) for file in self._files}
         fresh = {file: now for file, now in states.items() if now and self._known.get(file) != now}
         settled = {file: now for file, now in fresh.items() if self._waiting.get(file) == now}

@@ -75,3 +75,11 @@ def test_a_folder_that_cannot_be_made_keeps_nothing(gpu, tmp_path):
     (tmp_path / "file").write_text("")
     compilations.keep(str(tmp_path / "file"), 10**9)
     assert "TF_XLA_FLAGS" not in os.environ
+
+
+def test_folders_of_the_users_cache(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert str(compilations.cache_folder("xla")) == "/cache/tf_transfer/xla"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/of")
+    assert str(compilations.cache_folder("features")) == "/home/of/.cache/tf_transfer/features"

@@ -23,13 +23,6 @@ _OF_VERSION = frozenset({"features_version", "versions", "code"})
 _NAME = 32
 
 
-def default_folder() -> Path:
-    """Returns the user's cache folder: `$XDG_CACHE_HOME/tf_transfer/features`, by default below `~/.cache`."""
-    # os.path: Path.expanduser raises where the user has no home.
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    return Path(os.path.expanduser(cache)) / "tf_transfer" / "features"
-
-
 class FeatureStore:
     """A folder of feature arrays, one sub-folder each, named by the digest of the facts that determine it.
 

@@ -13,11 +13,11 @@ DRIVER = Path("/proc/driver/nvidia")
 """Where the driver of NVIDIA's GPUs tells of itself and of them."""
 
 
-def default_folder() -> Path:
-    """Returns the user's cache folder: `$XDG_CACHE_HOME/tf_transfer/xla`, by default below `~/.cache`."""
+def cache_folder(name: str) -> Path:
+    """Returns a folder of the user's cache: `$XDG_CACHE_HOME/tf_transfer/NAME`, by default below `~/.cache`."""
     # os.path: Path.expanduser raises where the user has no home.
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    return Path(os.path.expanduser(cache)) / "tf_transfer" / "xla"
+    return Path(os.path.expanduser(cache)) / "tf_transfer" / name
 
 
 def folder_of(where: str | None) -> Path | None:
@@ -28,7 +28,7 @@ def folder_of(where: str | None) -> Path | None:
     """
     if where == OFF or not (facts := _facts()):
         return None
-    base = Path(os.path.expanduser(where)) if where else default_folder()
+    base = Path(os.path.expanduser(where)) if where else cache_folder("xla")
     return base / hashlib.blake2b(facts.encode(), digest_size=8).hexdigest()
 
 

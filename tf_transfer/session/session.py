@@ -14,8 +14,9 @@ from tf_transfer.config import Config, Training, pick
 from tf_transfer.console import Console, Nowhere
 from tf_transfer.data.training_data import TrainingData
 from tf_transfer.errors import UserError, one_line
-from tf_transfer.features.store import OFF, FeatureStore, default_folder
+from tf_transfer.features.store import OFF, FeatureStore
 from tf_transfer.machine import devices
+from tf_transfer.machine.compilations import cache_folder
 from tf_transfer.machine.precision import precision_policy, resolve_precision
 from tf_transfer.machine.strategy import make_strategy
 from tf_transfer.modalities import backbones, base
@@ -298,7 +299,7 @@ class Session:
     def features(self) -> FeatureStore:
         """The feature store of the session."""
         where = self.config.run.feature_store
-        folder = None if where == OFF else Path(os.path.expanduser(where)) if where else default_folder()
+        folder = None if where == OFF else Path(os.path.expanduser(where)) if where else cache_folder("features")
         # Where the default store fails, warn and go on; where --feature_store was given, its failure is an error.
         warn = None if where else self.console.note
         return FeatureStore(folder, int(self.config.run.feature_store_gb * 1e9), warn, self.console.line)

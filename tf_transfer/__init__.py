@@ -10,6 +10,10 @@ __version__ = "0.1.0"
 __all__ = ["evaluation", "fine_tune", "serving"]
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str):
     if name == "fine_tune":
         return importlib.import_module("tf_transfer.api").fine_tune

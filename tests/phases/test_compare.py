@@ -9,7 +9,8 @@ import tools
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from tf_transfer.console import Console
+from tf_transfer.console import Console, Nowhere
+from tf_transfer.errors import UserError
 from tf_transfer.phases import compare
 from tf_transfer.run.directory import RunDir
 
@@ -62,6 +63,29 @@ def test_where_guessing_is_nearly_as_good_the_balanced_accuracy_comes_first(runs
         value = balanced_accuracy_score(arrays["labels"], arrays[tools.exported(runs / "one")].argmax(1))
     assert f" {100 * value:.1f} % (" in line and "compare  always naming '7' is right on 97.0 %" in rest[1]
     assert "balanced accuracy" in (tmp_path / "out/compare.html").read_text()
+
+
+@pytest.mark.parametrize(("listing", "same"), [("equal", True), ("other", False), (None, False)])
+def test_networks_of_other_sizes_are_compared_on_one_data_set(runs, tmp_path, listing, same):
+    """Their test examples have other digests; names and labels tell."""
+    for name, size, fingerprint in (("small", 8, "a"), ("large", 16, "b")):
+        shutil.copytree(runs / "one", tmp_path / name)
+        path = tmp_path / name / "config.json"
+        config = json.loads(path.read_text())
+        config["model"]["input_size"] = size
+        path.write_text(json.dumps(config))
+        done = json.loads((tmp_path / name / "evaluate/done.json").read_text())
+        assert len(done["listing"]) == 32
+        told = {"fingerprint": fingerprint, "listing": f"{listing}{fingerprint if listing == 'other' else ''}"}
+        (tmp_path / name / "evaluate/done.json").write_text(
+            json.dumps(done | told | ({} if listing else {"listing": None}))
+        )
+    asked = f"{tmp_path / 'small'},{tmp_path / 'large'}", str(tmp_path / "out"), Console(Nowhere())
+    if same:
+        assert compare.compare(*asked).endswith("compare.html")
+    else:
+        with pytest.raises(UserError, match="not evaluated on the same test pictures"):
+            compare.compare(*asked)
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,12 @@ def test_an_option_exports_the_other_one_and_later_commands_keep_to_it(run, tmp_
     compare.compare(f"{run},{folder}", str(tmp_path / "out"), Console())
     found = json.loads((tmp_path / "out/compare.json").read_text())
     assert [r["model"] for r in found["runs"]] == [tools.exported(run), other]
+
+
+def test_an_interrupted_phase_is_told(tmp_path_factory, tmp_path, capsys):
+    shutil.copytree(tools.tiny_run(tmp_path_factory), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/full")
+    (tmp_path / "run/checkpoints/full.train/step-000005").mkdir(parents=True)
+    api.fine_tune("digits", phases="evaluate", run_dir=tmp_path / "run")
+    told = "full was interrupted and is left out; --phase=full with the options it began with goes on."
+    assert told in capsys.readouterr().out

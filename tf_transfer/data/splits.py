@@ -1,6 +1,7 @@
 """The contract of a data set, and how it is divided into train, validation and test."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -51,6 +52,12 @@ class Split:
     def fingerprint(self) -> str:
         """A digest of all inputs in their order, in hexadecimal digits."""
         return hashlib.blake2b(b"".join(self.digests), digest_size=16).hexdigest()
+
+    @property
+    def listing(self) -> str:
+        """A digest of all names and labels in their order: the same for examples brought to another size."""
+        text = json.dumps([[str(name) for name in self.names], None if self.labels is None else self.labels.tolist()])
+        return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     @property
     def unlabelled(self) -> "Split":

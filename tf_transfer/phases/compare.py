@@ -33,6 +33,7 @@ class Entry:
         labels: int `[N]`.
         class_names: C names.
         fingerprint: digest of the test examples; None where the evaluation did not record it.
+        listing: digest of their names and labels; None likewise.
         cost: `seconds` and `trained_parameters` of the phase that made the model.
         blind: the record of the blind guess, where it must stand beside the model; else empty.
         leading: the metric that comes first for the model, see `control.leading`.
@@ -45,6 +46,7 @@ class Entry:
     labels: np.ndarray
     class_names: tuple[str, ...]
     fingerprint: str | None
+    listing: str | None
     cost: dict
     blind: Mapping
     leading: str
@@ -120,7 +122,8 @@ def _read(folder: Path, name: str) -> Entry:
     leading = control.leading(blind, evaluation)
     blind = blind if control.beside(blind, evaluation) else {}
     names = tuple(done.get("class_names", ()))
-    return Entry(name, model, told, logits, labels, names, fingerprint, cost, blind, leading)
+    listing = (run.read_json("evaluate/done.json") or {}).get("listing")
+    return Entry(name, model, told, logits, labels, names, fingerprint, listing, cost, blind, leading)
 
 
 def _many(entry: Entry) -> str:
@@ -135,6 +138,10 @@ def _check_same(entries: Sequence[Entry]) -> None:
     first = entries[0]
     for other in entries[1:]:
         others = other.fingerprint != first.fingerprint and None not in (other.fingerprint, first.fingerprint)
+        if others and any(first.settings[k] != other.settings[k] for k in ("backbone", "input_size")):
+            # Examples of another size have other digests: there the names tell, of one data set.
+            same = first.settings["dataset"] == other.settings["dataset"] and first.listing is not None
+            others = not (same and first.listing == other.listing)
         if others or other.class_names != first.class_names or not np.array_equal(other.labels, first.labels):
             raise UserError(
                 f"--runs: {one_line(first.name)!r} and {one_line(other.name)!r} were not evaluated on the same test "

@@ -13,6 +13,7 @@ from tf_transfer.modalities.base import Modality
 from tf_transfer.models.inference import FORWARD, Predictor
 from tf_transfer.phases import catalogue, choice
 from tf_transfer.report import control, summary, tables
+from tf_transfer.run import checkpoints
 from tf_transfer.run.records import encoded
 from tf_transfer.session.session import Session
 
@@ -28,6 +29,12 @@ def evaluate(session: Session) -> None:
     models = [p for p in catalogue.on_target() if session.run.done(p)]
     if not models:
         raise UserError(f"--phase=evaluate: no trained model in {one_line(session.run.path)}; run --phase=head first.")
+    for phase in catalogue.exported():
+        begun = checkpoints.begun(session.run, phase) or checkpoints.legs(session.run, phase)
+        if phase not in models and begun:
+            session.console.note(
+                f"{phase} was interrupted and is left out; --phase={phase} with the options it began with goes on."
+            )
     chosen = choice.decide(session.run, session.config.run.export_phase)
     done = session.run.read_json("evaluate/done.json")
     if done and set(models) <= set(done["models"]) and not session.begins_anew("evaluate"):
@@ -70,7 +77,7 @@ def _evaluate(session: Session, models: list[str], chosen: choice.Choice | None)
     with session.run.write_folder("evaluate") as folder:
         np.savez(folder / "predictions.npz", labels=split.labels, **logits)
         done = {"models": list(logits), "records": records, "restart": session.restart_id}
-        done["fingerprint"] = split.fingerprint
+        done |= {"fingerprint": split.fingerprint, "listing": split.listing}
         (folder / "done.json").write_bytes(encoded(done))
     _note(session, records)
 

@@ -288,7 +288,8 @@ def test_data_that_changed_after_head_is_noticed(tmp_path, capsys):
         (tmp_path / "data" / name).rename(tmp_path / f"{name[2:]}.away")
     for phase in ("full", "evaluate", "export"):
         with pytest.raises(
-            UserError, match=r"has changed since --phase=head: .*now test\). .*--phase=head,full --restart"
+            UserError,
+            match=r"has changed since --phase=head: .*now test\). Files that came .*--phase=head,full --restart",
         ):
             api.fine_tune(**options, phases=[phase])
     for path in tmp_path.glob("*.away"):

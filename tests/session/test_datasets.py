@@ -163,4 +163,20 @@ def test_classes_too_small_to_be_tested_are_told_before_training(tmp_path, write
     assert [note.partition(". ")[0] for note in notes] == [
         "1 of 3 classes are never tested: one", "2 of 3 classes are never validated: one, two"
     ]  # fmt: skip
-    assert "note  untested: 2, such as 1 of 3 classes are never tested: one. Add different files" in lines.getvalue()
+    assert (
+        "note  untested: 2, such as 1 of 3 classes are never tested: one. Add to them: it takes 2 different files"
+        in lines.getvalue()
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [({}, "no class has examples enough: there is"), ({"examples_per_class": 1}, "the label budget")],
+)
+def test_why_nothing_validates_is_told(tmp_path, write_picture, options, why):
+    for number in range(4):
+        write_picture(str(tmp_path / f"data/{'ab'[number % 2]}/{number}.png"), number)
+    chosen, lines = config.from_values({"dataset": str(tmp_path / "data")} | options), io.StringIO()
+    made = datasets.DataSets(chosen, RunDir(tmp_path / "run"), Console(lines), 8, base.find("image"), CLASSIFICATION)
+    assert made.training().validation is None
+    assert re.search(f"{why} .*nothing to validate on", " ".join(lines.getvalue().split()))

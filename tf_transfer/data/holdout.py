@@ -2,7 +2,9 @@
 
 Every key (the digest of a file, or of a group of files) is hashed to a place in [0, 1), with the use and the seed as
 salt. `apart` holds out the keys whose place is below the fraction, each without regard to the others: a data set that
-grows adds to every split and moves nothing, and equal files are never on two sides.
+grows adds to every split and moves nothing, and equal files are never on two sides. Two exceptions: in a class of a
+handful of files, which gives one and keeps one whatever their places, another file may take over that part; and where
+what looks alike stays together, a new copy may move the files that it looks like, as the lowest content decides.
 """
 
 import hashlib

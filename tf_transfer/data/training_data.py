@@ -76,8 +76,8 @@ def untested(source: splits.Source, plan: splits.SplitPlan) -> list[str]:
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
         if names:
             notes.append(
-                f"{one_line(told, 400)}{more}. Add different files of them: it takes 2 to be tested and 3 to be "
-                "validated too, or as many groups."
+                f"{one_line(told, 400)}{more}. Add to them: it takes 2 different files of that class to be tested and "
+                "3 to be validated too, or as many groups."
             )
     return notes
 

@@ -129,6 +129,17 @@ def descendants(name: str) -> tuple[str, ...]:
     return tuple(other for other in TRAINED if name in ancestors(other))
 
 
+def again(name: str, from_source: bool) -> tuple[str, ...]:
+    """Returns the phases to train again, in their order, where the data of one has changed.
+
+    Args:
+        name: of the phase.
+        from_source: the pretrained weights come from this run's source phase.
+    """
+    line = (*ancestors(name), name, *descendants(name))
+    return tuple(n for n in line if PHASES[n].data == PHASES[name].data or (from_source and name in on_source()))
+
+
 def outdated(name: str) -> tuple[str, ...]:
     """Returns the folders of a run that go out of date when a phase trains again: models, then results about them."""
     models = descendants(name)

@@ -28,7 +28,8 @@ _PROBED_STEPS = 3
 def show(session: Session, names: Sequence[str]) -> None:
     """Prints what the training phases and the assessment among `names` would do; without any, head and full.
 
-    Reads labels, but no examples, and keeps nothing that it trains.
+    Reads labels, and of folders and CSV files every training file, whose content says what validates; decodes no
+    example, and keeps nothing that it trains.
 
     Times are extrapolated from a few steps of each phase on random examples on this machine, memory is the peak of
     the process that took them; neither includes reading the data.

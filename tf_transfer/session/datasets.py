@@ -90,7 +90,10 @@ class DataSets:
         return self._data[key]
 
     def planned(self, dataset: str, few_shot: bool) -> tuple[splits.Source, splits.SplitPlan]:
-        """Opens a data set and plans which examples train and which validate; reads labels, but no examples.
+        """Opens a data set and plans which examples train and which validate.
+
+        Reads labels and decodes nothing; of folders and CSV files it reads every training file once, for the digest
+        that places it.
 
         Args:
             dataset: its spec.
@@ -113,9 +116,9 @@ class DataSets:
         weighing = self.config.data.class_weights
         loaded = training_data.load_training(source, dataset, plan, weighing, self.input_size, few_shot)
         if loaded.validation is None:
-            self.console.note(
-                "the label budget leaves nothing to validate on: what is trained last is kept, unselected."
-            )
+            budget = few_shot and self.config.data.examples_per_class is not None
+            why = "the label budget leaves" if budget else "no class has examples enough: there is"
+            self.console.note(f"{why} nothing to validate on: what is trained last is kept, unselected.")
         for kind, texts in loaded.facts["notes"].items():
             many = f"{len(texts)}, such as " if len(texts) > 1 else ""
             for text in texts[:1]:

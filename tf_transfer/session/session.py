@@ -214,10 +214,13 @@ class Session:
         if change is not None and not change.leaks:
             self.console.line(f"data  since --phase={phase}: {change.told()}")
             return
+        begin = ",".join(catalogue.again(phase, self.config.model.weights == catalogue.SOURCE))
         moved = f"it splits into other {self.modality.many} now ({len(plan.train):,} to train)"
+        causes = "in a class of a handful of files, and with --near_copies or --group_by"
+        why = f"Files that came or went may move others {causes}. " if change else ""
         raise UserError(
             f"--dataset={one_line(name)!r} has changed since --phase={phase}: {change.told() if change else moved}. "
-            f"Put it back, or use another --run_dir, or start over with --phase={phase},full --restart."
+            f"{why}Put it back, or use another --run_dir, or start over with --phase={begin} --restart."
         )
 
     def check_files(self, phases: Sequence[str]) -> None:

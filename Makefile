@@ -24,7 +24,7 @@ test: ## run the tests, with one network a family
 test-all: ## run every test, with all networks
 test-all: TIER := --all
 test test-all: $(VENV)/.installed-dev
-	$(PY) -m pytest -q -n 3 --dist worksteal $(TIER) $(ARGS)
+	$(PY) -m pytest -q -n 2 --dist worksteal $(TIER) $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style and formatting
 	$(PY) -m ruff check .

@@ -94,7 +94,9 @@ def test_a_damaged_file_of_costs_is_as_if_it_were_not_there(tmp_path, content):
 
 def test_costs_that_cannot_be_written_are_no_error(tmp_path):
     (tmp_path / "file").write_text("")
-    xla.Costs(tmp_path / "file/costs.json").keep(FACTS, xla.Cost(1.0, 0.5))
+    costs = xla.Costs(tmp_path / "file/costs.json")
+    costs.keep(FACTS, xla.Cost(1.0, 0.5))
+    assert costs.known(FACTS) is None and (tmp_path / "file").read_text() == ""
 
 
 def test_all_workers_do_as_the_chief_does():

@@ -59,11 +59,7 @@ class FileSource:
             UserError: there is no training example, one class only, two names of one class, a class that `train`
                 lacks, or a number of bits out of range.
         """
-        if near_copies is not None and (type(near_copies) is not int or not 0 <= near_copies <= likeness.MOST):
-            raise UserError(
-                f"{what}: near_copies: expected a whole number from 0 to {likeness.MOST}, got "
-                f"{one_line(near_copies)!r}."
-            )
+        _check_groups(what, rows, carve, near_copies)
         rows = sorted(rows, key=lambda row: row.name)
         # A run that has ended with such classes is to be evaluated and exported still.
         if carve > 1:
@@ -86,12 +82,6 @@ class FileSource:
         self._max_unreadable = max_unreadable
         self._unreadable: dict[str, str] = {}
         self._remarks: dict[tuple[str, str], str] = {}
-        if carve == 1 and (near_copies is not None or any(row.group for row in rows)):
-            option = "--near_copies" if near_copies is not None else "--group_by"
-            raise UserError(
-                f"{what}: {option}: the splits of this run were taken before groups were known; use another "
-                "--run_dir, or start it over with --restart."
-            )
         self._keys = FileKeys(what, rows, modality, near_copies, progress)
         self.notes |= self._keys.notes
         self._rows = {"train": train} | {s: [row for row in rows if row.split == s] for s in ("validation", "test")}
@@ -216,3 +206,17 @@ class FileSource:
         if len(reasons) == len(rows):
             raise UserError(f"No {self._modality.one} of the {split} split can be read ({len(rows)} asked for).")
         return np.array([i for i in range(len(rows)) if i not in reasons])
+
+
+def _check_groups(what: str, rows: list[Row], carve: int, near_copies: int | None) -> None:
+    """Refuses groups that cannot be: near copies of no such number of bits, and groups in splits taken without them."""
+    if near_copies is not None and (type(near_copies) is not int or not 0 <= near_copies <= likeness.MOST):
+        raise UserError(
+            f"{what}: near_copies: expected a whole number from 0 to {likeness.MOST}, got {one_line(near_copies)!r}."
+        )
+    if carve == 1 and (near_copies is not None or any(row.group for row in rows)):
+        option = "--near_copies" if near_copies is not None else "--group_by"
+        raise UserError(
+            f"{what}: {option}: the splits of this run were taken before groups were known; use another "
+            "--run_dir, or start it over with --restart."
+        )

@@ -89,15 +89,8 @@ def train(
     end["peak_bytes"] = memory.bytes
     end["seconds"] = seconds = resume.seconds
     end["validation_examples"] = len(data.validation) if data.validation is not None else 0
-    # First remove what goes out of date, so that at no instant a result stands beside a model it was not made from.
-    gone = [name for name in catalogue.outdated(phase) if session.run.forget(name)]
-    for name in catalogue.descendants(phase):
-        checkpoints.forget(session.run, name)
-    if gone:
-        session.console.note(
-            f"{', '.join(gone)} stood on the old {phase} and went with it; report.html tells of it until "
-            "--phase=report writes it anew."
-        )
+    # First, so that at no instant a result stands beside a model it was not made from.
+    _remove_outdated(session, phase)
     facts = {**end, "class_names": data.class_names, "plan": dataclasses.asdict(plan)}
     # The --restart that began the phase, also where a command without --restart resumed it.
     begun = [r for r in session.run.records("plan") if r["phase"] == phase][-1]
@@ -108,14 +101,29 @@ def train(
     # All workers go on from the files that the chief has written.
     barrier(session.strategy)
     note_end(session.run, phase)
-    best = ""
+    session.console.line(f"{phase}  done in {clock(seconds)}{_best(end, session.modality.many)}")
+
+
+def _remove_outdated(session: Session, phase: str) -> None:
+    """Removes what stands on the phase's old model, and says so."""
+    gone = [name for name in catalogue.outdated(phase) if session.run.forget(name)]
+    for name in catalogue.descendants(phase):
+        checkpoints.forget(session.run, name)
+    if gone:
+        session.console.note(
+            f"{', '.join(gone)} stood on the old {phase} and went with it; report.html tells of it until "
+            "--phase=report writes it anew."
+        )
+
+
+def _best(end: Mapping, many: str) -> str:
+    """Returns how the kept model validates, in words; nothing where it does not."""
     if (value := end["validation_accuracy"]) is None:
         value = end.get("validation_value")
-    if value is not None:
-        at = f"epoch {end['best_epoch']}" if end["best_epoch"] else f"l2 {end['l2']:.2g}"
-        held = f"{end['validation_examples']:,} {session.modality.many}"
-        best = f", validation {value:.4f} on {held} at {at}"
-    session.console.line(f"{phase}  done in {clock(seconds)}{best}")
+    if value is None:
+        return ""
+    at = f"epoch {end['best_epoch']}" if end["best_epoch"] else f"l2 {end['l2']:.2g}"
+    return f", validation {value:.4f} on {end['validation_examples']:,} {many} at {at}"
 
 
 def _record_start(

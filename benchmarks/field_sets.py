@@ -77,6 +77,10 @@ class _Runs:
         """Returns a measure of the newest evaluation of each model."""
         return {r["model"]: r["metrics"][metric]["value"] for r in self.records("evaluation") if metric in r["metrics"]}
 
+    def told(self, done: subprocess.CompletedProcess) -> str:
+        """Returns the refusal of a command, without the place of its files."""
+        return done.stderr.strip().splitlines()[-1].replace(f"{self.folder}/", "")[:200]
+
     def exported(self, done: subprocess.CompletedProcess) -> str:
         """Returns the name of the exported model, as the line of `export` has it."""
         lines = [line for line in done.stdout.splitlines() if line.startswith("export ") and "saved_model" in line]
@@ -148,7 +152,7 @@ def _grown(runs: _Runs) -> str:
         runs.copy(name, runs.pictures(name)[5:300:10])
     done = runs("evaluate")
     if done.returncode:
-        return f"evaluate refuses: {done.stderr.strip()[:200]}"
+        return f"evaluate refuses: {runs.told(done)}"
     n = runs.records("test_read")[-1]["n"]
     leaked = re.search(r"(\d+) test pictures also stand among the training", done.stdout)
     count = leaked[1] if leaked else "none"
@@ -166,7 +170,7 @@ def _wrapped(runs: _Runs) -> str:
     (runs.data / "__MACOSX/archive/._x.jpg").write_bytes(b"\x00\x05\x16\x07")
     done = runs("head,evaluate")
     if done.returncode:
-        return f"refused: {done.stderr.strip().splitlines()[-1][:200]}"
+        return f"refused: {runs.told(done)}"
     line = next(line for line in done.stdout.splitlines() if line.startswith("data "))
     return f"{line.partition(': ')[2].rpartition(', ')[0]}; head {100 * runs.accuracy()['head']:.1f} %"
 
